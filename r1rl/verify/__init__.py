@@ -1,0 +1,38 @@
+"""Verifiers by name: each judges one answer against one gold answer and returns a `Verdict`."""
+
+from importlib import import_module
+from typing import Any
+
+from r1rl.verify.extraction import answer_tag, answer_tag_reason
+from r1rl.verify.verdict import Status, Verdict, Verifier
+
+__all__ = ["Status", "Verdict", "Verifier", "answer_tag", "answer_tag_reason", "get", "names", "verify_many"]
+
+# name -> module with verify(answer, gold, meta) and, where a batch is cheaper, verify_many(items)
+_MODULES = {"countdown": "r1rl.verify.countdown", "math": "r1rl.verify.math"}
+
+
+def names() -> list[str]:
+    """The registered verifiers."""
+    return sorted(_MODULES)
+
+
+def _module(name: str) -> Any:
+    if name not in _MODULES:
+        raise ValueError(f"verifier={name!r}: unknown; allowed: {', '.join(names())}")
+    return import_module(_MODULES[name])
+
+
+def get(name: str) -> Verifier:
+    """The verifier called `name`. Raises `ValueError` for an unknown name."""
+    verifier: Verifier = _module(name).verify
+    return verifier
+
+
+def verify_many(name: str, items: list[tuple[str, str, dict[str, Any]]]) -> list[Verdict]:
+    """Verdicts of (answer, gold, meta) triples, in order. Raises `ValueError` for an unknown name."""
+    module = _module(name)
+    if hasattr(module, "verify_many"):
+        verdicts: list[Verdict] = module.verify_many(items)
+        return verdicts
+    return [module.verify(*item) for item in items]

@@ -1,0 +1,293 @@
+r"""Math answers: exact numbers here, everything else by math-verify in a killable process.
+
+Order of work: cheap rejections with a named reason, then numbers compared exactly as fractions (no process),
+then math-verify on the LaTeX. Model text is never given to `eval`, `exec` or `sympify`: math-verify is used
+with its LaTeX parser alone, because its plain-expression parser ends in sympy's `parse_expr`, which evaluates
+Python.
+
+Policy, where graders differ:
+- The whole answer must be the value. "12 or 13", "12 13", "5=12", "12_8" are unparseable for gold 12
+  (math-verify reads some of them as 12 or, summing a mixed number, as 25). `x = 12` is read as 12.
+- One unit word may follow a number: "12 apples", "$12", "12 cm" are 12. Where gold has a unit too, the two
+  must agree up to a plural s. A word that changes the number ("12 million", "12 dozen") is unparseable.
+- `50%` equals both 50 and 0.5, as in math-verify.
+- Prose is no gold: "twelve" is `bad_gold`, unless written `\text{twelve}`, which is compared as text.
+- Two plain decimals are compared exactly (0.33 is not 0.333); a decimal against a fraction goes to
+  math-verify, which rounds at 6 places.
+"""
+
+import re
+import unicodedata
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from r1rl.verify.math_process import MathProcess
+from r1rl.verify.verdict import Verdict, clip, quote
+
+MAX_CHARS = 400
+MAX_DEPTH = 20
+MAX_DIGITS = 50
+MAX_EXPONENT = 9999
+MAX_FACTORIAL = 999
+"""Limits on one answer: characters, nested brackets, digits in a row, an exponent, the n of n!."""
+
+VERIFY_TIMEOUT_SECONDS = 5.0
+"""Wall clock for one item in the process; then it is killed and the verdict is `timeout`."""
+
+CACHE_SIZE = 4096
+"""Verdicts kept by (answer, gold): siblings of a group often give the same answer."""
+
+_CHANGES_VALUE = (
+    "hundred thousand million billion trillion dozen score half halves third thirds quarter quarters or and "
+    "not no pi ln log sin cos tan cot sec csc sqrt inf infinity exp mod div times squared cubed plus minus "
+    "over by"
+)
+_FORMULA_WORDS = (
+    "and or pi sin cos tan cot sec csc log ln exp sqrt frac inf infty arcsin arccos arctan mod gcd lcm det min max"
+)
+_NOT_UNITS = frozenset(_CHANGES_VALUE.split())
+_FORMULA = frozenset(_FORMULA_WORDS.split())
+_UNIT_NAMES = {"$": "dollar", "\u20ac": "euro", "\u00a3": "pound", "percent": "%", "pct": "%"}
+_GROUPED = r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?"
+_NUMBER = rf"(?:{_GROUPED}|(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{{1,2}})?)"
+_UNIT = r"(?:\s*%|\s*[$\u20ac\u00a3]|\s*[A-Za-z]{2,}|\s[mgls])"
+_PLAIN = re.compile(rf"([+-]?)\s*([$\u20ac\u00a3]?)\s*([+-]?)({_NUMBER})({_UNIT})?")
+_RATIO = re.compile(r"([+-]?)(?:([0-9]+) )?([0-9]+)\s*/\s*([0-9]+)")
+_LATEX_RATIO = re.compile(r"([+-]?)([0-9]*)\s*\\[dt]?frac\{\s*(-?[0-9]+)\s*\}\{\s*([0-9]+)\s*\}")
+_WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("\\boxed{", "}"), ("\\mathrm{", "}"))
+_BASE = re.compile(r"[0-9]\s*_\s*\{?\s*([0-9]+)")
+_TEXT = re.compile(r"\\(?:text|mbox|textbf|textit)\{([^{}]*)\}")
+
+
+class Number(NamedTuple):
+    """A plain number and the unit written with it ("" if none)."""
+
+    value: Fraction
+    unit: str
+    decimal: bool  # written with digits only, so that exact comparison is final
+
+
+def rejection(text: str) -> str:
+    """Why `text` is not handed to a parser at all, "" if it may be. Linear in `MAX_CHARS`."""
+    if len(text) > MAX_CHARS:
+        return f"too long: {len(text)} characters, at most {MAX_CHARS}"
+    depth = 0
+    brackets: list[str] = []
+    for char in text:
+        category = unicodedata.category(char)
+        if category in ("Cc", "Cf", "Cs", "Co", "Cn") and char not in "\t\r\n":
+            return f"control character {quote(char)}"
+        if category in ("Nd", "Nl", "No") and not char.isascii():
+            return f"digit {quote(char)} is not ASCII"
+        if char in "([{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return f"brackets nested deeper than {MAX_DEPTH}"
+            if char == "{":
+                brackets.append(char)
+        elif char in ")]}":
+            depth -= 1
+            if char == "}" and not brackets:
+                return "'}' without '{'"
+            if char == "}":
+                brackets.pop()
+    if brackets:
+        return "'{' without '}'"
+    if not text.strip():
+        return "empty"
+    if re.search(rf"[0-9]{{{MAX_DIGITS + 1}}}", text):
+        return f"number longer than {MAX_DIGITS} digits"
+    if re.search(r"\^\s*\{[^{}]*(\^|\*\*|!)", text) or re.search(r"\^\s*\w\s*\^", text):
+        return "tower of exponents"
+    if "**" in text:
+        return "'**' is not math notation"
+    exponents = re.findall(r"\^\s*\{?\s*[+-]?\s*([0-9]+)", text)
+    if any(int(digits) > MAX_EXPONENT for digits in exponents):
+        return f"exponent above {MAX_EXPONENT}"
+    factorials = re.findall(r"([0-9]+)\s*!", text)
+    if re.search(r"!\s*!", text) or any(int(digits) > MAX_FACTORIAL for digits in factorials):
+        return f"factorial above {MAX_FACTORIAL}!"
+    return ""
+
+
+def clean(text: str) -> str:
+    r"""Typography to ASCII: minus signs, `\$`, `\%`, `{,}`, spacing commands, wrappers, a final full stop."""
+    text = text.replace("\u2212", "-").replace("\u00d7", "\\times ").replace("\u22c5", "\\cdot ")
+    text = text.replace("\u00b7", "\\cdot ").replace("\u00f7", "\\div ").replace("\u00a0", " ")
+    text = text.replace("\\$", "$").replace("\\%", "%").replace("{,}", ",").replace("\\!", "")
+    text = re.sub(r"(?<!\\)\\(?:,|;|:| |quad|qquad)(?![A-Za-z])", " ", text)
+    for _ in range(4):
+        text = text.strip()
+        if text.endswith(".") and text[:-1].strip():
+            text = text[:-1].strip()
+        for opening, closing in _WRAPPERS:
+            inside = text[len(opening) : len(text) - len(closing)]
+            fits = text.startswith(opening) and text.endswith(closing) and len(opening + closing) < len(text)
+            if fits and not _closes_early(inside) and not ("$" in opening and "$" in inside):
+                text = inside
+                break
+        else:
+            break
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _closes_early(inside: str) -> bool:
+    r"""Whether the brace opened before `inside` is closed within it, as in `\boxed{1}+\boxed{2}`."""
+    depth = 0
+    for char in inside:
+        depth += (char == "{") - (char == "}")
+        if depth < 0:
+            return True
+    return False
+
+
+def plain_number(text: str) -> Number | None:
+    r"""The number that cleaned `text` plainly is: `-1,234.5`, `$12`, `12 apples`, `1 1/2`, `\frac{3}{4}`."""
+    text = _TEXT.sub(r" \1", text).strip() if text[:1].isdigit() or text[:1] in "+-$." else text
+    if found := _PLAIN.fullmatch(text):
+        sign, currency, inner_sign, digits, unit = found.groups(default="")
+        unit = unit.strip()
+        if (sign and inner_sign) or unit.casefold() in _NOT_UNITS or (currency and unit):
+            return None
+        value = Fraction(re.sub(r"\.(?![0-9])|,", "", digits))
+        return Number(-value if "-" in (sign, inner_sign) else value, _unit_name(currency or unit), True)
+    if found := _RATIO.fullmatch(text) or _LATEX_RATIO.fullmatch(text):
+        sign, whole, top, bottom = found.groups(default="")
+        if not int(bottom):
+            return None
+        if whole and int(top) < 0:
+            return None
+        value = int(whole or 0) + Fraction(int(top), int(bottom))
+        return Number(-value if sign == "-" else value, "", False)
+    return None
+
+
+def _unit_name(unit: str) -> str:
+    """One spelling per unit: lower case, no plural s, `$` as dollar."""
+    name = unit.casefold()
+    stem = name if len(name) == 1 else name.removesuffix("s")
+    return _UNIT_NAMES.get(stem, stem)
+
+
+def _same_value(answer: Number, gold: Number) -> bool:
+    if answer.value == gold.value:
+        return True
+    if "%" not in (answer.unit, gold.unit):
+        return False
+    answer_scale, gold_scale = (100 if number.unit == "%" else 1 for number in (answer, gold))
+    return answer.value * gold_scale == gold.value * answer_scale
+
+
+def _prose(text: str) -> str:
+    r"""The first word that no formula holds ("" if none); LaTeX commands and `\text{}` are left out."""
+    bare = re.sub(r"\\(?:begin|end)\{[a-z]+\}|\\[A-Za-z]+", " ", _TEXT.sub(" ", text))
+    words = re.findall(r"[A-Za-z]{3,}", bare)
+    return next((word for word in words if word.casefold() not in _FORMULA), "")
+
+
+def _not_one_value(text: str, gold: str) -> str:
+    """Why the answer is not one value of the form that gold has; math-verify would accept some of these."""
+    spaced = _TEXT.sub(" ", text)
+    if re.search(r"[0-9.]\s+[0-9.]", spaced) or (re.search(r"[0-9]\s*\\text\{[^}]*\}\s*[0-9]", text)):
+        return "several numbers"
+    if re.search(r"\.[0-9]*\.", text):
+        return "two decimal points"
+    if re.search(r"[0-9]\s*_", text) and ("_" not in gold or _BASE.findall(text) != _BASE.findall(gold)):
+        return "an index on a number that gold has not"  # math-verify drops it: 12_8 would be 12_9
+    if "=" in text and "=" not in gold and not re.fullmatch(r"[A-Za-z]\w?(\([A-Za-z]\))?\s*=[^=]*", text):
+        return "an equation, not a value"
+    for word in re.findall(r"[A-Za-z]+", " ".join(_TEXT.findall(text))):
+        if word.casefold() in _NOT_UNITS:
+            return f"the word {quote(word)} changes the value"
+    return ""
+
+
+class Question(NamedTuple):
+    """What the process is asked; `if_gold_is_readable` overrules its verdict on a readable gold."""
+
+    answer: str
+    gold: str
+    if_gold_is_readable: Verdict | None = None
+
+
+def judge_here(answer: str, gold: str) -> Verdict | Question:
+    """The verdict where no algebra is needed, else the question for the process.
+
+    A refused answer still asks about a gold that is no plain number: a row with an unusable gold is
+    `bad_gold` for every sibling of its group, not only for those whose answers got as far.
+    """
+    if not isinstance(gold, str):
+        return Verdict("bad_gold", None, "gold is not a string")
+    if reason := rejection(gold):
+        return Verdict("bad_gold", None, clip(f"gold: {reason}"))
+    wanted = clean(gold)
+    gold_text, gold_number = _TEXT.fullmatch(wanted), plain_number(wanted)
+    if not wanted or (not gold_text and not gold_number and _prose(wanted)):
+        return Verdict("bad_gold", None, clip(f"gold: not a formula: {quote(wanted)}"))
+    wanted_latex = _latex(wanted, gold_number)
+
+    def refused(reason: str) -> Verdict | Question:
+        verdict = Verdict("unparseable", None, clip(reason))
+        return verdict if gold_text or gold_number else Question("", wanted_latex, verdict)
+
+    if reason := rejection(answer) if isinstance(answer, str) else "no answer":
+        return refused(reason)
+    given = clean(answer)
+    if gold_text:
+        said = " ".join(_TEXT.sub(r"\1", given).split())
+        if said.casefold() == " ".join(gold_text[1].split()).casefold():
+            return Verdict("correct", clip(said), "")
+        return Verdict("wrong", clip(said), f"text is not {quote(gold_text[1])}")
+    number = plain_number(given)
+    if number is None:
+        if reason := _not_one_value(given, wanted):
+            return refused(reason)
+        if word := _prose(given):
+            return refused(f"not a formula: {quote(word)}")
+    elif gold_number is not None:
+        value = clip(str(number.value))
+        if number.unit and gold_number.unit and number.unit != gold_number.unit:
+            return Verdict("wrong", value, f"unit {quote(number.unit)} is not {quote(gold_number.unit)}")
+        if _same_value(number, gold_number):
+            return Verdict("correct", value, "")
+        if number.decimal == gold_number.decimal:
+            return Verdict("wrong", value, clip(f"value {value} is not {gold_number.value}"))
+    return Question(_latex(given, number), wanted_latex)
+
+
+def _latex(text: str, number: Number | None) -> str:
+    """What the process parses: a plain number without its unit, else the cleaned text."""
+    if number is None or not number.unit:
+        return text
+    return f"{number.value}\\%" if number.unit == "%" else str(number.value)
+
+
+_process = MathProcess(VERIFY_TIMEOUT_SECONDS)
+_cache: dict[tuple[str, str], Verdict] = {}
+
+
+def verify_many(items: list[tuple[str, str, dict[str, Any]]]) -> list[Verdict]:
+    """Verdicts of (answer, gold, meta) triples, in order; `meta` is not used.
+
+    Raises `RuntimeError` when math-verify's process cannot be started. A timeout is remembered like any
+    verdict, so a group repeating one hostile answer pays for it once.
+    """
+    judged = [judge_here(answer, gold) for answer, gold, _ in items]
+    pairs = {(ask.answer, ask.gold): None for ask in judged if isinstance(ask, Question)}
+    known = {pair: _cache[pair] for pair in pairs if pair in _cache}
+    asked = [pair for pair in pairs if pair not in known]
+    for pair, verdict in zip(asked, _process.verify_many(asked), strict=True):
+        while len(_cache) >= CACHE_SIZE:
+            del _cache[next(iter(_cache))]  # the oldest
+        known[pair] = _cache[pair] = verdict
+
+    def answered(ask: Question) -> Verdict:
+        verdict = known[ask.answer, ask.gold]
+        return verdict if verdict.status == "bad_gold" else ask.if_gold_is_readable or verdict
+
+    return [answered(ask) if isinstance(ask, Question) else ask for ask in judged]
+
+
+def verify(answer: str, gold: str, meta: dict[str, Any]) -> Verdict:
+    """Judge one math answer against `gold`; `value` is its parsed form. Never raises on any text."""
+    return verify_many([(answer, gold, meta)])[0]
