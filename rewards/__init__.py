@@ -1,0 +1,94 @@
+"""Rewards by name.
+
+A reward is `reward(completions, *, gold, meta, verifier, **columns) -> list[float | None]`, TRL's calling
+convention: one value per completion, None where the row's gold cannot be judged.
+
+A new reward is one module here and one line in `_REGISTRY`; one from elsewhere is named
+`package.module:function`.
+"""
+
+import difflib
+import functools
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Reward", "describe", "get", "names"]
+
+Reward = Callable[..., list[float | None]]
+
+# name -> (module, class); the class takes the options of `get` and its instances are called
+_REGISTRY = {
+    "accuracy": ("rewards.accuracy", "Accuracy"),
+    "format": ("rewards.format", "Format"),
+}
+
+
+def names() -> list[str]:
+    """The registered rewards."""
+    return sorted(_REGISTRY)
+
+
+def get(name: str, **options: Any) -> Reward:
+    """The reward called `name`, or the object behind "package.module:function", with its options bound.
+
+    The result is picklable and has a `__name__`, which trainers use to label it. Raises `ValueError` for an
+    unknown name, a module or attribute that is not there, something that cannot be called, and options that
+    do not fit.
+    """
+    target = _target(name)
+    try:
+        if isinstance(target, type):
+            reward: Reward = target(**options)
+        elif options:
+            inspect.signature(target).bind_partial(**options)
+            reward = functools.partial(target, **options)
+            reward.__name__ = target.__name__  # type: ignore[attr-defined]
+        else:
+            reward = target
+    except TypeError as error:
+        raise ValueError(f"reward={name!r}: options {sorted(options)} do not fit: {error}") from error
+    if not callable(reward):
+        raise ValueError(f"reward={name!r}: a {target.__name__} has no __call__")
+    if not hasattr(reward, "__name__"):
+        reward.__name__ = name.rpartition(":")[2]
+    return reward
+
+
+def describe(name: str) -> str:
+    """The first line of the reward's docstring, "" if it has none. Raises like `get`."""
+    return (inspect.getdoc(_target(name)) or "").partition("\n")[0]
+
+
+def _target(name: str) -> Any:
+    """The class or function behind a name."""
+    if name in _REGISTRY:
+        module_name, attribute = _REGISTRY[name]
+        return getattr(importlib.import_module(module_name), attribute)
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        near = difflib.get_close_matches(name, names(), n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else "try 'accuracy'"
+        raise ValueError(
+            f"reward={name!r}: unknown; allowed: {', '.join(names())} or 'package.module:function'; {hint}"
+        )
+    if not all(part.isidentifier() for part in [*module_name.split("."), *attribute.split(".")]):
+        raise ValueError(f"reward={name!r}: not of the form 'package.module:function'")
+    try:
+        target: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise ValueError(
+                f"reward={name!r}: no module {error.name!r}; try putting its folder on PYTHONPATH"
+            ) from error
+        raise  # the module is there and lacks a module of its own: its traceback says more than we could
+    for part in attribute.split("."):
+        if not hasattr(target, part):
+            near = difflib.get_close_matches(part, dir(target), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"reward={name!r}: {module_name} has no {attribute!r}{hint}")
+        target = getattr(target, part)
+    if not callable(target):
+        raise ValueError(f"reward={name!r}: {attribute} is a {type(target).__name__} and cannot be called")
+    return target
