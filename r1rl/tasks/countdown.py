@@ -1,0 +1,147 @@
+"""Countdown: reach a target from given numbers, each used exactly once.
+
+Problems are generated, solvable by construction, and need no download. The same `(seed, split, index)` is
+always the same problem, and the two splits share no problem: a stable hash of (sorted numbers, target)
+decides the split, so a base model can be pretrained on the training side alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass
+from fractions import Fraction
+
+from r1rl.tasks import Row
+
+HELDOUT_SHARE = 0.1
+_OPERATORS = "+-*/"
+_MAX_DRAWS = 10_000
+
+
+def apply(operator: str, a: Fraction, b: Fraction) -> Fraction | None:
+    """`a operator b` as an exact fraction, None for a division by zero."""
+    if operator == "+":
+        return a + b
+    if operator == "-":
+        return a - b
+    if operator == "*":
+        return a * b
+    return a / b if b else None
+
+
+def is_heldout(numbers: list[int], target: int) -> bool:
+    """Whether this problem, whatever the order of its numbers, belongs to the held-out split."""
+    key = f"{sorted(numbers)}>{target}".encode()
+    return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") < HELDOUT_SHARE * 2**64
+
+
+@dataclass(frozen=True)
+class Countdown:
+    """The task and its options.
+
+    Args:
+        numbers: how many numbers a problem gives (2 to 6).
+        low, high: smallest and largest given number, both included.
+        target_low, target_high: smallest and largest target, both included.
+        operators: which of `+-*/` a solution may need. The verifier accepts all four.
+        style: `plain` states the rules in words; `short` is "Use 3, 5, 7 to make 22." for the tiny base.
+        seed: seed of the problem stream.
+    """
+
+    numbers: int = 3
+    low: int = 1
+    high: int = 9
+    target_low: int = 1
+    target_high: int = 50
+    operators: str = _OPERATORS
+    style: str = "plain"
+    seed: int = 0
+
+    name = "countdown"
+    verifier = "countdown"
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.numbers <= 6:
+            raise ValueError(f"task_options.numbers={self.numbers}: need 2 to 6; 3 or 4 are usual")
+        if not 0 < self.low <= self.high:
+            raise ValueError(f"task_options.low={self.low}, high={self.high}: need 0 < low <= high")
+        if not 0 < self.target_low <= self.target_high:
+            raise ValueError(
+                f"task_options.target_low={self.target_low}, target_high={self.target_high}: "
+                "need 0 < target_low <= target_high"
+            )
+        if not self.operators or set(self.operators) - set(_OPERATORS):
+            raise ValueError(f"task_options.operators={self.operators!r}: need a non-empty part of '+-*/'")
+        if self.style not in ("plain", "short"):
+            raise ValueError(f"task_options.style={self.style!r}: need 'plain' or 'short'")
+
+    def question(self, numbers: list[int], target: int) -> str:
+        """The question's text."""
+        listed = ", ".join(map(str, numbers))
+        if self.style == "short":
+            return f"Use {listed} to make {target}."
+        return (
+            f"Using the numbers [{listed}], create an expression that equals {target}. You can use the basic "
+            "arithmetic operations (+, -, *, /) and parentheses, and each number must be used exactly once."
+        )
+
+    def problem(self, rng: random.Random) -> tuple[list[int], int] | None:
+        """One draw: numbers and the value of a random expression over them, None when it is no valid target."""
+        numbers = [rng.randint(self.low, self.high) for _ in range(self.numbers)]
+        values = [Fraction(n) for n in rng.sample(numbers, len(numbers))]
+        while len(values) > 1:
+            a = values.pop(rng.randrange(len(values)))
+            b = values.pop(rng.randrange(len(values)))
+            value = apply(rng.choice(self.operators), a, b)
+            # The generated solution stays within whole, non-negative numbers; other solutions may not.
+            if value is None or value.denominator != 1 or value < 0:
+                return None
+            values.append(value)
+        target = int(values[0])
+        return (numbers, target) if self.target_low <= target <= self.target_high else None
+
+    def row(self, split: str, index: int) -> Row:
+        """Row `index` of `split`.
+
+        Raises:
+            ValueError: the options admit (almost) no problem of that split.
+        """
+        rng = random.Random(f"countdown|{self.seed}|{split}|{index}")
+        for _ in range(_MAX_DRAWS):
+            drawn = self.problem(rng)
+            if drawn is not None and is_heldout(*drawn) == (split == "heldout"):
+                numbers, target = drawn
+                prompt_id = "countdown:" + "-".join(map(str, numbers)) + f">{target}"
+                return Row(prompt_id, self.question(numbers, target), str(target), {"numbers": numbers})
+        raise ValueError(
+            f"task_options of countdown admit no {split} problem in {_MAX_DRAWS} draws: "
+            "widen low..high, target_low..target_high or operators"
+        )
+
+    def rows(self, split: str, count: int) -> list[Row]:
+        """`count` distinct problems where the space is large enough, else repeats after every distinct one.
+
+        Held-out rows never repeat: there, too few distinct problems raise ValueError.
+        """
+        rows: list[Row] = []
+        seen: set[tuple[tuple[int, ...], str]] = set()
+        index = misses = 0
+        while len(rows) < count:
+            row = self.row(split, index)
+            index += 1
+            key = (tuple(sorted(row.meta["numbers"])), row.gold)
+            if key in seen:
+                misses += 1
+                if misses < 10 * (len(seen) + 20):
+                    continue
+                if split == "heldout":
+                    raise ValueError(
+                        f"heldout_size={count}: only about {len(rows)} distinct held-out problems exist with these "
+                        "task_options; ask for fewer, or widen the ranges"
+                    )
+                seen.clear()
+                misses = 0
+            seen.add(key)
+            rows.append(row)
+        return rows

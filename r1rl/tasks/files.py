@@ -1,0 +1,277 @@
+"""Word problems from a local JSONL, JSON, CSV or Parquet file, or from a hub data set."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from r1rl.recipe_values import RecipeError, nearest
+from r1rl.tasks import Row
+
+logger = logging.getLogger(__name__)
+
+_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
+_DEFAULT_HELDOUT_FRACTION = 0.2
+_WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0+")
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used: where it stands and why."""
+
+    source: str
+    reason: str
+
+
+@dataclass
+class FileTask:
+    """Word problems from a file or a hub data set, one question and one gold answer a row.
+
+    The split depends on nothing but `shuffle_seed` and the questions: they are ordered by a hash and the
+    first ones are held out. Rows that ask the same question (case and spacing aside) are on the same side.
+
+    Args:
+        path: a .jsonl, .json, .csv or .parquet file; or give `dataset`.
+        dataset, config, split: a hub data set by name, its configuration and the split to read.
+        question_column, answer_column: the names of the columns.
+        answer_pattern: a regular expression with one group that finds the gold answer in the answer column,
+            for example `#### (.+)` for GSM8K; without one the whole column is the answer. 43.0 becomes "43".
+        limit: use only the first so many usable rows.
+        heldout_fraction, heldout_size: how much is held out, as a share or in rows (not both; default 0.2).
+        shuffle_seed: another value, another split.
+        verifier: name of the verifier.
+    """
+
+    path: str | None = None
+    dataset: str | None = None
+    config: str | None = None
+    split: str = "train"
+    question_column: str = "question"
+    answer_column: str = "answer"
+    answer_pattern: str | None = None
+    limit: int | None = None
+    heldout_fraction: float | None = None
+    heldout_size: int | None = None
+    shuffle_seed: int = 0
+    verifier: str = "math"
+    _bad_rows: list[BadRow] = field(default_factory=list, init=False, repr=False, compare=False)
+    _splits: dict[str, list[Row]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    name = "file"
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.dataset is None):
+            given = "neither" if self.path is None else "both"
+            raise RecipeError(f"task_options: {given} of path and dataset given; say which file or which hub data set")
+        if self.config is not None and self.dataset is None:
+            raise RecipeError(f"task_options.config={self.config!r}: belongs to dataset, a file has none")
+        if self.path is not None:
+            file = Path(self.path).expanduser()
+            if file.suffix.lower() not in _SUFFIXES:
+                raise RecipeError(f"task_options.path={self.path!r}: need one of {', '.join(_SUFFIXES)}")
+            if not file.is_file():
+                raise RecipeError(f"task_options.path={self.path!r}: no such file")
+        if self.answer_pattern is not None:
+            try:
+                groups = re.compile(self.answer_pattern).groups
+            except re.error as error:
+                raise RecipeError(f"task_options.answer_pattern={self.answer_pattern!r}: {error}") from None
+            if groups != 1:
+                raise RecipeError(
+                    f"task_options.answer_pattern={self.answer_pattern!r}: has {groups} groups, need exactly one "
+                    "around the answer, such as '#### (.+)'"
+                )
+        if self.limit is not None and self.limit < 2:
+            raise RecipeError(f"task_options.limit={self.limit}: need at least 2, one to train on and one held out")
+        if self.heldout_fraction is not None and self.heldout_size is not None:
+            raise RecipeError("task_options: heldout_fraction and heldout_size say the same thing; give one")
+        if self.heldout_fraction is not None and not 0 < self.heldout_fraction < 1:
+            raise RecipeError(f"task_options.heldout_fraction={self.heldout_fraction}: need more than 0, less than 1")
+        if self.heldout_size is not None and self.heldout_size < 1:
+            raise RecipeError(f"task_options.heldout_size={self.heldout_size}: need at least 1")
+
+    @property
+    def bad_rows(self) -> list[BadRow]:
+        """The rows left out, known once rows were read."""
+        return list(self._bad_rows)
+
+    def rows(self, split: str, count: int) -> list[Row]:
+        """At most `count` training rows, or exactly `count` held-out rows, in shuffled order.
+
+        Raises:
+            ValueError: no usable rows, a missing column (the present ones are named), too few held-out rows.
+        """
+        if split not in ("train", "heldout"):
+            raise ValueError(f"split={split!r}: need 'train' or 'heldout'")
+        if not self._splits:
+            self._splits.update(self._split(self._read()))
+        found = self._splits[split]
+        if split == "heldout" and len(found) < count:
+            raise RecipeError(
+                f"heldout_size={count}: {self._source()} holds out {len(found)} rows; ask for fewer, or "
+                "raise task_options.heldout_fraction or task_options.heldout_size"
+            )
+        return found[:count]
+
+    def _source(self) -> str:
+        return Path(self.path).name if self.path is not None else str(self.dataset)
+
+    def _read(self) -> list[Row]:
+        """Every usable row in file order; the others are counted and reported."""
+        self._bad_rows.clear()
+        rows: list[Row] = []
+        columns: set[str] = set()
+        wanted = {"question_column": self.question_column, "answer_column": self.answer_column}
+        missing = dict(wanted)
+        for number, record in self._records():
+            if self.limit is not None and len(rows) >= self.limit:
+                break
+            source = f"{self._source()}:{number}"
+            if isinstance(record, dict):
+                columns |= set(map(str, record))
+                missing = {option: column for option, column in missing.items() if column not in record}
+            row = self._row(source, number, record)
+            if isinstance(row, Row):
+                rows.append(row)
+            else:
+                self._bad_rows.append(BadRow(source, row))
+        if columns and missing:
+            option, column = next(iter(missing.items()))
+            raise RecipeError(
+                f"task_options.{option}={column!r}: {self._source()} has no such column, it has "
+                f"{', '.join(sorted(columns))}{nearest(column, columns)}"
+            )
+        examples = "; ".join(f"{bad.source}: {bad.reason}" for bad in self._bad_rows[:3])
+        if len(rows) < 2:
+            raise RecipeError(
+                f"{self._source()}: {len(rows)} usable rows, {len(self._bad_rows)} bad ones"
+                f"{f' ({examples})' if examples else ''}; need at least 2"
+            )
+        if self._bad_rows:
+            logger.warning("%s: left out %d bad rows (%s)", self._source(), len(self._bad_rows), examples)
+        return rows
+
+    def _row(self, source: str, number: int, record: Any) -> Row | str:
+        """The row, or why it is unusable."""
+        if not isinstance(record, dict):
+            return str(record) if isinstance(record, ValueError) else "not a mapping of columns"
+        question, answer = record.get(self.question_column), record.get(self.answer_column)
+        if not isinstance(question, str) or not question.strip():
+            return f"no text in {self.question_column!r}"
+        if answer is None or isinstance(answer, dict | list | bool) or not str(answer).strip():
+            return f"no answer in {self.answer_column!r}"
+        gold = _as_text(answer)
+        if self.answer_pattern is not None:
+            match = re.search(self.answer_pattern, gold)
+            if match is None or match[1] is None or not match[1].strip():
+                return f"answer_pattern finds nothing in {gold[-60:]!r}"
+            gold = _as_text(match[1])
+        stem = self._source().rsplit(".", 1)[0] if self.path is not None else self._source()
+        return Row(f"{stem}:{number}", question.strip(), gold, {"source": source})
+
+    def _split(self, rows: list[Row]) -> dict[str, list[Row]]:
+        """Rows by split, each in hash order of their questions."""
+        groups: dict[bytes, list[Row]] = {}
+        for row in rows:
+            same = " ".join(row.question.casefold().split())
+            key = hashlib.sha256(f"{self.shuffle_seed}|{same}".encode()).digest()
+            groups.setdefault(key, []).append(row)
+        fraction = _DEFAULT_HELDOUT_FRACTION if self.heldout_fraction is None else self.heldout_fraction
+        wanted = max(1, round(fraction * len(rows))) if self.heldout_size is None else self.heldout_size
+        heldout: list[Row] = []
+        train: list[Row] = []
+        for key in sorted(groups):
+            (heldout if len(heldout) < wanted else train).extend(groups[key])
+        if not train:
+            raise RecipeError(
+                f"task_options: holding out {wanted} of the {len(rows)} usable rows "
+                f"({len(groups)} distinct questions) of {self._source()} leaves none to train on; "
+                "lower heldout_size or heldout_fraction"
+            )
+        return {"train": train, "heldout": heldout}
+
+    def _records(self) -> Iterator[tuple[int, Any]]:
+        """Numbered records, from 1; a line that cannot be read appears as the ValueError that says why."""
+        if self.path is None:
+            yield from enumerate(self._hub_records(), 1)
+            return
+        file = Path(self.path).expanduser()
+        suffix = file.suffix.lower()
+        try:
+            if suffix == ".parquet":
+                import pyarrow.parquet as parquet
+
+                yield from enumerate(parquet.read_table(file).to_pylist(), 1)
+            elif suffix == ".csv":
+                with file.open(encoding="utf-8-sig", newline="") as stream:
+                    yield from enumerate(csv.DictReader(stream), 1)
+            elif suffix == ".json":
+                content = json.loads(file.read_text(encoding="utf-8-sig"))
+                if not isinstance(content, list):
+                    raise RecipeError(f"task_options.path={self.path!r}: a .json file must be a list of rows")
+                yield from enumerate(content, 1)
+            else:
+                with file.open(encoding="utf-8-sig") as stream:
+                    for number, line in enumerate(stream, 1):
+                        if line.strip():
+                            yield number, _json_line(line)
+        except RecipeError:
+            raise
+        except (
+            OSError,
+            ValueError,
+            csv.Error,
+        ) as error:  # pyarrow's errors and UnicodeDecodeError are ValueErrors
+            raise RecipeError(f"task_options.path={self.path!r}: cannot be read as {suffix}: {error}") from None
+
+    def _hub_records(self) -> Iterable[Any]:
+        """The rows of a hub data set (its library caches the download)."""
+        try:
+            import datasets
+        except ImportError:
+            raise RecipeError(f"task_options.dataset={self.dataset!r}: needs the package `datasets`") from None
+        try:
+            loaded: Iterable[Any] = datasets.load_dataset(self.dataset, self.config, split=self.split)
+        except (OSError, ValueError) as error:
+            name = f"task_options.dataset={self.dataset!r} (config={self.config!r}, split={self.split!r})"
+            raise RecipeError(f"{name}: cannot be loaded: {error}") from None
+        return loaded
+
+
+def find_data_file(path: str, recipe_folder: Path) -> Path:
+    """A data file named in a recipe: as it stands (from the current folder), else from the recipe's folder.
+
+    Raises:
+        ValueError: neither exists; both places are named.
+    """
+    given = Path(path).expanduser()
+    places = [given] if given.is_absolute() else [Path.cwd() / given, recipe_folder.resolve() / given]
+    for place in places:
+        if place.is_file():
+            return place
+    looked = " and ".join(str(place) for place in dict.fromkeys(places))
+    raise RecipeError(
+        f"task_options.path={path!r}: no such file (looked for {looked}); "
+        "put it there or say where: --task_options.path FILE"
+    )
+
+
+def _json_line(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        return ValueError(f"not JSON: {error}")
+
+
+def _as_text(answer: Any) -> str:
+    """A gold answer as text: 43.0 and "43.0" are "43", other text stays as it is."""
+    text = str(answer).strip()
+    whole = _WHOLE_FLOAT.fullmatch(text)
+    return whole[1] if whole else text

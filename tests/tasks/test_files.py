@@ -1,0 +1,255 @@
+"""Word problems from files: formats, gold answers, the split, and files with faults."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from r1rl import tasks
+from r1rl.recipe_values import RecipeError
+from r1rl.tasks.files import FileTask, find_data_file
+
+ROWS = [{"question": f"What is {n} plus 1?", "answer": n + 1} for n in range(50)]
+
+
+def jsonl(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(row + "\n" if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def all_rows(task: FileTask) -> list[tasks.Row]:
+    found = task.rows("train", 10**9)
+    return found + list(task._splits["heldout"])
+
+
+def write_as(suffix: str, path: Path) -> Path:
+    path = path.with_suffix(suffix)
+    if suffix in (".jsonl", ".ndjson"):
+        return jsonl(path, ROWS)
+    if suffix == ".json":
+        path.write_text(json.dumps(ROWS))
+    elif suffix == ".csv":
+        path.write_text("question,answer\n" + "".join(f'"{row["question"]}",{row["answer"]}\n' for row in ROWS))
+    else:
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".ndjson", ".json", ".csv", ".parquet"])
+def test_every_format_gives_the_same_problems(tmp_path: Path, suffix: str) -> None:
+    task = FileTask(path=str(write_as(suffix, tmp_path / "data")))
+    train, heldout = task.rows("train", 1000), task.rows("heldout", 10)
+    assert len(train) == 40
+    assert len(heldout) == 10
+    assert {(row.question, row.gold) for row in train + heldout} == {(r["question"], str(r["answer"])) for r in ROWS}
+    assert task.bad_rows == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "pattern", "gold"),
+    [
+        pytest.param(43.0, None, "43", id="MAWPS: 43.0 is 43"),
+        pytest.param("43.0", None, "43", id="the same as text"),
+        pytest.param(-3.0, None, "-3", id="negative"),
+        pytest.param(0.5, None, "0.5", id="a real fraction stays"),
+        pytest.param("1.50", None, "1.50", id="text is not rounded"),
+        pytest.param(" 7 ", None, "7", id="spaces"),
+        pytest.param("He buys 3.\n#### 1,450", "#### (.+)", "1,450", id="GSM8K"),
+        pytest.param("\\frac{1}{2}", None, "\\frac{1}{2}", id="LaTeX"),
+    ],
+)
+def test_gold(tmp_path: Path, answer: Any, pattern: str | None, gold: str) -> None:
+    path = jsonl(tmp_path / "a.jsonl", [{"question": f"q{n}", "answer": answer} for n in range(3)])
+    assert {row.gold for row in all_rows(FileTask(path=str(path), answer_pattern=pattern))} == {gold}
+
+
+def test_rows_name_their_source(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", [{"question": "one", "answer": 1}, "", {"question": "two", "answer": 2}])
+    rows = {row.question: row for row in all_rows(FileTask(path=str(path)))}
+    assert rows["two"].meta == {"source": "a.jsonl:3"}
+    assert rows["two"].prompt_id == "a:3"
+
+
+def test_the_split_is_the_same_every_time_and_for_every_count(tmp_path: Path) -> None:
+    path = str(jsonl(tmp_path / "a.jsonl", ROWS))
+    first, second = FileTask(path=path, heldout_size=12), FileTask(path=path, heldout_size=12)
+    assert second.rows("heldout", 5) == first.rows("heldout", 12)[:5]
+    assert second.rows("train", 20) == first.rows("train", 38)[:20]
+    other = FileTask(path=path, heldout_size=12, shuffle_seed=1)
+    assert other.rows("heldout", 12) != first.rows("heldout", 12)
+
+
+def test_the_split_does_not_depend_on_file_order(tmp_path: Path) -> None:
+    forward = FileTask(path=str(jsonl(tmp_path / "a.jsonl", ROWS)))
+    backward = FileTask(path=str(jsonl(tmp_path / "b.jsonl", ROWS[::-1])))
+    questions = [[row.question for row in task.rows("heldout", 10)] for task in (forward, backward)]
+    assert questions[0] == questions[1]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 8), min_size=8, max_size=40), st.integers(1, 6))
+def test_a_question_is_never_on_both_sides(tmp_path: Path, numbers: list[int], heldout_size: int) -> None:
+    spellings = ["What is {}?", "what is  {}?", "WHAT IS {}? "]
+    rows = [{"question": spellings[i % 3].format(n), "answer": n} for i, n in enumerate(numbers)]
+    task = FileTask(path=str(jsonl(tmp_path / "a.jsonl", rows)), heldout_size=heldout_size)
+    try:
+        train, heldout = task.rows("train", 1000), task.rows("heldout", heldout_size)
+    except RecipeError:
+        # Only where the held-out questions, with all their repetitions, are the whole file.
+        assert len(rows) - heldout_size < max(map(numbers.count, numbers))
+        return
+    assert train
+    assert len(heldout) == heldout_size
+    assert not {row.gold for row in train} & {row.gold for row in task._splits["heldout"]}
+    assert len(train) + len(task._splits["heldout"]) == len(rows)
+
+
+def test_bad_rows_are_counted_and_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bad = [
+        "{not json",
+        "[1, 2]",
+        {"question": "  ", "answer": "#### 1"},
+        {"question": "q"},
+        {"question": "q", "answer": None},
+        {"question": "q", "answer": "no marker"},
+        {"question": "q", "answer": [1]},
+        {"question": 5, "answer": "#### 1"},
+    ]
+    good = [{"question": f"good {n}", "answer": f"#### {n}"} for n in range(4)]
+    task = FileTask(path=str(jsonl(tmp_path / "a.jsonl", [*bad, *good])), answer_pattern="#### (.+)")
+    with caplog.at_level(logging.WARNING):
+        assert len(all_rows(task)) == 4
+    assert [row.source for row in task.bad_rows] == [f"a.jsonl:{n}" for n in range(1, 9)]
+    assert "left out 8 bad rows (a.jsonl:1: not JSON" in caplog.text
+    assert "answer_pattern finds nothing in 'no marker'" in task.bad_rows[5].reason
+
+
+def test_limit_counts_usable_rows(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", ["{", *ROWS])
+    assert {row.question for row in all_rows(FileTask(path=str(path), limit=10))} == {r["question"] for r in ROWS[:10]}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"question_column": "qestion"}, "has no such column, it has answer, question; did you", id="typo"),
+        pytest.param({"answer_column": "target"}, "answer_column='target'", id="no answer column"),
+        pytest.param(
+            {"answer_pattern": "#### (.+)"},
+            "0 usable rows, 50 bad ones (a.jsonl:1: answer_pattern",
+            id="none",
+        ),
+        pytest.param({"heldout_size": 50}, "leaves none to train on", id="everything held out"),
+    ],
+)
+def test_files_that_do_not_fit_the_options(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    task = FileTask(path=str(jsonl(tmp_path / "a.jsonl", ROWS)), **options)
+    with pytest.raises(RecipeError) as error:
+        task.rows("train", 1)
+    assert message in str(error.value)
+
+
+def test_too_few_held_out_rows(tmp_path: Path) -> None:
+    task = FileTask(path=str(jsonl(tmp_path / "a.jsonl", ROWS)))
+    with pytest.raises(RecipeError, match=r"heldout_size=11: a\.jsonl holds out 10 rows"):
+        task.rows("heldout", 11)
+    with pytest.raises(ValueError, match="split='test'"):
+        task.rows("test", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("a.parquet", b"not parquet", id="parquet"),
+        pytest.param("a.json", b"{", id="json"),
+        pytest.param("a.json", b'{"a": 1}', id="json without a list"),
+        pytest.param("a.csv", b"question,answer\n\xff\xfe,1\n", id="not text"),
+        pytest.param("a.jsonl", b"", id="empty"),
+    ],
+)
+def test_unreadable_files(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RecipeError, match="a\\."):
+        FileTask(path=str(tmp_path / name)).rows("train", 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({}, "neither of path and dataset", id="no source"),
+        pytest.param({"path": "x.jsonl", "dataset": "y"}, "both of path and dataset", id="two sources"),
+        pytest.param({"path": "x.txt"}, "need one of .jsonl", id="unknown format"),
+        pytest.param({"path": "x.jsonl"}, "no such file", id="no file"),
+        pytest.param({"dataset": "a/b", "answer_pattern": "("}, "answer_pattern", id="bad pattern"),
+        pytest.param({"dataset": "a/b", "answer_pattern": "a"}, "has 0 groups", id="pattern without group"),
+        pytest.param({"dataset": "a/b", "heldout_fraction": 1.0}, "heldout_fraction=1.0", id="fraction"),
+        pytest.param({"dataset": "a/b", "heldout_size": 0}, "heldout_size=0", id="nothing held out"),
+        pytest.param({"dataset": "a/b", "heldout_size": 1, "heldout_fraction": 0.1}, "give one", id="two sizes"),
+        pytest.param({"dataset": "a/b", "limit": 1}, "limit=1", id="limit"),
+        pytest.param({"dataset": "a/b", "limit": "many"}, "task_options.limit='many': expected", id="type"),
+        pytest.param({"dataset": "a/b", "colum": "x"}, "it takes path, dataset, config", id="unknown option"),
+        pytest.param({"dataset": "a/b", "_splits": {}}, "no such option", id="private field"),
+    ],
+)
+def test_options_that_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        tasks.get("file", **options)
+    assert message in str(error.value)
+
+
+def test_a_hub_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    asked: list[Any] = []
+
+    def load_dataset(name: str, config: str | None, *, split: str) -> list[dict[str, Any]]:
+        asked.append((name, config, split))
+        return ROWS
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    task = FileTask(dataset="openai/gsm8k", config="main", split="test")
+    assert asked == [], "nothing is downloaded before rows are asked for"
+    assert task.rows("train", 1)[0].meta["source"].startswith("openai/gsm8k:")
+    assert asked == [("openai/gsm8k", "main", "test")]
+
+
+def test_a_hub_data_set_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+
+    def load_dataset(*_: Any, **__: Any) -> None:
+        raise FileNotFoundError("no such data set")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(RecipeError, match="cannot be loaded: no such data set"):
+        FileTask(dataset="a/b").rows("train", 1)
+
+
+def test_find_data_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, recipe_folder = tmp_path / "here", tmp_path / "recipes"
+    here.mkdir()
+    recipe_folder.mkdir()
+    monkeypatch.chdir(here)
+    with pytest.raises(RecipeError, match=r"looked for .*here.* and .*recipes"):
+        find_data_file("a.jsonl", recipe_folder)
+    (recipe_folder / "a.jsonl").write_text("")
+    assert find_data_file("a.jsonl", recipe_folder) == recipe_folder / "a.jsonl"
+    (here / "a.jsonl").write_text("")
+    assert find_data_file("a.jsonl", recipe_folder) == here / "a.jsonl"
+    assert find_data_file(str(recipe_folder / "a.jsonl"), here) == recipe_folder / "a.jsonl"
+
+
+def test_the_registry() -> None:
+    assert tasks.names() == ["countdown", "file"]
+    for name in tasks.names():
+        assert tasks.describe(name)
+        assert tasks.get(name, **({"dataset": "a/b"} if name == "file" else {})).name == name
+    with pytest.raises(ValueError, match="did you mean 'countdown'"):
+        tasks.get("countdwn")
