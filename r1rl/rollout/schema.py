@@ -1,0 +1,106 @@
+"""One row of the rollout store: the columns, their types, and which of them may be empty."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+
+SCHEMA_VERSION: Final = 1
+VERSION_KEY: Final = b"r1rl.rollout_schema_version"
+KINDS: Final = ("train", "probe", "eval")
+FINISH_REASONS: Final = ("eos", "stop", "length")
+REWARD_PREFIX: Final = "reward_"
+
+# `reward` and the per-rule rewards are null where the gold could not be judged, `advantage` outside training,
+# tokens and log-probs where the sampler did not keep them.
+NULLABLE: Final = frozenset({"token_ids", "logprobs", "verdict", "verdict_reason", "reward", "advantage"})
+
+
+def _field(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=name in NULLABLE)
+
+
+SCHEMA: Final = pa.schema(
+    [
+        _field("run", pa.string()),
+        _field("kind", pa.string()),  # train | probe | eval
+        _field("step", pa.int64()),  # updates made before this rollout's step
+        _field("policy_step", pa.int64()),  # updates made by the policy that sampled it
+        _field("rank", pa.int32()),
+        _field("prompt_id", pa.string()),
+        _field("group_id", pa.string()),
+        _field("sample_idx", pa.int32()),
+        _field("task", pa.string()),
+        _field("template", pa.string()),
+        _field("prompt", pa.string()),
+        _field("prefill", pa.string()),  # the part of the answer that the prompt already opens
+        _field("completion", pa.string()),
+        _field("token_ids", pa.list_(pa.int32())),
+        _field("logprobs", pa.list_(pa.float32())),  # under the sampling distribution, one per token id
+        _field("n_tokens", pa.int32()),
+        _field("finish_reason", pa.string()),  # eos | stop | length
+        _field("gold", pa.string()),
+        _field("meta", pa.string()),  # JSON
+        _field("verdict", pa.string()),
+        _field("verdict_reason", pa.string()),
+        _field("reward", pa.float64()),
+        _field("advantage", pa.float64()),
+        _field("temperature", pa.float64()),  # 0.0: greedy
+        _field("top_p", pa.float64()),
+        _field("cap", pa.int32()),  # tokens
+        _field("wall_time", pa.float64()),  # Unix seconds
+    ],
+    metadata={VERSION_KEY: str(SCHEMA_VERSION).encode()},
+)
+
+_VALUES: Final = {"kind": KINDS, "finish_reason": FINISH_REASONS}
+
+
+def with_rewards(names: Iterable[str]) -> pa.Schema:
+    """SCHEMA plus one nullable float64 column for each of `names` (full column names, "reward_<name>"), sorted."""
+    extra = [pa.field(name, pa.float64()) for name in sorted(set(names))]
+    return pa.schema([*SCHEMA, *extra], metadata=SCHEMA.metadata)
+
+
+def version(schema: pa.Schema) -> int:
+    """Schema version a shard was written with; 0 if it carries none (not a shard of ours)."""
+    return int((schema.metadata or {}).get(VERSION_KEY, b"0"))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Rows -> Arrow table with SCHEMA's columns, then reward_<name> columns sorted by name.
+
+    A NaN in a reward or advantage column becomes null, and a lone surrogate in a text becomes "?" (UTF-8 has
+    none). Raises ValueError for an unknown column, a missing value, or a value that does not fit its column.
+    """
+    keys = {key for row in rows for key in row}
+    known = set(SCHEMA.names)
+    extra = {key for key in keys - known if key.startswith(REWARD_PREFIX) and key != REWARD_PREFIX}
+    if unknown := sorted(keys - known - extra):
+        raise ValueError(f"column={unknown[0]}: not a rollout column; extra columns are named {REWARD_PREFIX}<name>")
+    schema = with_rewards(extra)
+    return pa.table([_column(field, rows) for field in schema], schema=schema)
+
+
+def _column(field: pa.Field, rows: Sequence[dict[str, Any]]) -> pa.Array:
+    values = [row.get(field.name) for row in rows]
+    if not field.nullable and None in values:
+        raise ValueError(f"{field.name}=None: row {values.index(None)} lacks it, the column allows no nulls")
+    if (allowed := _VALUES.get(field.name)) and (bad := [value for value in values if value not in allowed]):
+        raise ValueError(f"{field.name}={bad[0]!r}: need one of {', '.join(allowed)}")
+    if field.type == pa.float64() and field.nullable:
+        values = [None if isinstance(value, float) and math.isnan(value) else value for value in values]
+    try:
+        try:
+            return pa.array(values, type=field.type)
+        except UnicodeEncodeError:
+            return pa.array([_storable(value) for value in values], type=field.type)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"column={field.name}: values do not fit {field.type}: {error}") from error
+
+
+def _storable(value: object) -> object:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

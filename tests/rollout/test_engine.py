@@ -1,0 +1,118 @@
+"""The embedded engine against transformers' own generate and a full forward pass."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
+
+from r1rl.base import tokenizer as tiny_tokenizer
+from r1rl.rollout.engine import Engine
+from r1rl.rollout.sampling import Sampling, row_key
+
+SHAPE = dict(
+    vocab_size=127, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=256, eos_token_id=1, pad_token_id=0, bos_token_id=None,
+)  # fmt: skip
+CONFIGS = {
+    "llama": LlamaConfig(**SHAPE),
+    "qwen2, tied head": Qwen2Config(**SHAPE, tie_word_embeddings=True),
+    "qwen3, own head size": Qwen3Config(**SHAPE, head_dim=16),
+    "gemma3, sliding window shorter than the text": Gemma3TextConfig(
+        **SHAPE, head_dim=16, sliding_window=8, layer_types=["sliding_attention", "full_attention", "sliding_attention"]
+    ),
+}
+
+
+def model_of(name):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIGS[name]).eval()
+    with torch.no_grad():  # sharper than at initialisation: no ties between best tokens
+        for parameter in model.parameters():
+            parameter.mul_(1.5) if parameter.dim() > 1 else None
+    return model
+
+
+def prompts_of(count, lengths=(3, 9, 5, 14)):
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randint(3, 127, (lengths[i % len(lengths)],), generator=generator).tolist() for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tiny_tokenizer.build()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_greedy_equals_generate(name, tokenizer):
+    model, prompts = model_of(name), prompts_of(4)
+    ours = Engine(tokenizer, [1]).generate(model, prompts, [0] * 4, Sampling(temperature=0.0, max_completion_length=40))
+    for prompt, completion in zip(prompts, ours, strict=True):
+        theirs = model.generate(
+            torch.tensor([prompt]), max_new_tokens=40, do_sample=False, eos_token_id=1, pad_token_id=0
+        )[0, len(prompt) :].tolist()
+        assert completion.token_ids == theirs
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_logprobs_equal_a_full_forward_pass(name, tokenizer):
+    model, prompts = model_of(name), prompts_of(4)
+    keys = [row_key("full", i) for i in range(4)]
+    for sampling in (Sampling(max_completion_length=30), Sampling(temperature=0.7, max_completion_length=30)):
+        for prompt, completion in zip(
+            prompts, Engine(tokenizer, [1]).generate(model, prompts, keys, sampling), strict=True
+        ):
+            ids = torch.tensor([prompt + completion.token_ids])
+            with torch.no_grad():
+                logits = model(ids).logits[0, len(prompt) - 1 : -1] / sampling.temperature
+            expected = torch.log_softmax(logits, -1).gather(1, ids[0, len(prompt) :, None]).squeeze(1)
+            assert torch.allclose(torch.tensor(completion.logprobs), expected, atol=1e-4)
+
+
+def test_a_rollout_does_not_depend_on_its_batch(tokenizer):
+    model, prompts = model_of("llama"), prompts_of(6)
+    keys = [row_key("alone", i) for i in range(6)]
+    sampling = Sampling(max_completion_length=25)
+    together = Engine(tokenizer, [1]).generate(model, prompts, keys, sampling)
+    in_pairs = Engine(tokenizer, [1], max_rows=2).generate(model, prompts, keys, sampling)
+    alone = [Engine(tokenizer, [1]).generate(model, [p], [k], sampling)[0] for p, k in zip(prompts, keys, strict=True)]
+    assert [c.token_ids for c in together] == [c.token_ids for c in alone] == [c.token_ids for c in in_pairs]
+
+
+def test_a_group_shares_its_prompt_and_differs_in_its_draws(tokenizer):
+    model, prompt = model_of("llama"), prompts_of(1)[0]
+    keys = [row_key("group", i) for i in range(8)]
+    seen = []
+    forward = model.forward
+    model.forward = lambda *args, **kwargs: seen.append(kwargs["input_ids"].shape) or forward(*args, **kwargs)
+    completions = Engine(tokenizer, [1]).generate(model, [prompt] * 8, keys, Sampling(max_completion_length=10))
+    assert seen[0] == (1, len(prompt)), "the prompt is prefilled once"
+    assert len({tuple(c.token_ids) for c in completions}) > 1
+
+
+def test_every_way_to_finish(tokenizer):
+    model, prompts = model_of("llama"), prompts_of(64)
+    keys = [row_key("finish", i) for i in range(64)]
+    stop_at = tokenizer.convert_tokens_to_ids("</answer>")
+    sampling = Sampling(temperature=2.0, max_completion_length=60, stop=("</answer>",))
+    completions = Engine(tokenizer, [1, 2]).generate(model, prompts, keys, sampling)
+    assert {c.finish_reason for c in completions} == {"eos", "stop", "length"}
+    for completion in completions:
+        *before, last = completion.token_ids
+        assert not {1, 2, stop_at} & set(before)
+        assert len(completion.logprobs) == len(completion.token_ids)
+        if completion.finish_reason == "eos":
+            assert last in (1, 2)
+        elif completion.finish_reason == "stop":
+            assert last == stop_at
+        else:
+            assert len(completion.token_ids) == 60
+
+
+def test_the_model_is_left_in_its_mode(tokenizer):
+    model = model_of("llama").train()
+    Engine(tokenizer, [1]).generate(model, [[5]], [0], Sampling(max_completion_length=2))
+    assert model.training
+
+
+def test_an_empty_prompt_is_named(tokenizer):
+    with pytest.raises(ValueError, match="prompt 1 has no tokens"):
+        Engine(tokenizer, [1]).generate(model_of("llama"), [[3], []], [0, 1], Sampling())
