@@ -1,0 +1,224 @@
+"""The report's charts as plotly.js specifications (plain dicts), all on one axis of optimizer steps.
+
+A colour is written as the name of a CSS variable ("--c1"); the page resolves it, so charts follow the reader's
+light or dark theme.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import Any
+
+from r1rl.inspect.run_data import RunData, numbers
+from r1rl.inspect.samples import middle, visible
+from r1rl.inspect.summary import FIGURES, Figure, series
+
+COLOURS = ("--c1", "--c2", "--c3", "--c4", "--c5", "--c6")
+ROUTINE_EVENTS = frozenset(
+    {"start", "started", "end", "finish", "finished", "done", "probe", "checkpoint", "save", "saved"}
+)
+"""Events that change nothing in the curves; they are listed but get no line."""
+LINES_PER_EVENT = 5
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart: what the page says of it, and plotly.js `data` and `layout`."""
+
+    key: str
+    title: str
+    note: str
+    small: bool
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line of events.jsonl. `number` labels its vertical line; None: it has no line."""
+
+    number: int | None
+    step: int | None
+    name: str
+    detail: str
+
+
+def charts(data: RunData) -> list[Chart]:
+    """Every chart for which the run has values, in reading order."""
+    by_key = {figure.key: figure for figure in FIGURES}
+    greedy, sampled = by_key["heldout_accuracy_greedy"], by_key["heldout_accuracy_sampled"]
+    parts = sorted({k for line in data.metrics for k in line if k.startswith("rewards/") and k.endswith("/mean")})
+    rewards = [("reward", "reward")] + [(key, key.split("/")[1]) for key in parts]
+    found = [
+        _chart("reward", "Reward and its parts", "Training rollouts, mean of a step.", _logged(data, rewards)),
+        _chart(
+            "accuracy", "Held-out accuracy",
+            "Problems never trained on. Bars: 95 % over prompts; bands: the interval at step 0.",
+            [], [*_probed(data, sampled, 0), *_probed(data, greedy, 1)], share=True,
+        ),
+        _chart(
+            "length", "Completion length, tokens", "Held-out rollouts against training rollouts.",
+            _logged(data, [("completions/mean_length", "training")], faint=True),
+            _probed(data, by_key["mean_length"], 0),
+        ),
+        _reflection(data, by_key["retry_after_miss"], "Retry after a miss", "aha/retry_after_miss"),
+        _reflection(data, by_key["wrong_to_right"], "Wrong → right", "aha/wrong_to_right"),
+        _reflection(data, by_key["marker_rate"], "Reflective markers", "aha/marker_rate"),
+    ]  # fmt: skip
+    for key, title in (
+        ("entropy", "Entropy, nats per token"),
+        ("grad_norm", "Gradient norm"),
+        ("learning_rate", "Learning rate"),
+        ("completions/clipped_ratio", "Share cut at the length cap"),
+        ("frac_reward_zero_std", "Share of groups with equal rewards"),
+        ("step_time", "Seconds per step"),
+    ):
+        found.append(_chart(key, title, "", _logged(data, [(key, title)]), small=True))
+    kept = [chart for chart in found if chart.data]
+    _share_axis(kept, data)
+    return kept
+
+
+def events(data: RunData) -> list[Event]:
+    """The run's events in order; those that may change a curve are numbered, one number a step and name.
+
+    An alarm that rings at every step would hide the curves: only its first `LINES_PER_EVENT` get a line.
+    """
+    numbered: dict[tuple[int, str], int] = {}
+    found = []
+    for line in data.events:
+        step = line.get("step")
+        step = int(step) if isinstance(step, int | float) and not isinstance(step, bool) else None
+        name = str(line.get("event", "event"))
+        number = None
+        if step is not None and name not in ROUTINE_EVENTS:
+            number = numbered.get((step, name))
+            if number is None and sum(known == name for _, known in numbered) < LINES_PER_EVENT:
+                number = numbered[step, name] = len(numbered) + 1
+        rest = {k: v for k, v in line.items() if k not in ("time", "step", "event")}
+        detail = middle(", ".join(f"{k}: {v}" for k, v in rest.items()), 600)
+        found.append(Event(number, step, visible(name), visible(detail)))
+    return found
+
+
+def _reflection(data: RunData, figure: Figure, title: str, logged: str) -> Chart:
+    note = figure.definition[0].upper() + figure.definition[1:] + "."
+    train = _logged(data, [(logged, "training")], faint=True)
+    return _chart(figure.key, title, note, train, _probed(data, figure, 0), share=True)
+
+
+def _chart(
+    key: str,
+    title: str,
+    note: str,
+    lines: list[dict[str, Any]],
+    probed: list[dict[str, Any]] | None = None,
+    *,
+    share: bool = False,
+    small: bool = False,
+) -> Chart:
+    shapes = [trace.pop("band") for trace in probed or [] if "band" in trace]
+    traces = [*lines, *(probed or [])]
+    axis = {"tickformat": ".0%", "rangemode": "tozero"} if share else {}
+    return Chart(
+        key.replace("/", "_"),
+        title,
+        note,
+        small,
+        traces,
+        {"shapes": shapes, "yaxis": axis, "showlegend": not small and len(traces) > 1},
+    )
+
+
+def _logged(data: RunData, keys: list[tuple[str, str]], *, faint: bool = False) -> list[dict[str, Any]]:
+    """A line for each (metrics key, label) that the run logged."""
+    traces = []
+    for i, (key, label) in enumerate(keys):
+        values = numbers(line.get(key) for line in data.metrics)
+        points = [(line["step"], v) for line, v in zip(data.metrics, values, strict=True) if v is not None]
+        if points:
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines" if len(points) > 1 else "markers",
+                    "name": html.escape(label),  # plotly reads a subset of HTML in names
+                    "x": [step for step, _ in points],
+                    "y": [value for _, value in points],
+                    "line": {"width": 1 if faint else 1.5, "color": "--faint" if faint else COLOURS[i % 6]},
+                }
+            )
+    return traces
+
+
+def _probed(data: RunData, figure: Figure, colour: int) -> list[dict[str, Any]]:
+    """The figure at every probe, its interval as error bars; under "band" the interval at the first probe."""
+    points = [p for p in series(data, figure) if p.value is not None]
+    if not points:
+        return []
+    trace: dict[str, Any] = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": "held out, greedy" if figure.greedy else "held out, sampled",
+        "x": [p.step for p in points],
+        "y": [p.value for p in points],
+        "line": {"width": 2, "color": COLOURS[colour]},
+        "marker": {"size": 6, "color": COLOURS[colour]},
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [_gap(p.high, p.value) for p in points],
+            "arrayminus": [_gap(p.value, p.low) for p in points],
+            "thickness": 1,
+            "width": 3,
+            "color": COLOURS[colour],
+        },
+    }
+    start = points[0]
+    if start.low is not None and start.high is not None:
+        trace["band"] = {
+            "type": "rect",
+            "xref": "paper",
+            "x0": 0,
+            "x1": 1,
+            "y0": start.low,
+            "y1": start.high,
+            "fillcolor": COLOURS[colour],
+            "opacity": 0.13,
+            "line": {"width": 0},
+            "layer": "below",
+        }
+    return [trace]
+
+
+def _gap(upper: float | None, lower: float | None) -> float:
+    return 0.0 if upper is None or lower is None else max(0.0, upper - lower)
+
+
+def _share_axis(found: list[Chart], data: RunData) -> None:
+    """Give every chart the same range of steps and the same numbered vertical lines."""
+    steps = [step for chart in found for trace in chart.data for step in trace["x"]]
+    lines: dict[int, list[str]] = {}
+    for event in events(data):
+        if event.number is not None and event.step is not None:
+            labels = lines.setdefault(event.step, [])
+            if str(event.number) not in labels:
+                labels.append(str(event.number))
+    last = max([*steps, *lines], default=1)
+    margin = max(0.5, 0.02 * last)
+    for chart in found:
+        chart.layout["xaxis"] = {"range": [-margin, last + margin]}
+        for step in lines:
+            chart.layout["shapes"].append(
+                {
+                    "type": "line", "xref": "x", "yref": "paper", "x0": step, "x1": step, "y0": 0, "y1": 1,
+                    "line": {"width": 1, "dash": "dot", "color": "--event"},
+                }
+            )  # fmt: skip
+        chart.layout["annotations"] = [
+            {
+                "x": step, "y": 1, "xref": "x", "yref": "paper", "yanchor": "bottom", "showarrow": False,
+                "text": ",".join(labels), "font": {"size": 10, "color": "--event"},
+            }
+            for step, labels in lines.items()
+        ]  # fmt: skip

@@ -1,0 +1,248 @@
+"""One offline HTML file that shows what a run did.
+
+Completions are hostile input: everything is escaped by Jinja, invisible characters are made visible, and a
+content security policy admits only this file's own two scripts, by hash, and no address outside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from r1rl.aha.transitions import transitions
+from r1rl.inspect.conclusion import conclude, direction, duration, number, reading
+from r1rl.inspect.curves import charts, events
+from r1rl.inspect.run_data import ProbeRollout, RunData, load
+from r1rl.inspect.samples import Drawn, choose, choose_randomly, ending, middle, pieces, shown, visible
+from r1rl.inspect.summary import FIGURES, summarise
+
+LONGEST_COMPLETION = 6000
+LONGEST_PROMPT = 600
+_SECRET = re.compile(r"(?i)(?:^|_)(?:token|secret|password|api_key|key)$")
+_HERE = Path(__file__).parent
+
+
+def write_report(run: Path | str | RunData, path: Path | None = None) -> Path:
+    """Write the report of a run to `path` (default: report.html in its folder), whole or not at all.
+
+    Raises:
+        ValueError: as `run_data.load`.
+    """
+    data = run if isinstance(run, RunData) else load(run)
+    target = path or data.path / "report.html"
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.write_text(render(data), encoding="utf-8")
+    os.replace(temporary, target)
+    return target
+
+
+def render(data: RunData) -> str:
+    """The report's HTML; the same run folder gives the same text."""
+    from plotly.offline import get_plotlyjs
+
+    summary = summarise(data)
+    drawn_charts = charts(data)
+    listed = events(data)
+    plotly_js = get_plotlyjs()
+    report_js = (_HERE / "static" / "report.js").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    randomly = choose_randomly(data)
+    return environment.get_template("report.html.j2").render(
+        policy=_policy(plotly_js, report_js),
+        css=Markup((_HERE / "static" / "report.css").read_text(encoding="utf-8")),
+        plotly_js=Markup(plotly_js),
+        report_js=Markup(report_js),
+        summary_json=_script_json(summary),
+        charts_json=_script_json([asdict(chart) for chart in drawn_charts]),
+        summary=summary,
+        facts=_facts(data, summary),
+        conclusion=conclude(summary),
+        table=_table(summary),
+        charts=drawn_charts,
+        events=listed,
+        has_lines=any(event.number is not None for event in listed),
+        chosen=[_drawn(drawn, [_view(r) for r in drawn.rollouts]) for drawn in choose(data, per_kind=2)],
+        random=_drawn(randomly, [(_view(r), _before(data, r)) for r in randomly.rollouts]),
+        details=[(n, rows) for n, rows in _details(data) if rows],
+    )
+
+
+def _policy(*scripts: str) -> str:
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _script_json(value: Any) -> Markup:
+    """JSON that can stand inside a <script> element: nothing in it closes the element or opens a comment."""
+    text = json.dumps(value, allow_nan=False)  # ASCII, so U+2028 is an escape already
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _facts(data: RunData, summary: dict[str, Any]) -> list[tuple[str, str]]:
+    row = data.last_probe[0].row
+    samples = len(data.last_probe) / max(1, summary["heldout_prompts"])
+    wall = summary["wall_seconds"]
+    facts = [
+        ("model", summary["model"]),
+        ("task", summary["task"]),
+        ("prompt template", row["template"]),
+        ("seed", summary["seed"]),
+        ("updates", f"{summary['steps']:,}"),
+        ("training rollouts", f"{summary['rollouts']:,}"),
+        ("held-out prompts", f"{summary['heldout_prompts']:,} × {samples:g} samples"),
+        ("probe temperature", f"{row['temperature']:g}"),
+        ("length cap", f"{row['cap']:,} tokens"),
+        ("wall time", None if wall is None else duration(wall)),
+        ("r1rl", (data.environment.get("versions") or {}).get("r1rl")),
+    ]
+    return [(name, visible(str(value))) for name, value in facts if value not in (None, "")]
+
+
+def _table(summary: dict[str, Any]) -> list[dict[str, str]]:
+    first, last = summary["reward"]["first"], summary["reward"]["last"]
+    rows = [
+        {
+            "label": "reward, training steps",
+            "first": "–" if first is None else f"{first:.3f}",
+            "last": "–" if last is None else f"{last:.3f}",
+            "diff": "–" if first is None or last is None else f"{last - first:+.3f}",
+            "interval": "",
+            "reading": "",
+            "definition": "mean reward of all rollouts of the first and of the last training step",
+        }
+    ]
+    for figure in FIGURES:
+        values = summary[figure.key]
+        way = direction(values)
+        low, high = (number(values[end], figure.unit, signed=True) for end in ("ci_low", "ci_high"))
+        rows.append(
+            {
+                "label": figure.label,
+                "first": number(values["first"], figure.unit),
+                "last": number(values["last"], figure.unit),
+                "diff": number(values["diff"], figure.unit, signed=True),
+                "interval": "" if way is None else f"{low} … {high}",
+                "reading": reading(values),
+                "definition": figure.definition,
+            }
+        )
+    return rows
+
+
+def _drawn(drawn: Drawn, views: list[Any]) -> dict[str, Any]:
+    return {
+        "name": drawn.name,
+        "rule": drawn.rule,
+        "count": drawn.count,
+        "total": drawn.total,
+        "views": views,
+    }
+
+
+def _before(data: RunData, rollout: ProbeRollout) -> dict[str, Any] | None:
+    """The same prompt and sample number at the first probed step."""
+    first = data.steps[0]
+    if rollout.step == first:
+        return None
+    key = (rollout.prompt_id, rollout.row["sample_idx"])
+    earlier = (data.probes or data.evals)[first]
+    return next((_view(r) for r in earlier if (r.prompt_id, r.row["sample_idx"]) == key), None)
+
+
+def _view(rollout: ProbeRollout) -> dict[str, Any]:
+    """What the template shows of a rollout. Text comes as stretches, see `samples.shown`."""
+    row = rollout.row
+    return {
+        "verdict": row["verdict"],
+        "reason": visible(middle(row["verdict_reason"] or "", 200)),
+        "gold": visible(middle(row["gold"], 200)),
+        "prompt_id": visible(row["prompt_id"]),
+        "sample_idx": row["sample_idx"],
+        "step": rollout.step,
+        "n_tokens": row["n_tokens"],
+        "finish_reason": row["finish_reason"],
+        "reward": row["reward"],
+        "prompt": list(shown(ending(row["prompt"], LONGEST_PROMPT))),
+        "spans": list(_spans(rollout)),
+        "ribbon": list(_ribbon(rollout)),
+    }
+
+
+def _spans(rollout: ProbeRollout) -> Iterator[dict[str, Any]]:
+    for piece in pieces(rollout.row["completion"], rollout.attempts, rollout.markers, LONGEST_COMPLETION):
+        classes, title, mark = [], [], ""
+        if piece.attempt is not None:
+            right = rollout.attempts[piece.attempt].right
+            classes += ["attempt", "right" if right else "wrong"]
+            classes += ["opens"] * piece.opens + ["closes"] * piece.closes
+            title.append(_attempt_title(rollout, piece.attempt))
+            mark = "✓" if right else "✗"
+        if piece.marker is not None:
+            classes.append("marker")
+            title.append(f"marker: {piece.marker.kind}")
+        yield {
+            "text": list(shown(piece.text)),
+            "classes": " ".join(classes),
+            "title": visible("; ".join(title)),
+            "mark": mark,
+            "left_out": piece.left_out,
+        }
+
+
+def _ribbon(rollout: ProbeRollout) -> Iterator[dict[str, Any]]:
+    """Attempts in order, repeats left out as in the figures, each with the transition that leads to it."""
+    distinct = [i for i, attempt in enumerate(rollout.attempts) if not attempt.repeats_previous]
+    moves = transitions(rollout.attempts)
+    for position, i in enumerate(distinct):
+        attempt = rollout.attempts[i]
+        yield {
+            "right": attempt.right,
+            "value": visible(middle(attempt.value or "undefined", 40)),
+            "claimed": visible(middle(attempt.claimed or "", 40)),
+            "slip": attempt.claimed is not None and attempt.claimed != attempt.value,
+            "title": _attempt_title(rollout, i),
+            "transition": moves[position - 1].replace("_", " → ", 1) if position else "",
+        }
+
+
+def _attempt_title(rollout: ProbeRollout, index: int) -> str:
+    attempt = rollout.attempts[index]
+    parts = [f"attempt {index + 1} of {len(rollout.attempts)}, {'right' if attempt.right else 'wrong'}"]
+    if attempt.repeats_previous:
+        parts[0] += ", repeats the one before"
+    if attempt.expression is not None:
+        parts.append(middle(attempt.expression, 120))
+    parts.append(f"claimed {'nothing' if attempt.claimed is None else middle(attempt.claimed, 40)}")
+    parts.append(f"true value {'undefined' if attempt.value is None else middle(attempt.value, 40)}")
+    return visible("; ".join(parts))
+
+
+def _details(data: RunData) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    yield "Recipe", list(_flat(data.recipe))
+    yield "Environment", list(_flat(data.environment))
+
+
+def _flat(mapping: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in mapping.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            # A report is made to be passed on; a hub token in a recipe is not.
+            secret = value is not None and _SECRET.search(str(key)) is not None
+            yield f"{prefix}{key}", "(hidden)" if secret else visible(middle(str(value), 400))

@@ -1,0 +1,147 @@
+"""A run in a terminal: figures with intervals, what they allow to be said, and three rollouts.
+
+Model text is never read as rich markup: it enters as `rich.text.Text`, with control characters escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from r1rl.inspect.conclusion import conclude, direction, duration, number, reading
+from r1rl.inspect.run_data import ProbeRollout, RunData, load, numbers
+from r1rl.inspect.samples import Drawn, choose, ending, middle, pieces, shown, visible
+from r1rl.inspect.summary import FIGURES, summarise
+
+LONGEST_COMPLETION = 1200
+LONGEST_PROMPT = 240
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def print_summary(run: Path | str | RunData, console: Console) -> None:
+    """Print a run's figures, conclusion, reward over steps and sample rollouts.
+
+    Raises:
+        ValueError: as `run_data.load`.
+    """
+    data = run if isinstance(run, RunData) else load(run)
+    summary = summarise(data)
+    console.print(_facts(summary), highlight=False)
+    console.print(_table(summary))
+    for sentence in conclude(summary):
+        console.print(Padding(Text(sentence), (0, 0, 0, 2)))
+    line = _reward_line(data, width=max(20, min(80, console.width - 30)))
+    if line is not None:
+        console.print()
+        console.print(line)
+    for drawn in choose(data):
+        console.print()
+        _print_drawn(drawn, summary["last_step"], console)
+
+
+def _facts(summary: dict[str, Any]) -> Text:
+    wall = summary["wall_seconds"]
+    parts = [
+        str(summary["task"]),
+        str(summary["model"] or "model unknown"),
+        f"{summary['steps']} updates",
+        f"{summary['rollouts']:,} training rollouts",
+        f"{summary['heldout_prompts']} held-out prompts",
+    ]
+    if wall is not None:
+        parts.append(duration(wall))
+    return Text.assemble(("run ", "dim"), (visible(summary["run"]), "bold"), "  ", visible(" · ".join(parts)))
+
+
+def _table(summary: dict[str, Any]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("")
+    for heading in (
+        f"step {summary['first_step']}",
+        f"step {summary['last_step']}",
+        "change",
+        "95 % interval",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    reward = summary["reward"]
+    first, last = reward["first"], reward["last"]
+    change = None if first is None or last is None else last - first
+    table.add_row(
+        "reward, training steps", *("–" if v is None else f"{v:.3f}" for v in (first, last)),
+        "–" if change is None else f"{change:+.3f}", "", "",
+    )  # fmt: skip
+    for figure in FIGURES:
+        values = summary[figure.key]
+        low, high = (number(values[end], figure.unit, signed=True) for end in ("ci_low", "ci_high"))
+        way = direction(values)
+        table.add_row(
+            figure.label,
+            number(values["first"], figure.unit),
+            number(values["last"], figure.unit),
+            number(values["diff"], figure.unit, signed=True),
+            "" if way is None else f"{low} … {high}",
+            Text(reading(values), style="bold" if way in ("up", "down") else "dim"),
+        )
+    return table
+
+
+def _reward_line(data: RunData, width: int) -> Text | None:
+    logged = [(line["step"], value) for line in data.metrics for value in numbers([line.get("reward")])]
+    points = [(step, value) for step, value in logged if value is not None]
+    if len(points) < 2:
+        return None
+    values = [value for _, value in points]
+    return Text.assemble(
+        ("reward ", "dim"), f"{min(values):.2f} ", sparkline(values, width), f" {max(values):.2f}",
+        (f"  steps {points[0][0]}–{points[-1][0]}", "dim"),
+    )  # fmt: skip
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """At most `width` blocks between the smallest and the largest; each is the mean of its share of the values."""
+    count = min(width, len(values))
+    edges = [i * len(values) // count for i in range(count + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, span = min(means), max(means) - min(means)
+    return "".join(_BLOCKS[round((m - low) / span * (len(_BLOCKS) - 1)) if span else 0] for m in means)
+
+
+def _print_drawn(drawn: Drawn, step: int, console: Console) -> None:
+    how = "drawn at random among them" if drawn.count else "none to show"
+    rule = f"{drawn.count} of {drawn.total} held-out rollouts at step {step}: {drawn.rule}; {how}"
+    console.print(Text.assemble((drawn.name, "bold"), "  ", (rule, "dim")))
+    for rollout in drawn.rollouts:
+        row = rollout.row
+        facts = Text(style="dim")
+        facts.append(visible(ending(row["prompt"], LONGEST_PROMPT).replace("\n", " ")))
+        facts.append(f"\ngold {visible(row['gold'])} · verdict {row['verdict']}", style="default")
+        if row["verdict_reason"]:
+            facts.append(f" ({visible(middle(row['verdict_reason'], 120))})")
+        console.print(Padding(facts, (0, 0, 0, 2)))
+        console.print(Padding(marked(rollout), (0, 0, 0, 2)))
+
+
+def marked(rollout: ProbeRollout, longest: int = LONGEST_COMPLETION) -> Text:
+    """The completion with its attempts coloured and closed by ✓ or ✗, and its markers underlined."""
+    text = Text()
+    for piece in pieces(rollout.row["completion"], rollout.attempts, rollout.markers, longest):
+        if piece.left_out:
+            text.append(f" … {piece.left_out:,} characters left out … ", style="dim italic")
+            continue
+        right = piece.attempt is not None and rollout.attempts[piece.attempt].right
+        style = "" if piece.attempt is None else "green" if right else "red"
+        if piece.marker is not None:
+            style += " bold underline yellow" if piece.attempt is None else " bold underline"
+        for stretch, is_escape in shown(piece.text):
+            text.append(stretch, style="reverse dim" if is_escape else style)
+        if piece.closes:
+            text.append(" ✓" if right else " ✗", style="bold green" if right else "bold red")
+    return text

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from r1rl.inspect.conclusion import duration
+from r1rl.inspect.samples import ending, middle
+from r1rl.inspect.terminal import print_summary, sparkline
+
+
+def printed(run: Path, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    print_summary(run, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_every_figure_stands_in_the_table(run_dir: Path) -> None:
+    text = " ".join(printed(run_dir).split())
+    assert "held-out accuracy, greedy 25.0 % 75.0 % +50.0" in text
+    assert "held-out accuracy, sampled 37.5 % 87.5 % +50.0" in text
+    assert "retry after a miss 33.3 % 80.0 % +46.7" in text
+    assert "wrong → right 12.5 % 50.0 % +37.5" in text
+    assert "reward, training steps 0.000 0.950 +0.950" in text
+    assert "step 0 step 20 change 95 % interval" in text
+
+
+def test_samples_say_how_many_there_are_and_how_they_were_chosen(run_dir: Path) -> None:
+    text = " ".join(printed(run_dir).split())
+    assert "wrong → right 4 of 8 held-out rollouts at step 20" in text
+    assert "right first time 3 of 8" in text
+    assert "wrong 1 of 8" in text
+    assert text.count("drawn at random among them") == 3
+
+
+def test_attempts_are_marked_where_they_end(run_dir: Path) -> None:
+    text = " ".join(printed(run_dir).split())
+    corrected = text[text.index("wrong → right 4 of 8") : text.index("right first time")]
+    assert corrected.index("✗") < corrected.index("wait") < corrected.index("✓")
+    missed = text[text.index("wrong 1 of 8") :]
+    assert "✗" in missed
+    assert "✓" not in missed
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_no_width_breaks_it(run_dir: Path, width: int) -> None:
+    assert max(map(len, printed(run_dir, width).splitlines())) <= width
+
+
+def test_model_text_is_neither_markup_nor_control_sequence(hostile_run: Path) -> None:
+    console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="truecolor")
+    print_summary(hostile_run, console)
+    assert isinstance(console.file, io.StringIO)
+    raw = console.file.getvalue()
+    # rich itself writes only colours and, were markup obeyed, links (OSC 8).
+    assert set(re.findall(r"\x1b(.)", raw)) == {"["}
+    assert set(re.findall(r"\x1b\[[0-9;]*(.)", raw)) == {"m"}
+    assert not set(raw) & set("\x00\x07\u202e\u2028")
+    # Without the colours, a text that was wrapped over lines and styled in pieces is whole again.
+    plain = "".join(re.sub(r"\x1b\[[0-9;]*m", "", raw).split())
+    for text in (
+        "[boldred]loud[/]",
+        "[link=file:///etc/passwd]here[/link]",
+        "[/nothing]",
+        "\\x1b[31mred",
+        "\\u202e",
+    ):
+        assert text in plain
+
+
+def test_a_run_of_one_probe_is_not_compared(run_dir: Path) -> None:
+    for step in (10, 20):
+        for shard in (run_dir / "rollouts").glob(f"*-{step:06d}-*"):
+            shard.unlink()
+    assert "One probe so far (step 0)" in printed(run_dir)
+
+
+@pytest.mark.parametrize(
+    ("values", "width", "line"),
+    [
+        ([0.0, 1.0], 10, "▁█"),
+        ([1.0, 1.0, 1.0], 10, "▁▁▁"),
+        ([0, 0, 7, 7], 2, "▁█"),
+        ([0, 1, 2, 3, 4, 5, 6, 7], 8, "▁▂▃▄▅▆▇█"),
+    ],
+    ids=["ends", "constant", "averaged", "every block"],
+)
+def test_sparkline(values: list[float], width: int, line: str) -> None:
+    assert sparkline(values, width) == line
+
+
+def test_long_texts_are_cut() -> None:
+    assert middle("a" * 10 + "b" * 10, 6) == "aaa … bbb"
+    assert middle("short", 5) == "short"
+    assert ending("template question", 8) == "… question"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(61.5, "62 s"), (600, "10 min"), (3725, "1 h 2 min"), (7170, "2 h 0 min")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
