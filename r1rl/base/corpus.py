@@ -1,0 +1,148 @@
+"""What the tiny base model reads before reinforcement learning starts.
+
+Three kinds of text, all generated, none of it about a held-out problem:
+
+- *facts*: a drill of the additions, subtractions and multiplications that the task can ask for;
+- *checks*: a drill of the goal test, "target 22 got 15 no";
+- *documents*: sloppy attempts at Countdown problems. Most guess once and stop, some of them with a check and
+  even after a "no"; few notice a miss and try again.
+
+So the two skills that retrying stands on (arithmetic and the goal test) are taught here, and retrying is shown
+but rare: *when* to use it is what reinforcement learning has to discover.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from r1rl.tasks.countdown import Countdown, is_heldout
+
+LARGEST = 99  # every number is one token, so nothing beyond this is ever written
+
+Step = tuple[int, str, int, int]  # a, operator, b, value
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """Shares of the document kinds; the README quotes them.
+
+    Args:
+        task: the Countdown options whose training split the documents are about.
+        unchecked: share of documents that guess once and answer without looking.
+        checked: share that guess once, check, and answer whatever the check said.
+            The rest check every attempt and try again after a miss, until a hit or until `give_up`.
+        hit: probability that an attempt is drawn from the problem's solutions (where it has any left)
+            instead of from all its expressions.
+        give_up: probability, after each miss of a retrying document, to stop and answer all the same.
+        max_attempts: attempts a retrying document makes at most.
+    """
+
+    task: Countdown = field(default_factory=lambda: Countdown(3, 1, 9, 1, 50, operators="+-*", style="short", seed=1))
+    unchecked: float = 0.5
+    checked: float = 0.35
+    hit: float = 0.25
+    give_up: float = 0.05
+    max_attempts: int = 12
+
+
+def calculate(a: int, operator: str, b: int) -> int | None:
+    """`a operator b` when it stays within 0..LARGEST, else None."""
+    value = a + b if operator == "+" else a - b if operator == "-" else a * b
+    return value if 0 <= value <= LARGEST else None
+
+
+@functools.cache
+def expressions(numbers: tuple[int, ...], operators: str) -> list[tuple[Step, Step, str]]:
+    """Every way to combine three numbers in two steps: the steps and the expression's text."""
+    found = []
+    for i, j, k in ((0, 1, 2), (0, 2, 1), (1, 2, 0), (1, 0, 2), (2, 0, 1), (2, 1, 0)):
+        a, b, c = numbers[i], numbers[j], numbers[k]
+        for first in operators:
+            x = calculate(a, first, b)
+            if x is None:
+                continue
+            for second in operators:
+                y = calculate(x, second, c)
+                if y is not None:
+                    found.append(((a, first, b, x), (x, second, c, y), f"( {a} {first} {b} ) {second} {c}"))
+            y = calculate(c, "-", x)
+            if "-" in operators and y is not None:
+                found.append(((a, first, b, x), (c, "-", x, y), f"{c} - ( {a} {first} {b} )"))
+    return found
+
+
+def fact(rng: random.Random, config: CorpusConfig) -> str:
+    """One true equation: half of them as problems ask for them, half spread evenly over all that they can ask."""
+    while True:
+        if rng.random() < 0.5:
+            low, high = config.task.low, config.task.high
+            numbers = tuple(rng.randint(low, high) for _ in range(config.task.numbers))
+            steps = rng.choice(expressions(numbers, config.task.operators))
+            a, operator, b, _ = steps[rng.random() < 0.6]
+        else:
+            a, b, operator = rng.randint(0, 81), rng.randint(0, 9), rng.choice(config.task.operators)
+            if operator == "*":
+                a = rng.randint(0, LARGEST // max(b, 1))
+            elif operator == "-" and rng.random() < 0.3:
+                a, b = rng.randint(0, 9), a
+        value = calculate(a, operator, b)
+        if value is not None:
+            return f"{a} {operator} {b} = {value}"
+
+
+def check(rng: random.Random) -> str:
+    """One goal test, true half of the time; misses are near misses half of the time."""
+    target = rng.randint(1, 50)
+    got = target
+    if rng.random() < 0.5:
+        while got == target:
+            near = rng.random() < 0.5
+            got = min(LARGEST, max(0, target + rng.randint(-10, 10))) if near else rng.randint(0, 81)
+    return f"target {target} got {got} {'yes' if got == target else 'no'}"
+
+
+def document(rng: random.Random, config: CorpusConfig) -> str:
+    """One problem of the training split with sloppy reasoning and an answer."""
+    while True:
+        drawn = config.task.problem(rng)
+        if drawn is not None and not is_heldout(*drawn):
+            break
+    numbers, target = drawn
+    left = expressions(tuple(numbers), config.task.operators)
+    kind = rng.random()
+    retries = kind >= config.unchecked + config.checked
+    words: list[str] = []
+    answer = ""
+    for attempt in range(config.max_attempts if retries else 1):
+        hits = [e for e in left if e[1][3] == target]
+        chosen = rng.choice(hits if hits and rng.random() < config.hit else left)
+        left = [e for e in left if e[2] != chosen[2]]
+        (a, first, b, x), (c, second, d, y), answer = chosen
+        if attempt:
+            words.append(rng.choice((", wait ,", ", try again :")))
+        words.append(f"{a} {first} {b} = {x} , {c} {second} {d} = {y}")
+        if kind < config.unchecked:
+            break
+        words.append(f"target {target} got {y} {'yes' if y == target else 'no'}")
+        if y == target or not left or rng.random() < config.give_up:
+            break
+    reasoning = " ".join(words)
+    return f"{config.task.question(numbers, target)} <think> {reasoning} </think> <answer> {answer} </answer>"
+
+
+def texts(
+    rng: random.Random, config: CorpusConfig, facts: float, checks: float
+) -> Iterator[tuple[Literal["facts", "checks", "document"], str]]:
+    """An endless stream of (kind, text); `facts` and `checks` are the shares of *texts* of either drill."""
+    while True:
+        kind = rng.random()
+        if kind < facts:
+            yield "facts", " , ".join(fact(rng, config) for _ in range(8))
+        elif kind < facts + checks:
+            yield "checks", " , ".join(check(rng) for _ in range(8))
+        else:
+            yield "document", document(rng, config)

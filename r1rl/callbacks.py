@@ -1,0 +1,192 @@
+"""What happens between optimizer steps: metrics on disk, probes, Ctrl-C, and an early stop of hopeless runs."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm.auto import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from r1rl.evaluate import Probe
+from r1rl.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from r1rl.trainer import ZeroTrainer
+
+logger = logging.getLogger(__name__)
+
+
+class NothingEarned(RuntimeError):
+    """No rollout of the first steps earned anything, so there is nothing to learn from."""
+
+
+class WriteMetrics(TrainerCallback):
+    """Appends every log to metrics.jsonl."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if state.is_world_process_zero and logs:
+            self.folder.append_metrics({"step": state.global_step, **logs})
+
+
+class ShowProgress(TrainerCallback):
+    """One progress bar with the figures that matter; upstream's prints every log in full."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # Into a file, a line every ten seconds is enough.
+        interval = 0.5 if sys.stderr.isatty() else 10
+        self.bar = tqdm(
+            total=state.max_steps, initial=state.global_step, desc="training", unit="step", mininterval=interval
+        )
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if self.bar is not None and logs and "reward" in logs:
+            self.bar.set_postfix_str(
+                f"reward {logs['reward']:.2f}, accuracy {logs['task_accuracy']:.0%}, "
+                f"{logs['completions/mean_length']:.0f} tokens",
+                refresh=False,
+            )
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class ProbeEvery(TrainerCallback):
+    """Probes the policy before the first update, every `every` updates, and after the last one."""
+
+    def __init__(self, trainer: ZeroTrainer, probe: Probe, every: int) -> None:
+        self.trainer = trainer
+        self.probe = probe
+        self.every = every
+        self.probed: set[int] = set()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.global_step == 0:
+            self._run(state)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        due = self.every > 0 and state.global_step % self.every == 0
+        if due or state.global_step >= state.max_steps:
+            self._run(state)
+
+    def _run(self, state: TrainerState) -> None:
+        if state.global_step in self.probed:
+            return
+        self.probed.add(state.global_step)
+        metrics = self.probe.run(self.trainer)
+        self.trainer.log_apart(metrics)
+        if state.is_world_process_zero:
+            logger.info(
+                "step %d: held-out accuracy %.1f %% sampled, %.1f %% greedy",
+                state.global_step,
+                100 * metrics["heldout/accuracy_sampled"],
+                100 * metrics["heldout/accuracy_greedy"],
+            )
+
+
+class StopWhenNothingEarned(TrainerCallback):
+    """Says after the first step, and stops after `patience` steps, that no rollout has earned anything."""
+
+    def __init__(self, trainer: ZeroTrainer, patience: int) -> None:
+        self.trainer = trainer
+        self.patience = patience
+        self.rollouts = 0
+        self.earned = 0
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.earned or state.global_step > max(self.patience, 1):
+            return
+        self.earned += self.trainer.earned
+        self.rollouts += self.trainer.judged_rollouts
+        if self.earned:
+            return
+        message = f"0 of {self.rollouts} rollouts earned anything"
+        if state.is_world_process_zero:
+            logger.warning("step %d: %s", state.global_step, message)
+            self.trainer.folder.append_event("nothing_earned", step=state.global_step, rollouts=self.rollouts)
+        if self.patience and state.global_step >= self.patience:
+            raise NothingEarned(
+                f"{message} in the first {state.global_step} steps, so there is nothing to learn from. Read some in "
+                f"{self.trainer.folder.path} (r1rl inspect), then try another prompt_template (few-shot for small "
+                "models), a lower temperature, easier problems or a larger max_completion_length; "
+                "max_wasted_steps: 0 goes on all the same"
+            )
+
+
+class FinishOnInterrupt(TrainerCallback):
+    """Ctrl-C or SIGTERM once: finish the step, save a checkpoint, stop. Twice: stop at once."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.asked = False
+        self.stopped = False
+        self._before: dict[int, Any] = {}
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        logger.warning("finishing this step, then saving a checkpoint; once more stops at once")
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        asked = self.asked
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # A signal may reach the processes in different steps; they must agree on where to stop.
+            anyone = torch.tensor(float(asked), device=args.device)
+            torch.distributed.all_reduce(anyone, op=torch.distributed.ReduceOp.MAX)
+            asked = bool(anyone.item())
+        if asked and state.global_step < state.max_steps:
+            self.stopped = True
+            control.should_save = True
+            control.should_training_stop = True
+            if state.is_world_process_zero:
+                self.folder.append_event("interrupted", step=state.global_step)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

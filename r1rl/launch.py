@@ -1,0 +1,161 @@
+"""From a recipe to a running training: in this process, or through `accelerate launch`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from r1rl.recipe_values import RecipeError, nearest, read_yaml
+
+SUCCESS, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+EXPECTED_WORLD_SIZE = "R1RL_EXPECTED_WORLD_SIZE"
+_STOP_SECONDS = 15
+_SHIPPED = Path(__file__).resolve().parent.parent / "recipes" / "accelerate"
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """An Accelerate config file and what r1rl needs to know of it; `processes` counts all machines."""
+
+    path: Path
+    processes: int
+    machines: int
+    port_given: bool
+
+
+def find(name: str, recipe_folder: Path) -> Launcher:
+    """The launcher a recipe names: a path (from here or the recipe's folder), or a file in recipes/accelerate.
+
+    Raises:
+        RecipeError: no such launcher (the known ones are named), or a file without a usable number of processes.
+    """
+    if name.endswith((".yaml", ".yml")):
+        places = [Path(name).expanduser(), recipe_folder / name]
+    else:
+        near_recipe = [folder / "accelerate" for folder in (recipe_folder, *recipe_folder.resolve().parents[:2])]
+        places = [folder / f"{name}.yaml" for folder in (*near_recipe, _SHIPPED)]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        known = sorted({file.stem for place in (*places, _SHIPPED / "any") for file in place.parent.glob("*.yaml")})
+        raise RecipeError(
+            f"launcher={name!r}: unknown launcher, known are {', '.join(known)} or a path to an Accelerate "
+            f"config{nearest(name, known)}"
+        )
+    content = read_yaml(path, "launcher")
+    counts = {}
+    for key in ("num_processes", "num_machines"):
+        counts[key] = content.get(key, 1)
+        if not isinstance(counts[key], int) or counts[key] < 1:
+            raise RecipeError(f"launcher {path}: {key}={counts[key]!r}: need a whole number from 1")
+    return Launcher(path, counts["num_processes"], counts["num_machines"], bool(content.get("main_process_port")))
+
+
+def command(launcher: Launcher, recipe: Path, overrides: Sequence[str], port: int | None = None) -> list[str]:
+    """The `accelerate launch` command line for a recipe; `port`: where processes meet if the config says not."""
+    # Run through this interpreter: the `accelerate` on PATH may belong to another environment.
+    words = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    words += ["--config_file", str(launcher.path)]
+    if port is not None and launcher.processes > 1 and launcher.machines == 1 and not launcher.port_given:
+        words += ["--main_process_port", str(port)]
+    return [*words, "-m", "r1rl.train", "--config", str(recipe), *overrides]
+
+
+def train(recipe: Path, overrides: Sequence[str] = ()) -> int:
+    """Train a recipe and return the exit code: 0, or 1 for a failure.
+
+    Without a launcher the training runs in this process. With one, the recipe is checked here, for its number
+    of processes, before any of them starts.
+
+    Raises:
+        RecipeError: the recipe or an override is wrong.
+    """
+    named = _named_launcher(recipe, overrides)
+    if named is None:
+        from r1rl import train as training
+
+        return training.main(["--config", str(recipe), *overrides]) or SUCCESS
+    launcher = find(named, recipe.parent)
+    environment = os.environ | {EXPECTED_WORLD_SIZE: str(launcher.processes)}
+
+    from r1rl import recipe as recipes
+    from r1rl import run_folder
+
+    loaded = recipes.load(recipe, overrides, world_size=launcher.processes, check_only=True)
+    name = str(loaded.recipe.name)
+    run_folder.check_name(name, loaded.recipe.runs_dir, resume=loaded.recipe.resume)
+    # The name is settled here, so that all processes write into one folder.
+    return run(command(launcher, recipe, [*overrides, "--name", name], free_port()), environment)
+
+
+def run(words: Sequence[str], environment: dict[str, str]) -> int:
+    """Run a command in the foreground and return its exit code; Ctrl-C and SIGTERM end it as well.
+
+    Raises:
+        KeyboardInterrupt: after the child has ended.
+    """
+    with subprocess.Popen(words, env=environment) as process:
+        # Left alone, a SIGTERM would end this process and orphan the training.
+        previous = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+        try:
+            return _exit_code(process.wait())
+        except KeyboardInterrupt:
+            # The terminal has signalled the child as well: give it time to write what it holds.
+            try:
+                process.wait(_STOP_SECONDS)
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                process.send_signal(signal.SIGTERM)
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def guarded(call: Callable[[], int | None]) -> int:
+    """Call and return the exit code: 2 and one line for a user's error, 130 for Ctrl-C, 1 for a failure."""
+    first = os.environ.get("RANK", "0") == "0"
+    try:
+        return call() or SUCCESS
+    except RecipeError as error:
+        if first:
+            sys.stderr.write(f"error: {error}\n")
+        return USAGE
+    except KeyboardInterrupt:
+        if first:
+            sys.stderr.write("\ninterrupted\n")
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        return FAILURE
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _named_launcher(recipe: Path, overrides: Sequence[str]) -> str | None:
+    """The `launcher` key, read without the imports that a full check takes."""
+    value = read_yaml(recipe).get("launcher")
+    words = list(overrides)
+    for position, word in enumerate(words):
+        if word == "--launcher" and position + 1 < len(words):
+            value = words[position + 1]
+        elif word.startswith("--launcher="):
+            value = word.partition("=")[2]
+    if value is None or str(value).lower() in ("none", "null", ""):
+        return None
+    return str(value)
+
+
+def _exit_code(returned: int) -> int:
+    """A child's return code as ours: 2 stays 2, a signal or anything else is a failure."""
+    return returned if returned in (SUCCESS, USAGE, INTERRUPTED) else FAILURE

@@ -1,0 +1,150 @@
+"""The keys of a recipe that r1rl adds to TRL's, and what it says about TRL's: defaults, limits, derived ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+def _help(text: str) -> dict[str, str]:
+    """Field metadata. No `%` in the text: argparse would read it."""
+    return {"help": text}
+
+
+@dataclass
+class Recipe:
+    """r1rl's own keys; those of TRL stand beside them in the same file."""
+
+    name: str | None = field(
+        default=None, metadata=_help("The run's name. Default: the recipe file's stem and a counter.")
+    )
+    runs_dir: str = field(default="runs", metadata=_help("Folder of the run folders."))
+    resume: bool = field(default=False, metadata=_help("Go on with the run of this name if it exists."))
+    launcher: str | None = field(
+        default=None,
+        metadata=_help("Accelerate config: a name in recipes/accelerate or a path. Default: this process."),
+    )
+    engine: Literal["embedded", "generate"] = field(
+        default="embedded",
+        metadata=_help("What samples the rollouts: r1rl's own engine or transformers' generate."),
+    )
+    task: str = field(default="countdown", metadata=_help("Task name, see `r1rl tasks`."))
+    task_options: dict[str, Any] | str | None = field(
+        default_factory=dict,
+        metadata=_help("Options of the task, as JSON; one of them: --task_options.KEY VALUE."),
+    )
+    train_size: int = field(default=1024, metadata=_help("At most this many training problems."))
+    heldout_size: int = field(default=128, metadata=_help("Number of held-out problems, never trained on."))
+    prompt_template: str = field(
+        default="r1-zero", metadata=_help("Prompt template: r1-zero, tinyzero, few-shot, chat or none.")
+    )
+    prompt_options: dict[str, Any] | str | None = field(
+        default_factory=dict, metadata=_help("Options of the template, as JSON: examples, system, stop.")
+    )
+    reward_funcs: list[str] = field(
+        default_factory=lambda: ["accuracy", "format"],
+        metadata=_help("Rewards by name (`r1rl rewards`) or package.module:function; weights: reward_weights."),
+    )
+    reward_options: dict[str, Any] | str | None = field(
+        default_factory=dict, metadata=_help("Options per reward name, as JSON.")
+    )
+    prompts_per_step: int = field(default=8, metadata=_help("Distinct prompts per optimizer step, over all processes."))
+    probe_every: int = field(
+        default=50,
+        metadata=_help("Optimizer steps between two probes; 0: only before the first and after the last."),
+    )
+    probe_size: int | None = field(
+        default=None, metadata=_help("Held-out prompts per probe. Default: all of heldout_size.")
+    )
+    probe_generations: int = field(
+        default=4, metadata=_help("Samples per prompt in a probe, besides one greedy answer.")
+    )
+    probe_temperature: float | None = field(
+        default=None, metadata=_help("Sampling temperature of probes. Default: the training temperature.")
+    )
+    max_wasted_steps: int = field(
+        default=5,
+        metadata=_help("Stop after this many first steps in which no rollout earned anything; 0: never."),
+    )
+
+
+@dataclass(frozen=True)
+class Default:
+    """A value that replaces TRL's own default, and why; `cpu_only`: only where there is no accelerator."""
+
+    key: str
+    value: Any
+    reason: str
+    cpu_only: bool = False
+
+
+DEFAULTS = (
+    Default("beta", 0.0, "no KL term, so no reference model in memory; R1-Zero's 0.001 is one line"),
+    Default("lr_scheduler_type", "constant", "R1-Zero's learning rate is constant"),
+    Default("disable_dropout", True, "sampling and update must see the same policy"),
+    Default("logging_steps", 1, "a step is long, metrics.jsonl has one line for each"),
+    Default("report_to", ["tensorboard"], "curves without an account"),
+    Default("save_strategy", "no", "checkpoints are large; giving save_steps turns them on"),
+    Default("remove_unused_columns", False, "rewards read gold, meta and the other columns"),
+    Default("use_cpu", True, "said openly, so that bf16 and process groups are set up for it", cpu_only=True),
+    Default("bf16", False, "TRL's true slows down every CPU without bf16 instructions", cpu_only=True),
+    Default(
+        "gradient_checkpointing",
+        False,
+        "costs a second forward pass; CPU memory is not the limit",
+        cpu_only=True,
+    ),
+    Default("dataloader_pin_memory", False, "pinned memory serves GPUs only", cpu_only=True),
+)
+
+# Keys that r1rl computes, and what to give instead.
+DERIVED = {
+    "gradient_accumulation_steps": "derived from prompts_per_step, num_generations and the processes",
+    "generation_batch_size": "derived: prompts_per_step * num_generations",
+    "steps_per_generation": "derived: every rollout batch serves one optimizer step",
+    "output_dir": "derived: checkpoints/ in the run folder; give runs_dir and name",
+    "run_name": "derived: the run's name; give name",
+    "resume_from_checkpoint": "derived; give resume: true and the run's name",
+    "eval_strategy": "held-out problems are probed by r1rl itself; give probe_every",
+    "auto_find_batch_size": "the batch is fixed by the recipe; lower per_device_train_batch_size",
+}
+
+# TRL reads these as free text and complains only in the first update.
+CHOICES: dict[str, Any] = {
+    "loss_type": Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"],
+    "scale_rewards": Literal["group", "batch", "none"],
+    "importance_sampling_level": Literal["token", "sequence"],
+    "multi_objective_aggregation": Literal["sum_then_normalize", "normalize_then_sum"],
+}
+
+_AT_LEAST_ONE: tuple[Callable[[Any], bool], str] = (lambda value: value >= 1, "need at least 1")
+_NOT_NEGATIVE: tuple[Callable[[Any], bool], str] = (lambda value: value >= 0, "need 0 or more")
+LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "num_generations": (lambda value: value >= 2, "need at least 2, advantages compare siblings; try 8"),
+    "temperature": (
+        lambda value: 0 < value <= 10,
+        "need more than 0 (and at most 10); R1-Zero samples at 1.0",
+    ),
+    "probe_temperature": (
+        lambda value: 0 < value <= 10,
+        "need more than 0; the greedy answer is sampled besides",
+    ),
+    "top_p": (lambda value: 0 < value <= 1, "need more than 0 and at most 1; 1.0 switches it off"),
+    "max_steps": (
+        lambda value: value == -1 or value >= 1,
+        "need at least 1, or -1 to count num_train_epochs",
+    ),
+    "num_train_epochs": (lambda value: value > 0, "need more than 0"),
+    **dict.fromkeys(("learning_rate", "beta", "probe_every", "max_wasted_steps"), _NOT_NEGATIVE),
+    **dict.fromkeys(("top_k", "weight_decay", "max_grad_norm", "warmup_steps"), _NOT_NEGATIVE),
+    **dict.fromkeys(("prompts_per_step", "train_size", "heldout_size", "probe_size"), _AT_LEAST_ONE),
+    **dict.fromkeys(("probe_generations", "max_completion_length"), _AT_LEAST_ONE),
+    **dict.fromkeys(("per_device_train_batch_size", "num_iterations"), _AT_LEAST_ONE),
+}
+
+
+def as_mapping(value: dict[str, Any] | str | None) -> dict[str, Any]:
+    """A copy of a mapping option, empty for none; text was refused or parsed when the recipe was read."""
+    assert not isinstance(value, str)
+    return dict(value or {})

@@ -1,0 +1,183 @@
+"""Train a recipe: `python -m r1rl.train --config RECIPE [--key value …]`, alone or under `accelerate launch`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from r1rl import launch, recipe, run_folder
+from r1rl.recipe import LoadedRecipe, RecipeError
+
+if TYPE_CHECKING:
+    from r1rl import callbacks
+    from r1rl.trainer import ZeroTrainer
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Load the recipe, build everything, train, save. Returns 0, or 130 after a Ctrl-C that left a checkpoint.
+
+    Raises:
+        RecipeError: the recipe is wrong; nothing was written.
+    """
+    started = time.time()
+    loaded = load_recipe(sys.argv[1:] if arguments is None else arguments)
+    configure_logging()
+    if is_finished(loaded):
+        done = loaded.folder
+        logger.info("run %s is finished; remove %s or give another --name to train again", done.name, done.path)
+        return launch.SUCCESS
+    trainer, interrupt = build_trainer(loaded, open_folder(loaded))
+    train(trainer, loaded)
+    save(trainer, loaded, started=started, interrupted=interrupt.stopped)
+    return launch.INTERRUPTED if interrupt.stopped else launch.SUCCESS
+
+
+def load_recipe(arguments: Sequence[str]) -> LoadedRecipe:
+    """The recipe named by `--config`, checked against the processes that were really started."""
+    path, overrides = recipe.split_arguments(arguments)
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    expected = int(os.environ.get(launch.EXPECTED_WORLD_SIZE, world_size))
+    if world_size != expected:
+        raise RecipeError(
+            f"{expected} processes were asked for and {world_size} started: this launcher config does not do what it "
+            "says (MULTI_CPU and use_cpu with several processes start one); take recipes/accelerate/cpu_ddp2.yaml"
+        )
+    return recipe.load(path, overrides)
+
+
+def configure_logging() -> None:
+    """Messages of r1rl from the first process, warnings from every other library."""
+    first = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl)\.")
+    logging.getLogger("r1rl").setLevel(logging.INFO if first else logging.ERROR)
+
+
+def is_finished(loaded: LoadedRecipe) -> bool:
+    """Whether the run to be resumed has already made all its steps."""
+    result = loaded.folder.result
+    if not loaded.recipe.resume or not result.is_file():
+        return False
+    made = json.loads(result.read_text(encoding="utf-8"))
+    return bool(made["finished"]) and made["steps"] >= loaded.grpo.max_steps
+
+
+def open_folder(loaded: LoadedRecipe) -> run_folder.RunFolder:
+    """The run folder with the resolved recipe and the environment in it, made by the first process."""
+    folder = loaded.folder
+    folder.point_tensorboard_here()
+    with loaded.grpo.main_process_first(desc="run folder"):
+        if loaded.grpo.process_index == 0:
+            folder = run_folder.create(folder.name, loaded.recipe.runs_dir, resume=loaded.recipe.resume)
+            loaded.write(folder.recipe)
+            folder.write_json(folder.environment, run_folder.environment(loaded.world_size))
+    return folder
+
+
+def build_trainer(
+    loaded: LoadedRecipe, folder: run_folder.RunFolder
+) -> tuple[ZeroTrainer, callbacks.FinishOnInterrupt]:
+    """The trainer with its model, data, rewards and callbacks, and the callback that knows of a Ctrl-C."""
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+    from transformers.trainer_callback import PrinterCallback, ProgressCallback
+    from trl import get_peft_config, get_quantization_config
+
+    import rewards
+    from r1rl import callbacks, models
+    from r1rl.evaluate import Probe, dataset_rows
+    from r1rl.trainer import ZeroTrainer
+
+    own, grpo, model = loaded.recipe, loaded.grpo, loaded.model
+    source = models.resolve(str(model.model_name_or_path))
+    grpo.model_init_kwargs = {
+        "revision": model.model_revision,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+    } | dict(grpo.model_init_kwargs or {})
+    tokenizer = AutoTokenizer.from_pretrained(
+        source, revision=model.model_revision, padding_side="left", truncation_side="left"
+    )
+    prompt = loaded.prompt(tokenizer)
+    train_rows = dataset_rows(loaded.task.rows("train", own.train_size), loaded.task, prompt)
+    heldout = loaded.task.rows("heldout", own.heldout_size)[: own.probe_size]
+    options = own.reward_options if isinstance(own.reward_options, dict) else {}
+    trainer = ZeroTrainer(
+        model=source,
+        args=grpo,
+        reward_funcs=[rewards.get(name, **options.get(name, {})) for name in own.reward_funcs],
+        train_dataset=Dataset.from_list(train_rows),
+        processing_class=tokenizer,
+        quantization_config=get_quantization_config(model),
+        peft_config=get_peft_config(model),
+        folder=folder,
+        prompt=prompt,
+        engine=own.engine,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    if grpo.process_index == 0 and not grpo.disable_tqdm:
+        trainer.add_callback(callbacks.ShowProgress())
+    interrupt = callbacks.FinishOnInterrupt(folder)
+    probe = Probe(dataset_rows(heldout, loaded.task, prompt), own.probe_generations, own.probe_temperature, grpo.seed)
+    trainer.add_callback(callbacks.WriteMetrics(folder))
+    trainer.add_callback(callbacks.ProbeEvery(trainer, probe, own.probe_every))
+    trainer.add_callback(callbacks.StopWhenNothingEarned(trainer, own.max_wasted_steps))
+    trainer.add_callback(interrupt)
+    logger.info(
+        "%s: %d prompts x %d rollouts a step, %d steps, on %d process(es) in micro-batches of %d; results in %s",
+        folder.name,
+        own.prompts_per_step,
+        grpo.num_generations,
+        grpo.max_steps,
+        loaded.world_size,
+        loaded.batch.micro_batch,
+        folder.path,
+    )
+    return trainer, interrupt
+
+
+def train(trainer: ZeroTrainer, loaded: LoadedRecipe) -> None:
+    """Run the training, from the last checkpoint where the run is resumed."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    checkpoint = get_last_checkpoint(loaded.grpo.output_dir) if loaded.recipe.resume else None
+    if loaded.recipe.resume and trainer.accelerator.is_main_process:
+        step = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+        trainer.folder.rewind(step)
+        trainer.folder.append_event("resumed", step=step)
+    trainer.accelerator.wait_for_everyone()
+    trainer.train(resume_from_checkpoint=checkpoint)
+
+
+def save(trainer: ZeroTrainer, loaded: LoadedRecipe, *, started: float, interrupted: bool) -> None:
+    """The final model, and result.json."""
+    folder = trainer.folder
+    if not interrupted:
+        trainer.save_model(str(folder.checkpoints / "final"))
+    if trainer.accelerator.is_main_process:
+        before = json.loads(folder.result.read_text()) if loaded.recipe.resume and folder.result.exists() else {}
+        steps = trainer.state.global_step
+        result = {
+            "steps": steps,
+            "wall_seconds": time.time() - started + before.get("wall_seconds", 0.0),
+            "finished": not interrupted,
+            "world_size": loaded.world_size,
+            "seed": loaded.grpo.seed,
+        }
+        folder.write_json(folder.result, result)
+        if interrupted:
+            logger.info("stopped after step %d; go on with: --name %s --resume", steps, folder.name)
+    trainer.end()
+
+
+if __name__ == "__main__":
+    sys.exit(launch.guarded(main))

@@ -1,0 +1,60 @@
+"""A small model and recipe that the tests train for real, in seconds and without a network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def small_base(tmp_path_factory) -> Path:
+    """A base that writes the right format but has no skills: 100,000 parameters, pretrained for some seconds."""
+    import torch
+
+    from r1rl.base import pretrain
+
+    config = pretrain.PretrainConfig(
+        hidden=64,
+        layers=2,
+        intermediate=128,
+        steps=80,
+        batch=16,
+        block_tokens=96,
+        facts_start=0.0,
+        facts_end=0.0,
+        checks=0.0,
+        warmup_steps=10,
+    )
+    threads = torch.get_num_threads()
+    model, tokenizer = pretrain.pretrain(config)
+    torch.set_num_threads(threads)
+    folder = tmp_path_factory.mktemp("small-base")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def small_run(small_base, tmp_path) -> list[str]:
+    """Overrides that make the tiny recipe a run of seconds, into a folder of the test's own."""
+    settings = {
+        "model_name_or_path": small_base,
+        "runs_dir": tmp_path / "runs",
+        "max_steps": 3,
+        "prompts_per_step": 4,
+        "num_generations": 4,
+        "max_completion_length": 48,
+        "heldout_size": 6,
+        "train_size": 64,
+        "probe_every": 2,
+        "probe_generations": 2,
+        "max_wasted_steps": 0,
+    }
+    return [word for key, value in settings.items() for word in (f"--{key}", str(value))]

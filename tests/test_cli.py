@@ -1,0 +1,177 @@
+"""The command line: help, exit codes, and user errors in one line without a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from r1rl import __version__, cli, launch
+from r1rl.recipe_values import RecipeError
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = ROOT / "recipes" / "tiny" / "countdown.yaml"
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """r1rl.train replaced by a stub; returns the arguments it was called with."""
+    calls: list[list[str]] = []
+    stub = types.ModuleType("r1rl.train")
+    stub.main = calls.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "r1rl.train", stub)
+    import r1rl
+
+    monkeypatch.setattr(r1rl, "train", stub, raising=False)
+    return calls
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        cli.main(["--version"])
+    assert done.value.code == 0
+    assert capsys.readouterr().out == f"r1rl {__version__}\n"
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["inspect"], ["rewards"], ["tasks"], ["base"]])
+def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        cli.main([*command, "--help"])
+    assert done.value.code == 0
+    out = capsys.readouterr().out
+    assert "usage: r1rl" in out
+    if command in (["train"], ["inspect"], ["base"]):
+        assert "examples:\n  r1rl " in out
+
+
+def test_train_help_lists_every_own_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["train", str(RECIPE), "--help"])
+    out = capsys.readouterr().out
+    for key in ("prompts_per_step", "probe_every", "launcher", "reward_options"):
+        assert key in out
+
+
+def test_train_passes_every_override_on(training: list[list[str]]) -> None:
+    words = ["--max_steps", "3", "--task_options.path", "a b.jsonl", "--reward_weights", "1", "-1", "--bf16"]
+    assert cli.main(["train", str(RECIPE), *words]) == 0
+    assert training == [["--config", str(RECIPE), *words]]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "shown"),
+    [
+        pytest.param(RecipeError("key=1: no"), 2, "error: key=1: no\n", id="user error"),
+        pytest.param(KeyboardInterrupt(), 130, "\ninterrupted\n", id="Ctrl-C"),
+    ],
+)
+def test_exit_codes(
+    raised: BaseException,
+    code: int,
+    shown: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: Any) -> int:
+        raise raised
+
+    monkeypatch.setattr(launch, "train", fail)
+    assert cli.main(["train", str(RECIPE)]) == code
+    assert capsys.readouterr().err == shown
+
+
+def test_a_failure_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(*_: Any) -> int:
+        raise ZeroDivisionError("a bug of ours")
+
+    monkeypatch.setattr(launch, "train", fail)
+    assert cli.main(["train", str(RECIPE)]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(["trian", "x"], "invalid choice: 'trian'", id="unknown command"),
+        pytest.param([], "required: COMMAND", id="no command"),
+        pytest.param(["train"], "required: RECIPE", id="no recipe"),
+        pytest.param(["inspect"], "required: RUN", id="no run"),
+        pytest.param(["base", "burn"], "invalid choice: 'burn'", id="unknown action"),
+    ],
+)
+def test_usage_errors(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        cli.main(words)
+    assert done.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_missing_recipe_is_reported_at_once(tmp_path: Path) -> None:
+    """In a real process, and without the seconds that importing torch takes."""
+    script = (
+        "import sys; from r1rl import cli; code = cli.main(['train', sys.argv[1]]); "
+        "assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "none.yaml")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"error: recipe {tmp_path / 'none.yaml'}: no such file\n"
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["tasks"]) == 0
+    assert cli.main(["rewards"]) == 0
+    out = capsys.readouterr().out
+    for name in ("countdown", "file", "accuracy", "format"):
+        assert f"\n{name} " in f"\n{out}"
+
+
+def test_inspect_hands_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import webbrowser
+
+    import r1rl.inspect
+
+    calls: list[Any] = []
+    opened: list[str] = []
+    monkeypatch.setattr(r1rl.inspect, "run", lambda run, **options: calls.append((run, options)))
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    assert cli.main(["inspect", str(tmp_path)]) == 0
+    assert cli.main(["inspect", str(tmp_path), "--json", "--html", "no"]) == 0
+    assert opened == []
+    assert cli.main(["inspect", str(tmp_path), "--open", "yes"]) == 0
+    assert calls[0] == (tmp_path, {"as_json": False, "html": True})
+    assert calls[1] == (tmp_path, {"as_json": True, "html": False})
+    assert opened == [(tmp_path / "report.html").resolve().as_uri()]
+
+
+def test_inspect_of_no_run_is_a_user_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", str(tmp_path / "none")]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+
+
+def test_base(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    import r1rl.base
+
+    (tmp_path / "base.json").write_text('{"skills": {}}\n')
+    monkeypatch.setattr(r1rl.base, "path", lambda name: tmp_path)
+    assert cli.main(["base", "build"]) == 0
+    assert cli.main(["base", "show", "countdown"]) == 0
+    assert capsys.readouterr().out == f'{tmp_path}\n{{"skills": {{}}}}\n'
+    assert cli.main(["base", "build", "countdwn"]) == 2
+    assert "known are countdown" in capsys.readouterr().err

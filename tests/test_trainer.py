@@ -1,0 +1,220 @@
+"""ZeroTrainer against TRL: what is overridden, and that it computes the same."""
+
+import hashlib
+import inspect
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from trl import GRPOTrainer
+
+from r1rl import recipe, run_folder, train
+from r1rl.rollout import store
+
+TINY = Path(__file__).resolve().parent.parent / "recipes" / "tiny" / "countdown.yaml"
+
+# Hash of each upstream source that an override (or what it relies on) was written against. Where one differs: read
+# the new source, check the override in r1rl/trainer.py, then renew the hash.
+UPSTREAM = {
+    "_generate_single_turn": "e0f02e4fc094cefd",
+    "_generate": "2a27fdf8f5e6f356",
+    "_calculate_rewards": "736ae29b083840b5",
+    "_generate_and_score_completions": "1fa48922792dcd5c",
+    "_get_per_token_logps_and_entropies": "ea73c3909275851d",
+    "_compute_loss": "80295546bbdbf6f7",
+    "_prepare_inputs": "f824e7fb07147956",
+}
+
+
+@pytest.mark.parametrize("name", UPSTREAM)
+def test_upstream_is_what_the_override_was_written_against(name):
+    source = inspect.getsource(getattr(GRPOTrainer, name))
+    assert hashlib.sha256(source.encode()).hexdigest()[:16] == UPSTREAM[name]
+
+
+def build(small_run, *overrides):
+    loaded = recipe.load(TINY, [*small_run, *overrides])
+    return train.build_trainer(loaded, train.open_folder(loaded))[0]
+
+
+def run(small_run, *overrides):
+    """A real training run in this process; returns its folder."""
+    assert train.main(["--config", str(TINY), *small_run, "--name", "run", *overrides]) == 0
+    return run_folder.RunFolder(Path(small_run[small_run.index("--runs_dir") + 1]) / "run")
+
+
+def ragged(trainer, rows=10, prompt=12, completion=20):
+    """Left-padded prompts and right-padded completions of random lengths, one row without any completion."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(3, 127, (rows, prompt + completion), generator=generator)
+    mask = torch.zeros_like(ids)
+    for row in range(rows):
+        used = torch.randint(1, prompt + 1, (1,), generator=generator).item()
+        written = torch.randint(1, completion, (1,), generator=generator).item() if row else 0
+        mask[row, prompt - used : prompt + written] = 1
+    return ids.masked_fill(mask == 0, trainer.processing_class.pad_token_id), mask, completion
+
+
+@pytest.mark.parametrize("batch_size", [None, 3], ids=["one micro-batch", "in batches of three"])
+def test_logps_entropies_and_gradients_equal_upstream(small_run, batch_size):
+    trainer = build(small_run)
+    ids, mask, completion = ragged(trainer)
+    valid = mask[:, -completion:].bool()
+    weights = torch.randn(valid.shape, generator=torch.Generator().manual_seed(1)) * valid
+    results = []
+    for method in (
+        trainer._get_per_token_logps_and_entropies,
+        super(type(trainer), trainer)._get_per_token_logps_and_entropies,
+    ):
+        trainer.model.zero_grad()
+        logps, entropies, aux_loss = method(
+            trainer.model, ids, mask, completion, batch_size=batch_size, compute_entropy=True
+        )
+        (logps * weights).sum().backward()
+        gradients = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
+        results.append((logps[valid], entropies[valid], gradients, aux_loss))
+    ours, theirs = results
+    assert torch.allclose(ours[0], theirs[0], atol=1e-5)
+    assert torch.allclose(ours[1], theirs[1], atol=1e-5)
+    assert (ours[2] - theirs[2]).norm() / theirs[2].norm() < 1e-5
+    assert ours[3] is theirs[3] is None
+
+
+def test_every_rollout_is_stored_with_the_advantage_it_was_trained_on(small_run):
+    folder = run(small_run)
+    rows = store.read(folder.path, kind="train").to_pylist()
+    assert len(rows) == 3 * 4 * 4
+    groups = {}
+    for row in rows:
+        groups.setdefault(row["group_id"], []).append(row)
+        assert row["n_tokens"] == len(row["token_ids"]) == len(row["logprobs"])
+        assert all(-50 < logprob <= 0 for logprob in row["logprobs"])
+        assert row["reward"] == pytest.approx(row["reward_accuracy"] + 0.1 * row["reward_format"])
+        assert row["reward_accuracy"] == (row["verdict"] == "correct")
+        assert (row["finish_reason"] == "length") == (row["n_tokens"] == 48 and "</answer>" not in row["completion"])
+    assert len(groups) == 12
+    for group in groups.values():
+        assert len({row["prompt_id"] for row in group}) == 1
+        assert [row["sample_idx"] for row in group] == [0, 1, 2, 3]
+        rewards = torch.tensor([row["reward"] for row in group])
+        expected = (rewards - rewards.mean()) / (rewards.std() + 1e-4)  # DeepSeekMath, with TRL's sample std + 1e-4
+        assert torch.allclose(torch.tensor([row["advantage"] for row in group]).float(), expected, atol=1e-4)
+
+
+def test_probes_cover_the_same_heldout_prompts_at_every_probed_step(small_run):
+    folder = run(small_run)
+    train_prompts = set(store.read(folder.path, kind="train", columns=["prompt_id"])["prompt_id"].to_pylist())
+    seen = {}
+    for kind, count in (("probe", 2), ("eval", 1)):
+        for row in store.read(folder.path, kind=kind).to_pylist():
+            seen.setdefault((kind, row["step"]), []).append((row["prompt_id"], row["sample_idx"]))
+            assert row["prompt_id"] not in train_prompts
+            assert row["temperature"] == (1.0 if kind == "probe" else 0.0)
+        for step in (0, 2, 3):
+            assert len(seen[kind, step]) == len(set(seen[kind, step])) == 6 * count
+            assert set(seen[kind, step]) == set(seen[kind, 0])
+    assert {step for _, step in seen} == {0, 2, 3}
+
+
+def test_metrics_have_the_keys_that_the_report_reads(small_run):
+    folder = run(small_run)
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    steps = [line for line in lines if "reward" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3]
+    for line in steps:
+        assert {
+            "task_accuracy", "rewards/accuracy/mean", "rewards/format/mean", "completions/mean_length",
+            "completions/clipped_ratio", "entropy", "grad_norm", "learning_rate", "step_time", "aha/marker_rate",
+        } <= set(line)  # fmt: skip
+    rows = store.read(folder.path, kind="train", steps=[0]).to_pylist()
+    first = steps[0]
+    assert first["reward"] == pytest.approx(sum(row["reward"] for row in rows) / len(rows), abs=1e-6)
+    assert first["completions/mean_length"] == pytest.approx(sum(row["n_tokens"] for row in rows) / len(rows))
+    clipped = sum(row["finish_reason"] == "length" for row in rows) / len(rows)
+    assert first["completions/clipped_ratio"] == pytest.approx(clipped)
+
+
+def test_task_accuracy_is_logged_when_the_reward_is_something_else(small_run):
+    folder = run(small_run, "--reward_funcs", "format", "--reward_weights", "1.0", "--max_steps", "1")
+    line = next(line for text in folder.metrics.read_text().splitlines() if "reward" in (line := json.loads(text)))
+    assert "task_accuracy" in line
+    assert "rewards/accuracy/mean" not in line
+
+
+def test_a_group_that_cannot_be_judged_gets_no_gradient_and_no_reward(small_run):
+    trainer = build(small_run)
+    row = trainer.train_dataset[0]
+    inputs = [dict(row, gold="not a number") for _ in range(4)] + [dict(row) for _ in range(4)]
+    trainer.reward_funcs, trainer.reward_func_names = trainer.reward_funcs[:1], ["accuracy"]
+    trainer.reward_processing_classes, trainer.reward_weights = [None], torch.ones(1)
+    trainer.model.train()
+    output = trainer._generate_and_score_completions(inputs)
+    assert output["advantages"][:4].tolist() == [0.0] * 4
+    stored = store.read(trainer.folder.path, kind="train").to_pylist()
+    assert [r["verdict"] for r in stored[:4]] == ["bad_gold"] * 4
+    assert [r["reward"] for r in stored[:4]] == [None] * 4
+    assert all(r["reward"] is not None for r in stored[4:])
+
+
+def test_transformers_generate_ends_where_the_engine_would(small_run):
+    folder = run(small_run, "--engine", "generate", "--max_steps", "2")
+    for row in store.read(folder.path, kind="train").to_pylist():
+        assert row["completion"].count("</answer>") <= 1
+        assert (row["finish_reason"] == "stop") == row["completion"].endswith("</answer>")
+
+
+def test_truncated_completions_can_be_masked(small_run):
+    trainer = build(small_run, "--mask_truncated_completions", "true", "--max_completion_length", "18")
+    trainer.model.train()
+    output = trainer._generate_and_score_completions([trainer.train_dataset[i // 4] for i in range(16)])
+    truncated = torch.tensor([c.finish_reason == "length" for c in trainer._sampled])
+    assert truncated.any()
+    assert (output["completion_mask"].sum(1) == 0).equal(truncated)
+    assert output["num_items_in_batch"] == output["completion_mask"].sum()
+    trainer.current_gradient_accumulation_steps = 1
+    assert math.isfinite(trainer._compute_loss(trainer.model, output).item())
+
+
+def test_sampling_weights_follow_the_policy_in_bf16(small_run):
+    trainer = build(small_run, "--bf16", "true")
+    with torch.no_grad():
+        next(trainer.model.parameters()).add_(0.5)
+    with trainer._sampling_model() as model:
+        for mine, theirs in zip(model.parameters(), trainer.model.parameters(), strict=True):
+            assert mine.dtype == torch.bfloat16
+            assert torch.equal(mine, theirs.to(torch.bfloat16))
+
+
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(small_run, tmp_path):
+    whole = run(small_run, "--max_steps", "4")
+    again = [*small_run, "--runs_dir", str(tmp_path / "again"), "--save_steps", "2"]
+    run(again, "--max_steps", "2")
+    resumed = run(again, "--max_steps", "4", "--resume")
+    final = [(folder.checkpoints / "final" / "model.safetensors").read_bytes() for folder in (whole, resumed)]
+    assert final[0] == final[1]
+    for kind in ("train", "probe"):
+        first, second = (
+            store.read(folder.path, kind=kind, columns=["step", "prompt_id", "token_ids", "advantage"]).to_pylist()
+            for folder in (whole, resumed)
+        )
+        assert [r for r in first if r["step"] >= 2] == [r for r in second if r["step"] >= 2]
+    steps = [json.loads(line) for line in resumed.metrics.read_text().splitlines()]
+    assert [line["step"] for line in steps if "reward" in line] == [1, 2, 3, 4]
+    assert "resumed" in resumed.events.read_text()
+
+
+def test_a_run_that_earns_nothing_says_so_and_stops(small_run):
+    from r1rl.callbacks import NothingEarned
+
+    arguments = ["--config", str(TINY), *small_run, "--name", "run", "--max_wasted_steps", "2"]
+    # Two tokens are never an answer.
+    with pytest.raises(NothingEarned, match="0 of 32 rollouts earned anything in the first 2 steps"):
+        train.main([*arguments, "--max_completion_length", "2"])
+    folder = Path(small_run[small_run.index("--runs_dir") + 1]) / "run"
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert [(e["event"], e["step"], e["rollouts"]) for e in events] == [
+        ("nothing_earned", 1, 16),
+        ("nothing_earned", 2, 32),
+    ]
