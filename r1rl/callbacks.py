@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from r1rl.evaluate import Probe
+from r1rl.launch import RunFailedError
 from r1rl.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class NothingEarned(RuntimeError):
+class NothingEarnedError(RunFailedError):
     """No rollout of the first steps earned anything, so there is nothing to learn from."""
 
 
@@ -120,7 +121,7 @@ class ProbeEvery(TrainerCallback):
             )
 
 
-class StopWhenNothingEarned(TrainerCallback):
+class StopWhenNothingEarnedError(TrainerCallback):
     """Says after the first step, and stops after `patience` steps, that no rollout has earned anything."""
 
     def __init__(self, trainer: ZeroTrainer, patience: int) -> None:
@@ -141,7 +142,7 @@ class StopWhenNothingEarned(TrainerCallback):
             logger.warning("step %d: %s", state.global_step, message)
             self.trainer.folder.append_event("nothing_earned", step=state.global_step, rollouts=self.rollouts)
         if self.patience and state.global_step >= self.patience:
-            raise NothingEarned(
+            raise NothingEarnedError(
                 f"{message} in the first {state.global_step} steps, so there is nothing to learn from. Read some in "
                 f"{self.trainer.folder.path} (r1rl inspect), then try another prompt_template (few-shot for small "
                 "models), a lower temperature, easier problems or a larger max_completion_length; "

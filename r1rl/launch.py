@@ -116,6 +116,10 @@ def run(words: Sequence[str], environment: dict[str, str]) -> int:
             signal.signal(signal.SIGTERM, previous)
 
 
+class RunFailedError(RuntimeError):
+    """A failure whose message says everything: shown as one line, exit code 1."""
+
+
 def guarded(call: Callable[[], int | None]) -> int:
     """Call and return the exit code: 2 and one line for a user's error, 130 for Ctrl-C, 1 for a failure."""
     first = os.environ.get("RANK", "0") == "0"
@@ -125,6 +129,10 @@ def guarded(call: Callable[[], int | None]) -> int:
         if first:
             sys.stderr.write(f"error: {error}\n")
         return USAGE
+    except RunFailedError as error:
+        if first:
+            sys.stderr.write(f"error: {error}\n")
+        return FAILURE
     except KeyboardInterrupt:
         if first:
             sys.stderr.write("\ninterrupted\n")

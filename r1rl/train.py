@@ -15,6 +15,8 @@ from r1rl import launch, recipe, run_folder
 from r1rl.recipe import LoadedRecipe, RecipeError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from r1rl import callbacks
     from r1rl.trainer import ZeroTrainer
 
@@ -34,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         done = loaded.folder
         logger.info("run %s is finished; remove %s or give another --name to train again", done.name, done.path)
         return launch.SUCCESS
-    trainer, interrupt = build_trainer(loaded, open_folder(loaded))
+    source, tokenizer = find_model(loaded)
+    trainer, interrupt = build_trainer(loaded, open_folder(loaded), source, tokenizer)
     train(trainer, loaded)
     save(trainer, loaded, started=started, interrupted=interrupt.stopped)
     return launch.INTERRUPTED if interrupt.stopped else launch.SUCCESS
@@ -70,6 +73,28 @@ def is_finished(loaded: LoadedRecipe) -> bool:
     return bool(made["finished"]) and made["steps"] >= loaded.grpo.max_steps
 
 
+def find_model(loaded: LoadedRecipe) -> tuple[str, PreTrainedTokenizerBase]:
+    """Where the weights are, built or converted first where they must be, and the tokenizer.
+
+    Raises:
+        RecipeError: no such model.
+    """
+    from transformers import AutoTokenizer
+
+    from r1rl import models
+
+    model = loaded.model
+    source = models.resolve(str(model.model_name_or_path))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, revision=model.model_revision, padding_side="left", truncation_side="left"
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0][:300]
+        raise RecipeError(f"model_name_or_path={model.model_name_or_path!r}: cannot be loaded: {reason}") from error
+    return source, tokenizer
+
+
 def open_folder(loaded: LoadedRecipe) -> run_folder.RunFolder:
     """The run folder with the resolved recipe and the environment in it, made by the first process."""
     folder = loaded.folder
@@ -83,29 +108,24 @@ def open_folder(loaded: LoadedRecipe) -> run_folder.RunFolder:
 
 
 def build_trainer(
-    loaded: LoadedRecipe, folder: run_folder.RunFolder
+    loaded: LoadedRecipe, folder: run_folder.RunFolder, source: str, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[ZeroTrainer, callbacks.FinishOnInterrupt]:
     """The trainer with its model, data, rewards and callbacks, and the callback that knows of a Ctrl-C."""
     from datasets import Dataset
-    from transformers import AutoTokenizer
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
     from trl import get_peft_config, get_quantization_config
 
     import rewards
-    from r1rl import callbacks, models
+    from r1rl import callbacks
     from r1rl.evaluate import Probe, dataset_rows
     from r1rl.trainer import ZeroTrainer
 
     own, grpo, model = loaded.recipe, loaded.grpo, loaded.model
-    source = models.resolve(str(model.model_name_or_path))
     grpo.model_init_kwargs = {
         "revision": model.model_revision,
         "attn_implementation": model.attn_implementation,
         "dtype": model.dtype,
     } | dict(grpo.model_init_kwargs or {})
-    tokenizer = AutoTokenizer.from_pretrained(
-        source, revision=model.model_revision, padding_side="left", truncation_side="left"
-    )
     prompt = loaded.prompt(tokenizer)
     train_rows = dataset_rows(loaded.task.rows("train", own.train_size), loaded.task, prompt)
     heldout = loaded.task.rows("heldout", own.heldout_size)[: own.probe_size]
@@ -130,7 +150,7 @@ def build_trainer(
     probe = Probe(dataset_rows(heldout, loaded.task, prompt), own.probe_generations, own.probe_temperature, grpo.seed)
     trainer.add_callback(callbacks.WriteMetrics(folder))
     trainer.add_callback(callbacks.ProbeEvery(trainer, probe, own.probe_every))
-    trainer.add_callback(callbacks.StopWhenNothingEarned(trainer, own.max_wasted_steps))
+    trainer.add_callback(callbacks.StopWhenNothingEarnedError(trainer, own.max_wasted_steps))
     trainer.add_callback(interrupt)
     logger.info(
         "%s: %d prompts x %d rollouts a step, %d steps, on %d process(es) in micro-batches of %d; results in %s",

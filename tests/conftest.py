@@ -27,9 +27,8 @@ def small_base(tmp_path_factory) -> Path:
         steps=80,
         batch=16,
         block_tokens=96,
-        facts_start=0.0,
-        facts_end=0.0,
-        checks=0.0,
+        first_shares=(0.0, 0.0, 0.0),
+        last_shares=(0.0, 0.0, 0.0),
         warmup_steps=10,
     )
     threads = torch.get_num_threads()

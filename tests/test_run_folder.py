@@ -157,3 +157,26 @@ def test_tensorboard_goes_into_the_run_folder(tmp_path: Path, monkeypatch: pytes
     folder = run_folder.create("zero", tmp_path)
     folder.point_tensorboard_here()
     assert os.environ["TENSORBOARD_LOGGING_DIR"] == str(tmp_path / "zero" / "tensorboard")
+
+
+def test_rewind_forgets_what_a_resumed_run_does_again(tmp_path):
+    folder = run_folder.create("run", tmp_path)
+    for step in (0, 1, 1, 2, 3):
+        folder.append_metrics({"step": step, "reward": 0.5})
+    with folder.metrics.open("a") as stream:
+        stream.write('{"step": 3, "rew')  # torn by a kill
+    kept = []
+    for kind, step in [("train", 0), ("train", 1), ("train", 2), ("probe", 0), ("probe", 2), ("eval", 2), ("probe", 3)]:
+        path = folder.rollouts / f"{kind}-{step:06d}-0000.parquet"
+        path.write_bytes(b"")
+        if step < 2 or (step == 2 and kind != "train"):
+            kept.append(path)
+    folder.rewind(2)
+    assert [json.loads(line)["step"] for line in folder.metrics.read_text().splitlines()] == [0, 1, 1, 2]
+    assert sorted(folder.rollouts.iterdir()) == sorted(kept)
+
+
+def test_rewind_to_the_start_of_an_empty_run(tmp_path):
+    folder = run_folder.create("run", tmp_path)
+    folder.rewind(0)
+    assert not folder.metrics.exists()

@@ -36,7 +36,7 @@ def test_upstream_is_what_the_override_was_written_against(name):
 
 def build(small_run, *overrides):
     loaded = recipe.load(TINY, [*small_run, *overrides])
-    return train.build_trainer(loaded, train.open_folder(loaded))[0]
+    return train.build_trainer(loaded, train.open_folder(loaded), *train.find_model(loaded))[0]
 
 
 def run(small_run, *overrides):
@@ -206,11 +206,11 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(small_run, tmp_path)
 
 
 def test_a_run_that_earns_nothing_says_so_and_stops(small_run):
-    from r1rl.callbacks import NothingEarned
+    from r1rl.callbacks import NothingEarnedError
 
     arguments = ["--config", str(TINY), *small_run, "--name", "run", "--max_wasted_steps", "2"]
     # Two tokens are never an answer.
-    with pytest.raises(NothingEarned, match="0 of 32 rollouts earned anything in the first 2 steps"):
+    with pytest.raises(NothingEarnedError, match="0 of 32 rollouts earned anything in the first 2 steps"):
         train.main([*arguments, "--max_completion_length", "2"])
     folder = Path(small_run[small_run.index("--runs_dir") + 1]) / "run"
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]

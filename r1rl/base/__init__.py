@@ -26,7 +26,7 @@ def path(name: str = "countdown", config: PretrainConfig | None = None) -> Path:
     """The folder of the base `name`, built if it is not there yet.
 
     Raises:
-        RuntimeError: the built base has not mastered arithmetic and the goal test; nothing is cached then.
+        RunFailedError: the built base has not mastered arithmetic and the goal test; nothing is cached then.
     """
     from r1rl.models import cache_dir
 

@@ -1,21 +1,22 @@
 """What the tiny base model reads before reinforcement learning starts.
 
-Three kinds of text, all generated, none of it about a held-out problem:
+Three drills and sloppy documents, all generated, none of it about a held-out problem:
 
-- *facts*: a drill of the additions, subtractions and multiplications that the task can ask for;
-- *checks*: a drill of the goal test, "target 22 got 15 no";
-- *documents*: sloppy attempts at Countdown problems. Most guess once and stop, some of them with a check and
-  even after a "no"; few notice a miss and try again.
+- *facts*: additions, subtractions and multiplications that the task can ask for;
+- *workings*: many ways to combine three given numbers in two steps, each number once;
+- *checks*: the goal test, "target 22 got 15 no";
+- *documents*: attempts at Countdown problems. Most guess once and stop, some of them with a check and even after
+  a "no"; few notice a miss and try again.
 
-So the two skills that retrying stands on (arithmetic and the goal test) are taught here, and retrying is shown
-but rare: *when* to use it is what reinforcement learning has to discover.
+So the skills that retrying stands on (arithmetic, using the numbers, the goal test) are taught here, and retrying is
+shown but rare: *when* to use it is what reinforcement learning has to discover.
 """
 
 from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -94,15 +95,29 @@ def fact(rng: random.Random, config: CorpusConfig) -> str:
             return f"{a} {operator} {b} = {value}"
 
 
-def check(rng: random.Random) -> str:
-    """One goal test, true half of the time; misses are near misses half of the time."""
-    target = rng.randint(1, 50)
-    got = target
-    if rng.random() < 0.5:
-        while got == target:
-            near = rng.random() < 0.5
-            got = min(LARGEST, max(0, target + rng.randint(-10, 10))) if near else rng.randint(0, 81)
-    return f"target {target} got {got} {'yes' if got == target else 'no'}"
+def workings(rng: random.Random, config: CorpusConfig) -> str:
+    """Ten of the two-step combinations of three numbers, or all of them where there are fewer."""
+    numbers = [rng.randint(config.task.low, config.task.high) for _ in range(config.task.numbers)]
+    found = expressions(tuple(numbers), config.task.operators)
+    chosen = rng.sample(found, min(10, len(found)))
+    listed = " . ".join(
+        f"{a} {first} {b} = {x} , {c} {second} {d} = {y}" for (a, first, b, x), (c, second, d, y), _ in chosen
+    )
+    return f"Use {', '.join(map(str, numbers))} : {listed}"
+
+
+def checks(rng: random.Random, config: CorpusConfig) -> str:
+    """Twelve goal tests of one target, each true as often as not; misses are near misses half of the time."""
+    target = rng.randint(config.task.target_low, config.task.target_high)
+    parts = []
+    for _ in range(12):
+        got = target
+        if rng.random() < 0.5:
+            while got == target:
+                near = rng.random() < 0.5
+                got = min(LARGEST, max(0, target + rng.randint(-10, 10))) if near else rng.randint(0, 81)
+        parts.append(f"target {target} got {got} {'yes' if got == target else 'no'}")
+    return f"make {target} : {' , '.join(parts)}"
 
 
 def document(rng: random.Random, config: CorpusConfig) -> str:
@@ -134,15 +149,19 @@ def document(rng: random.Random, config: CorpusConfig) -> str:
     return f"{config.task.question(numbers, target)} <think> {reasoning} </think> <answer> {answer} </answer>"
 
 
-def texts(
-    rng: random.Random, config: CorpusConfig, facts: float, checks: float
-) -> Iterator[tuple[Literal["facts", "checks", "document"], str]]:
-    """An endless stream of (kind, text); `facts` and `checks` are the shares of *texts* of either drill."""
+Kind = Literal["facts", "workings", "checks", "document"]
+
+
+def texts(rng: random.Random, config: CorpusConfig, shares: dict[Kind, float]) -> Iterator[tuple[Kind, str]]:
+    """An endless stream of (kind, text); `shares` are probabilities of the drills, documents get the rest."""
+    write: dict[Kind, Callable[[], str]] = {
+        "facts": lambda: " , ".join(fact(rng, config) for _ in range(8)),
+        "workings": lambda: workings(rng, config),
+        "checks": lambda: checks(rng, config),
+        "document": lambda: document(rng, config),
+    }
+    kinds: list[Kind] = [*shares, "document"]
+    weights = [*shares.values(), 1 - sum(shares.values())]
     while True:
-        kind = rng.random()
-        if kind < facts:
-            yield "facts", " , ".join(fact(rng, config) for _ in range(8))
-        elif kind < facts + checks:
-            yield "checks", " , ".join(check(rng) for _ in range(8))
-        else:
-            yield "document", document(rng, config)
+        kind = rng.choices(kinds, weights)[0]
+        yield kind, write[kind]()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from r1rl.base.corpus import calculate
+from r1rl.launch import RunFailedError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,9 +48,9 @@ class Skills:
         )
 
     def require(self) -> None:
-        """Raise RuntimeError unless every skill reaches REQUIRED."""
+        """Raise RunFailedError unless every skill reaches REQUIRED."""
         if min(self.facts, self.yes_after_hit, self.no_after_miss, self.restated) < REQUIRED:
-            raise RuntimeError(
+            raise RunFailedError(
                 f"the base is refused: {self.text()}, targets restated {self.restated:.1%}; {REQUIRED:.0%} is needed "
                 "of each, because retrying cannot pay without them: pretrain for more steps"
             )

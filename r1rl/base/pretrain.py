@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from r1rl.base import tokenizer as tokenizer_module
-from r1rl.base.corpus import CorpusConfig, texts
+from r1rl.base.corpus import CorpusConfig, Kind, texts
 
 _SHORTEST_TEXT = 33  # tokens, EOS included: a document that guesses once, without a check
 
@@ -25,25 +25,26 @@ class PretrainConfig:
     Args:
         hidden, layers, heads, intermediate: the decoder's shape.
         steps, batch, block_tokens: optimizer steps of `batch` rows with `block_tokens` tokens each.
-        learning_rate: peak of a linear warm-up and cosine decay.
-        facts_start, facts_end: share of fact drills at the start and from `drill_until` (a share of all steps) on.
-        checks: share of goal-test drills throughout.
+        learning_rate: peak of a linear warm-up and cosine decay, for the layers' matrices (Muon).
+        learning_rate_embeddings: the same for embeddings and norms (AdamW).
+        first_shares, last_shares: shares of the drills (facts, workings, checks) among all texts at the start and
+            from `drill_until` (a share of all steps) on, linear in between; documents get the rest.
     """
 
     hidden: int = 128
     layers: int = 4
     heads: int = 4
     intermediate: int = 384
-    steps: int = 1250
+    steps: int = 1000
     batch: int = 18
     block_tokens: int = 256
-    learning_rate: float = 3e-3
+    learning_rate: float = 0.05
+    learning_rate_embeddings: float = 3e-3
     warmup_steps: int = 50
-    weight_decay: float = 0.01
-    facts_start: float = 0.7
-    facts_end: float = 0.2
+    weight_decay: float = 0.1
     drill_until: float = 0.5
-    checks: float = 0.1
+    first_shares: tuple[float, float, float] = (0.5, 0.2, 0.1)
+    last_shares: tuple[float, float, float] = (0.1, 0.15, 0.1)
     seed: int = 0
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
 
@@ -74,16 +75,16 @@ def new_model(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> Lla
 def blocks(config: PretrainConfig, step: int, tokenizer: PreTrainedTokenizerFast) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs and labels of one step, both int64 [batch, block_tokens]; every row starts at the start of a text.
 
-    Only what can be predicted is a label: results in fact drills, verdicts in goal-test drills, and everything
-    after the question in documents. The rest is -100.
+    Only what can be predicted is a label: results in fact drills, else everything after the question. The rest is
+    -100.
     """
     import torch
 
     done = min(1.0, step / (config.steps * config.drill_until))
-    facts = config.facts_start + (config.facts_end - config.facts_start) * done
-    rng = random.Random(f"corpus|{config.seed}|{step}")
-    stream = texts(rng, config.corpus, facts, config.checks)
-    equals, full_stop, yes, no = tokenizer.convert_tokens_to_ids(["=", ".", "yes", "no"])
+    mixed = [a + (b - a) * done for a, b in zip(config.first_shares, config.last_shares, strict=True)]
+    shares: dict[Kind, float] = dict(zip(("facts", "workings", "checks"), mixed, strict=True))
+    stream = texts(random.Random(f"corpus|{config.seed}|{step}"), config.corpus, shares)
+    equals, full_stop, colon = tokenizer.convert_tokens_to_ids(["=", ".", ":"])
     per_row = -(-(config.block_tokens + 1) // _SHORTEST_TEXT)
     kinds, parts = zip(*(next(stream) for _ in range(per_row * config.batch)), strict=True)
     tokenized = tokenizer(list(parts))["input_ids"]
@@ -94,11 +95,9 @@ def blocks(config: PretrainConfig, step: int, tokenizer: PreTrainedTokenizerFast
         for kind, ids in zip(kinds[first : first + per_row], tokenized[first : first + per_row], strict=True):
             if kind == "facts":
                 wanted = [i > 0 and ids[i - 1] == equals for i in range(len(ids))]
-            elif kind == "checks":
-                wanted = [token in (yes, no) for token in ids]
             else:
-                question_end = ids.index(full_stop)
-                wanted = [i > question_end for i in range(len(ids))]
+                given = ids.index(full_stop if kind == "document" else colon)
+                wanted = [i > given for i in range(len(ids))]
             row += [*ids, tokenizer.eos_token_id]
             row_labels += [t if w else -100 for t, w in zip(ids, wanted, strict=True)]
             row_labels.append(tokenizer.eos_token_id if kind == "document" else -100)
@@ -111,7 +110,8 @@ def fast_bf16() -> bool:
     """Whether this CPU multiplies bf16 matrices in hardware (AVX512-BF16 or AMX)."""
     import torch
 
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
 
 
 def pretrain(
@@ -125,26 +125,26 @@ def pretrain(
     model = new_model(config, tokenizer)
     model.train()
     bf16 = fast_bf16()
-    decayed = [p for p in model.parameters() if p.dim() > 1]
-    others = [p for p in model.parameters() if p.dim() <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=config.learning_rate,
-        betas=(0.9, 0.95),
-    )
+    # Muon reaches in 200 steps what AdamW reaches in 350; it takes the matrices inside the layers, as its authors say.
+    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if p.dim() != 2 or "embed" in name]
+    muon = torch.optim.Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay)
+    adam = torch.optim.AdamW(others, lr=config.learning_rate_embeddings, betas=(0.9, 0.95), weight_decay=0.0)
+    peaks = [(muon, config.learning_rate), (adam, config.learning_rate_embeddings)]
     for step in range(config.steps):
         warm = min(1.0, (step + 1) / config.warmup_steps)
         decay = 0.5 * (1 + math.cos(math.pi * step / config.steps))
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * warm * max(decay, 0.02)
+        for optimizer, peak in peaks:
+            optimizer.param_groups[0]["lr"] = peak * warm * max(decay, 0.02)
         ids, labels = blocks(config, step, tokenizer)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             logits = model(input_ids=ids, use_cache=False).logits
         loss = cross_entropy(logits.float().flatten(0, 1), labels.flatten())
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        muon.step()
+        adam.step()
         if on_step:
             on_step(step, loss.item())
     model.eval()

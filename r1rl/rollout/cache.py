@@ -31,7 +31,8 @@ class PreallocatedLayer(CacheLayerMixin):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
+        assert self.keys is not None
+        assert self.values is not None
         end = self.length + key_states.shape[-2]
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
@@ -49,16 +50,14 @@ class PreallocatedLayer(CacheLayerMixin):
 
     def select(self, rows: torch.Tensor, capacity: int | None = None) -> None:
         """Keep `rows` (int64 indices, repeats allowed), in that order; `capacity` may grow the layer."""
-        assert self.keys is not None and self.values is not None
+        assert self.keys is not None
+        assert self.values is not None
         fits = capacity is None and len(rows) <= len(self.keys)
         self.capacity = capacity or self.capacity
         for name in ("keys", "values"):
             old = getattr(self, name)
             filled = old[rows, :, : self.length]
-            if fits:
-                new = old[: len(rows)]
-            else:
-                new = old.new_empty(len(rows), old.shape[1], self.capacity, old.shape[3])
+            new = old[: len(rows)] if fits else old.new_empty(len(rows), old.shape[1], self.capacity, old.shape[3])
             new[:, :, : self.length] = filled
             setattr(self, name, new)
 

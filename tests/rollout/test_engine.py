@@ -8,10 +8,18 @@ from r1rl.base import tokenizer as tiny_tokenizer
 from r1rl.rollout.engine import Engine
 from r1rl.rollout.sampling import Sampling, row_key
 
-SHAPE = dict(
-    vocab_size=127, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
-    num_key_value_heads=2, max_position_embeddings=256, eos_token_id=1, pad_token_id=0, bos_token_id=None,
-)  # fmt: skip
+SHAPE = {
+    "vocab_size": 127,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+}
 CONFIGS = {
     "llama": LlamaConfig(**SHAPE),
     "qwen2, tied head": Qwen2Config(**SHAPE, tie_word_embeddings=True),
