@@ -216,7 +216,9 @@ class ZeroTrainer(GRPOTrainer):
 
     def log_apart(self, metrics: dict[str, float]) -> None:
         """Log at once. TRL's `log` would average and clear the metrics of the step under way as well."""
+        due = self.control.should_log
         super(GRPOTrainer, self).log(metrics)
+        self.control.should_log = due  # every log takes it back, and the step's own is still to come
 
     def rollout_metrics(self, rows: list[dict[str, Any]]) -> dict[str, float]:
         """Task accuracy, verdict shares and reflection of rows spread over all processes."""

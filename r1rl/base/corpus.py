@@ -82,8 +82,8 @@ def fact(rng: random.Random, config: CorpusConfig) -> str:
         if rng.random() < 0.5:
             low, high = config.task.low, config.task.high
             numbers = tuple(rng.randint(low, high) for _ in range(config.task.numbers))
-            steps = rng.choice(expressions(numbers, config.task.operators))
-            a, operator, b, _ = steps[rng.random() < 0.6]
+            first, second, _ = rng.choice(expressions(numbers, config.task.operators))
+            a, operator, b, _ = second if rng.random() < 0.6 else first
         else:
             a, b, operator = rng.randint(0, 81), rng.randint(0, 9), rng.choice(config.task.operators)
             if operator == "*":
@@ -135,7 +135,7 @@ def document(rng: random.Random, config: CorpusConfig) -> str:
     for attempt in range(config.max_attempts if retries else 1):
         hits = [e for e in left if e[1][3] == target]
         chosen = rng.choice(hits if hits and rng.random() < config.hit else left)
-        left = [e for e in left if e[2] != chosen[2]]
+        left = [e for e in left if e[:2] != chosen[:2]]
         (a, first, b, x), (c, second, d, y), answer = chosen
         if attempt:
             words.append(rng.choice((", wait ,", ", try again :")))

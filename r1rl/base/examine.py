@@ -11,7 +11,7 @@ from r1rl.base.corpus import calculate
 from r1rl.launch import RunFailedError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase
 
     from r1rl.base.pretrain import PretrainConfig
@@ -56,7 +56,7 @@ class Skills:
             )
 
 
-def examine(model: nn.Module, tokenizer: PreTrainedTokenizerBase, config: PretrainConfig) -> Skills:
+def examine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: PretrainConfig) -> Skills:
     """Sample completions for held-out problems at temperature 1 and check every equation and goal test in them."""
     from r1rl.rollout.engine import Engine
     from r1rl.rollout.sampling import Sampling, row_key

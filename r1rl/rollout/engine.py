@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r1rl.rollout.cache import PreallocatedCache
 from r1rl.rollout.sampling import Sampling, StopStrings, draw
@@ -48,7 +47,7 @@ class Engine:
 
     @torch.no_grad()
     def generate(
-        self, model: nn.Module, prompts: list[list[int]], keys: list[int], sampling: Sampling
+        self, model: PreTrainedModel, prompts: list[list[int]], keys: list[int], sampling: Sampling
     ) -> list[Completion]:
         """One completion per prompt, in order. Equal prompts share their prefill.
 
@@ -73,7 +72,7 @@ class Engine:
             model.train(training)
 
     def _generate_batch(
-        self, model: nn.Module, prompts: list[list[int]], keys: list[int], sampling: Sampling
+        self, model: PreTrainedModel, prompts: list[list[int]], keys: list[int], sampling: Sampling
     ) -> list[Completion]:
         device = next(model.parameters()).device
         stops = self.stop_strings(sampling.stop, model.config.get_text_config().vocab_size)
