@@ -189,11 +189,13 @@ def test_sampling_weights_follow_the_policy_in_bf16(small_run):
 
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(small_run, tmp_path):
     whole = run(small_run, "--max_steps", "4")
-    again = [*small_run, "--runs_dir", str(tmp_path / "again"), "--save_steps", "2"]
+    again = [str(tmp_path / "again") if word == str(tmp_path / "runs") else word for word in small_run]
+    again += ["--save_steps", "2"]
     run(again, "--max_steps", "2")
     resumed = run(again, "--max_steps", "4", "--resume")
     final = [(folder.checkpoints / "final" / "model.safetensors").read_bytes() for folder in (whole, resumed)]
     assert final[0] == final[1]
+    assert whole.path != resumed.path
     for kind in ("train", "probe"):
         first, second = (
             store.read(folder.path, kind=kind, columns=["step", "prompt_id", "token_ids", "advantage"]).to_pylist()

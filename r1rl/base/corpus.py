@@ -45,7 +45,7 @@ class CorpusConfig:
     task: Countdown = field(default_factory=lambda: Countdown(3, 1, 9, 1, 50, operators="+-*", style="short", seed=1))
     unchecked: float = 0.5
     checked: float = 0.35
-    hit: float = 0.25
+    hit: float = 0.45
     give_up: float = 0.05
     max_attempts: int = 12
 

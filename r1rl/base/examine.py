@@ -11,8 +11,7 @@ from r1rl.base.corpus import calculate
 from r1rl.launch import RunFailedError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from r1rl.base.pretrain import PretrainConfig
 
