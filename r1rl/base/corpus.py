@@ -36,8 +36,10 @@ class CorpusConfig:
         unchecked: share of documents that guess once and answer without looking.
         checked: share that guess once, check, and answer whatever the check said.
             The rest check every attempt and try again after a miss, until a hit or until `give_up`.
-        hit: probability that an attempt is drawn from the problem's solutions (where it has any left)
+        hit_unchecked: probability that the guess of an unchecked document is drawn from the problem's solutions
             instead of from all its expressions.
+        hit: the same for every attempt of the others. Where hits are common in checked documents, the model learns
+            to restate the value that it just found instead of the target.
         give_up: probability, after each miss of a retrying document, to stop and answer all the same.
         max_attempts: attempts a retrying document makes at most.
     """
@@ -45,7 +47,8 @@ class CorpusConfig:
     task: Countdown = field(default_factory=lambda: Countdown(3, 1, 9, 1, 50, operators="+-*", style="short", seed=1))
     unchecked: float = 0.5
     checked: float = 0.35
-    hit: float = 0.45
+    hit_unchecked: float = 0.6
+    hit: float = 0.25
     give_up: float = 0.05
     max_attempts: int = 12
 
@@ -129,18 +132,20 @@ def document(rng: random.Random, config: CorpusConfig) -> str:
     numbers, target = drawn
     left = expressions(tuple(numbers), config.task.operators)
     kind = rng.random()
+    checks_it = kind >= config.unchecked
     retries = kind >= config.unchecked + config.checked
+    hit = config.hit if checks_it else config.hit_unchecked
     words: list[str] = []
     answer = ""
     for attempt in range(config.max_attempts if retries else 1):
         hits = [e for e in left if e[1][3] == target]
-        chosen = rng.choice(hits if hits and rng.random() < config.hit else left)
+        chosen = rng.choice(hits if hits and rng.random() < hit else left)
         left = [e for e in left if e[:2] != chosen[:2]]
         (a, first, b, x), (c, second, d, y), answer = chosen
         if attempt:
             words.append(rng.choice((", wait ,", ", try again :")))
         words.append(f"{a} {first} {b} = {x} , {c} {second} {d} = {y}")
-        if kind < config.unchecked:
+        if not checks_it:
             break
         words.append(f"target {target} got {y} {'yes' if y == target else 'no'}")
         if y == target or not left or rng.random() < config.give_up:

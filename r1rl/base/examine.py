@@ -39,19 +39,25 @@ class Skills:
     misses: int
     restated: float
 
+    @property
+    def sufficient(self) -> bool:
+        """Whether every skill reaches REQUIRED."""
+        return min(self.facts, self.yes_after_hit, self.no_after_miss, self.restated) >= REQUIRED
+
     def text(self) -> str:
         """One line for people."""
         return (
             f"{self.facts:.1%} of {self.facts_count} equations right, yes after {self.yes_after_hit:.1%} of "
-            f"{self.hits} hits, no after {self.no_after_miss:.1%} of {self.misses} misses"
+            f"{self.hits} hits, no after {self.no_after_miss:.1%} of {self.misses} misses, "
+            f"target restated in {self.restated:.1%} of checks"
         )
 
     def require(self) -> None:
-        """Raise RunFailedError unless every skill reaches REQUIRED."""
-        if min(self.facts, self.yes_after_hit, self.no_after_miss, self.restated) < REQUIRED:
+        """Raise RunFailedError unless `sufficient`."""
+        if not self.sufficient:
             raise RunFailedError(
-                f"the base is refused: {self.text()}, targets restated {self.restated:.1%}; {REQUIRED:.0%} is needed "
-                "of each, because retrying cannot pay without them: pretrain for more steps"
+                f"the base is refused: {self.text()}; {REQUIRED:.0%} is needed of each, because retrying cannot pay "
+                "without them: pretrain for more steps"
             )
 
 

@@ -1,5 +1,7 @@
 """The tiny base: what its corpus says is true where it must be, and its builder refuses a base without skills."""
 
+import dataclasses
+import json
 import random
 import re
 
@@ -151,6 +153,17 @@ def test_an_untrained_base_is_refused_and_nothing_is_cached(tmp_path, monkeypatc
     assert not [entry for entry in tmp_path.iterdir() if entry.is_dir()]
 
 
+def test_a_base_that_is_not_ready_is_trained_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("R1RL_CACHE", str(tmp_path))
+    good = examine.Skills(1.0, 9, 1.0, 9, 1.0, 9, 1.0)
+    found = [dataclasses.replace(good, no_after_miss=0.5), dataclasses.replace(good, facts=0.94), good]
+    monkeypatch.setattr(examine, "examine", lambda *args: found.pop(0))
+    config = dataclasses.replace(SMALL, steps=8)
+    folder = base.path("countdown", config)
+    assert json.loads((folder / "base.json").read_text())["steps"] == 8 + 2 + 2
+    assert not found
+
+
 def test_a_good_base_is_built_once(tmp_path, monkeypatch):
     monkeypatch.setenv("R1RL_CACHE", str(tmp_path))
     monkeypatch.setattr(examine, "SAMPLES", 1)
@@ -190,5 +203,7 @@ def test_examination_counts_by_hand(tiny, monkeypatch):
     assert (skills.facts, skills.facts_count) == (4 / 5, 5)
     assert (skills.yes_after_hit, skills.hits) == (1.0, 1)
     assert (skills.no_after_miss, skills.misses) == (0.5, 2)
+    assert skills.restated == 1.0
+    assert not skills.sufficient
     with pytest.raises(RuntimeError, match="refused"):
         skills.require()
