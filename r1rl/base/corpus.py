@@ -3,7 +3,7 @@
 Three drills and sloppy documents, all generated, none of it about a held-out problem:
 
 - *facts*: additions, subtractions and multiplications that the task can ask for;
-- *workings*: many ways to combine three given numbers in two steps, each number once;
+- *workings*: ways to combine three given numbers in two steps, each number once, no result twice;
 - *checks*: the goal test, "target 22 got 15 no";
 - *documents*: attempts at Countdown problems. Most guess once and stop, some of them with a check and even after
   a "no"; few notice a miss and try again.
@@ -15,6 +15,7 @@ shown but rare: *when* to use it is what reinforcement learning has to discover.
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -61,22 +62,21 @@ def calculate(a: int, operator: str, b: int) -> int | None:
 
 @functools.cache
 def expressions(numbers: tuple[int, ...], operators: str) -> list[tuple[Step, Step, str]]:
-    """Every way to combine three numbers in two steps: the steps and the expression's text."""
-    found = []
-    for i, j, k in ((0, 1, 2), (0, 2, 1), (1, 2, 0), (1, 0, 2), (2, 0, 1), (2, 1, 0)):
-        a, b, c = numbers[i], numbers[j], numbers[k]
-        for first in operators:
+    """Every way to combine three numbers in two steps, larger operand first: the steps and the expression's text."""
+    found = {}
+    for i, j, k in ((0, 1, 2), (0, 2, 1), (1, 2, 0)):
+        a, b, c = max(numbers[i], numbers[j]), min(numbers[i], numbers[j]), numbers[k]
+        for first, second in itertools.product(operators, operators):
             x = calculate(a, first, b)
             if x is None:
                 continue
-            for second in operators:
-                y = calculate(x, second, c)
-                if y is not None:
-                    found.append(((a, first, b, x), (x, second, c, y), f"( {a} {first} {b} ) {second} {c}"))
-            y = calculate(c, "-", x)
-            if "-" in operators and y is not None:
-                found.append(((a, first, b, x), (c, "-", x, y), f"{c} - ( {a} {first} {b} )"))
-    return found
+            y = calculate(max(x, c), second, min(x, c))
+            if y is None:
+                continue
+            inner = f"( {a} {first} {b} )"
+            text = f"{inner} {second} {c}" if x >= c else f"{c} {second} {inner}"
+            found[text] = ((a, first, b, x), (max(x, c), second, min(x, c), y), text)
+    return list(found.values())
 
 
 def fact(rng: random.Random, config: CorpusConfig) -> str:
@@ -91,18 +91,18 @@ def fact(rng: random.Random, config: CorpusConfig) -> str:
             a, b, operator = rng.randint(0, 81), rng.randint(0, 9), rng.choice(config.task.operators)
             if operator == "*":
                 a = rng.randint(0, LARGEST // max(b, 1))
-            elif operator == "-" and rng.random() < 0.3:
-                a, b = rng.randint(0, 9), a
+            a, b = max(a, b), min(a, b)
         value = calculate(a, operator, b)
         if value is not None:
             return f"{a} {operator} {b} = {value}"
 
 
 def workings(rng: random.Random, config: CorpusConfig) -> str:
-    """Ten of the two-step combinations of three numbers, or all of them where there are fewer."""
+    """Up to ten two-step combinations of three numbers, no two of the same result."""
     numbers = [rng.randint(config.task.low, config.task.high) for _ in range(config.task.numbers)]
-    found = expressions(tuple(numbers), config.task.operators)
-    chosen = rng.sample(found, min(10, len(found)))
+    shuffled = expressions(tuple(numbers), config.task.operators).copy()
+    rng.shuffle(shuffled)
+    chosen = list({second[3]: (first, second, text) for first, second, text in shuffled}.values())[:10]
     listed = " . ".join(
         f"{a} {first} {b} = {x} , {c} {second} {d} = {y}" for (a, first, b, x), (c, second, d, y), _ in chosen
     )
@@ -140,7 +140,7 @@ def document(rng: random.Random, config: CorpusConfig) -> str:
     for attempt in range(config.max_attempts if retries else 1):
         hits = [e for e in left if e[1][3] == target]
         chosen = rng.choice(hits if hits and rng.random() < hit else left)
-        left = [e for e in left if e[:2] != chosen[:2]]
+        left = [e for e in left if e[1][3] != chosen[1][3]]  # what failed is not tried again
         (a, first, b, x), (c, second, d, y), answer = chosen
         if attempt:
             words.append(rng.choice((", wait ,", ", try again :")))
