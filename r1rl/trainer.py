@@ -52,6 +52,7 @@ class ZeroTrainer(GRPOTrainer):
         self.folder = folder
         self.prompt = prompt
         self.accuracy = next((r for r in reward_funcs if isinstance(r, Accuracy)), Accuracy())
+        self.earned = self.judged_rollouts = 0  # of the last step, over all processes
         self._verdicts: list[Any] = []
         self._sampled: list[Completion] = []
         self._texts: list[str] = []
@@ -68,12 +69,10 @@ class ZeroTrainer(GRPOTrainer):
         super().__init__(*args, reward_funcs=recorded, **kwargs)
         for i, reward in enumerate(reward_funcs):
             self.reward_func_names[i] = reward.__name__
-        self.engine = (
-            Engine(self.processing_class, self.eos_token_ids) if engine == "embedded" and not config.use_vllm else None
-        )
-        self.stop_strings = Engine(self.processing_class, self.eos_token_ids).stop_strings(
-            prompt.stop, self.model.config.get_text_config().vocab_size
-        )
+        self.embedded = engine == "embedded" and not config.use_vllm
+        self.engine = Engine(self.processing_class, self.eos_token_ids)
+        vocabulary = self.model.config.get_text_config().vocab_size
+        self.stop_strings = self.engine.stop_strings(prompt.stop, vocabulary)
 
     def sampling(self, temperature: float | None = None) -> Sampling:
         """The recipe's sampling settings, with another temperature if given (0: greedy, no filters)."""
@@ -90,9 +89,8 @@ class ZeroTrainer(GRPOTrainer):
 
     def sample(self, prompt_ids: list[list[int]], keys: list[int], sampling: Sampling) -> list[Completion]:
         """Completions from the current policy by the embedded engine; every process must call it together."""
-        engine = self.engine or Engine(self.processing_class, self.eos_token_ids)
         with self._sampling_model() as model:
-            return engine.generate(model, prompt_ids, keys, sampling)
+            return self.engine.generate(model, prompt_ids, keys, sampling)
 
     @contextmanager
     def _sampling_model(self) -> Iterator[nn.Module]:
@@ -125,7 +123,7 @@ class ZeroTrainer(GRPOTrainer):
         has_tool_images: bool = False,
     ) -> tuple[list[list[int]], list[list[float]] | None]:
         """Sample with the embedded engine. Upstream pads all prompts and calls `generate` (or vLLM)."""
-        if self.engine is not None:
+        if self.embedded:
             first = self.accelerator.process_index * len(prompt_ids)
             step = self.state.global_step
             keys = [row_key(self.args.seed, "train", step, first + i) for i in range(len(prompt_ids))]
