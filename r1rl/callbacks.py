@@ -121,7 +121,7 @@ class ProbeEvery(TrainerCallback):
             )
 
 
-class StopWhenNothingEarnedError(TrainerCallback):
+class StopWhenNothingEarned(TrainerCallback):
     """Says after the first step, and stops after `patience` steps, that no rollout has earned anything."""
 
     def __init__(self, trainer: ZeroTrainer, patience: int) -> None:

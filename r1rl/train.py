@@ -150,7 +150,7 @@ def build_trainer(
     probe = Probe(dataset_rows(heldout, loaded.task, prompt), own.probe_generations, own.probe_temperature, grpo.seed)
     trainer.add_callback(callbacks.WriteMetrics(folder))
     trainer.add_callback(callbacks.ProbeEvery(trainer, probe, own.probe_every))
-    trainer.add_callback(callbacks.StopWhenNothingEarnedError(trainer, own.max_wasted_steps))
+    trainer.add_callback(callbacks.StopWhenNothingEarned(trainer, own.max_wasted_steps))
     trainer.add_callback(interrupt)
     logger.info(
         "%s: %d prompts x %d rollouts a step, %d steps, on %d process(es) in micro-batches of %d; results in %s",
