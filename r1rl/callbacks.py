@@ -1,4 +1,4 @@
-"""What happens between optimizer steps: metrics on disk, probes, Ctrl-C, and an early stop of hopeless runs."""
+"""What happens between optimizer steps: metrics on disk, progress, probes and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,17 +14,12 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from r1rl.evaluate import Probe
-from r1rl.launch import RunFailedError
 from r1rl.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from r1rl.trainer import ZeroTrainer
 
 logger = logging.getLogger(__name__)
-
-
-class NothingEarnedError(RunFailedError):
-    """No rollout of the first steps earned anything, so there is nothing to learn from."""
 
 
 class WriteMetrics(TrainerCallback):
@@ -118,35 +113,6 @@ class ProbeEvery(TrainerCallback):
                 state.global_step,
                 100 * metrics["heldout/accuracy_sampled"],
                 100 * metrics["heldout/accuracy_greedy"],
-            )
-
-
-class StopWhenNothingEarned(TrainerCallback):
-    """Says after the first step, and stops after `patience` steps, that no rollout has earned anything."""
-
-    def __init__(self, trainer: ZeroTrainer, patience: int) -> None:
-        self.trainer = trainer
-        self.patience = patience
-        self.rollouts = 0
-        self.earned = 0
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.earned or state.global_step > max(self.patience, 1):
-            return
-        self.earned += self.trainer.earned
-        self.rollouts += self.trainer.judged_rollouts
-        if self.earned:
-            return
-        message = f"0 of {self.rollouts} rollouts earned anything"
-        if state.is_world_process_zero:
-            logger.warning("step %d: %s", state.global_step, message)
-            self.trainer.folder.append_event("nothing_earned", step=state.global_step, rollouts=self.rollouts)
-        if self.patience and state.global_step >= self.patience:
-            raise NothingEarnedError(
-                f"{message} in the first {state.global_step} steps, so there is nothing to learn from. Read some in "
-                f"{self.trainer.folder.path} (r1rl inspect), then try another prompt_template (few-shot for small "
-                "models), a lower temperature, easier problems or a larger max_completion_length; "
-                "max_wasted_steps: 0 goes on all the same"
             )
 
 

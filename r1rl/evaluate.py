@@ -83,13 +83,12 @@ class Probe:
         inputs = [self.rows[indices[i]] for i in mine for _ in range(count)]
         completions = completions[: len(inputs)]
         texts = trainer.processing_class.batch_decode([c.token_ids for c in completions], skip_special_tokens=True)
-        columns = {key: [row[key] for row in inputs] for key in ("gold", "meta", "verifier", "prefill")}
         rows = records.rows(
             records.Origin(trainer.folder.name, kind, step, step, rank),
             inputs,
             completions,
             texts,
-            trainer.accuracy.verdicts(texts, **columns),
+            trainer.judge(texts, inputs),
             sampling,
             samples_per_prompt=count,
         )

@@ -116,7 +116,7 @@ def build_trainer(
     from trl import get_peft_config, get_quantization_config
 
     import rewards
-    from r1rl import callbacks
+    from r1rl import callbacks, guard
     from r1rl.evaluate import Probe, dataset_rows
     from r1rl.trainer import ZeroTrainer
 
@@ -150,7 +150,7 @@ def build_trainer(
     probe = Probe(dataset_rows(heldout, loaded.task, prompt), own.probe_generations, own.probe_temperature, grpo.seed)
     trainer.add_callback(callbacks.WriteMetrics(folder))
     trainer.add_callback(callbacks.ProbeEvery(trainer, probe, own.probe_every))
-    trainer.add_callback(callbacks.StopWhenNothingEarned(trainer, own.max_wasted_steps))
+    trainer.add_callback(guard.StopWhenNothingEarned(trainer, own.max_wasted_steps))
     trainer.add_callback(interrupt)
     logger.info(
         "%s: %d prompts x %d rollouts a step, %d steps, on %d process(es) in micro-batches of %d; results in %s",

@@ -13,21 +13,23 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, is_peft_model
 from torch import nn
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
+from r1rl import batching, scoring
 from r1rl.aha import transitions
 from r1rl.prompts import Prompt
 from r1rl.rollout import records, store
 from r1rl.rollout.engine import Completion, Engine
 from r1rl.rollout.sampling import Sampling, row_key
 from r1rl.run_folder import RunFolder
+from r1rl.verify.verdict import Verdict
 from rewards.accuracy import Accuracy, reward_of
 
 TRL_VERSION = "1.16.0"
-_FORWARD_CHUNKS = 4
+_TOKENS_PER_PASS = {"cpu": 4096, "gpu": 16384}
 
 
 class ZeroTrainer(GRPOTrainer):
@@ -53,7 +55,7 @@ class ZeroTrainer(GRPOTrainer):
         self.prompt = prompt
         self.accuracy = next((r for r in reward_funcs if isinstance(r, Accuracy)), Accuracy())
         self.earned = self.judged_rollouts = 0  # of the last step, over all processes
-        self._verdicts: list[Any] = []
+        self._verdicts: list[Verdict] = []
         self._sampled: list[Completion] = []
         self._texts: list[str] = []
         self._rewards_per_func: torch.Tensor | None = None
@@ -70,6 +72,14 @@ class ZeroTrainer(GRPOTrainer):
         for i, reward in enumerate(reward_funcs):
             self.reward_func_names[i] = reward.__name__
         self.embedded = engine == "embedded" and not config.use_vllm
+        policy = self.model.get_base_model() if is_peft_model(self.model) else self.model
+        # An entropy bonus needs gradients through the entropies, which only upstream's head computes.
+        self._can_score = scoring.can_score(policy) and not self._entropy_bonus_enabled and not self.aux_loss_enabled
+        self._can_pack = scoring.can_pack(policy)
+        self._cost = scoring.cost(policy)
+        self._signal: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None] | None = None
+        for scored in filter(None, (policy, self.ref_model)):
+            scoring.add_scoring(scored, self.temperature)
         self.engine = Engine(self.processing_class, self.eos_token_ids)
         vocabulary = self.model.config.get_text_config().vocab_size
         self.stop_strings = self.engine.stop_strings(prompt.stop, vocabulary)
@@ -91,6 +101,11 @@ class ZeroTrainer(GRPOTrainer):
         """Completions from the current policy by the embedded engine; every process must call it together."""
         with self._sampling_model() as model:
             return self.engine.generate(model, prompt_ids, keys, sampling)
+
+    def judge(self, texts: list[str], inputs: list[dict[str, Any]]) -> list[Verdict]:
+        """The verdict on each completion's text for its dataset row."""
+        columns = {key: [row[key] for row in inputs] for key in ("gold", "meta", "verifier", "prefill")}
+        return self.accuracy.verdicts(texts, **columns)
 
     @contextmanager
     def _sampling_model(self) -> Iterator[nn.Module]:
@@ -168,8 +183,7 @@ class ZeroTrainer(GRPOTrainer):
         self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids_list: Any
     ) -> torch.Tensor:
         """Judge every completion once and keep the verdicts. Upstream only calls the reward functions."""
-        columns = {key: [row[key] for row in inputs] for key in ("gold", "meta", "verifier", "prefill")}
-        self._verdicts = self.accuracy.verdicts(completions, **columns)
+        self._verdicts = self.judge(completions, inputs)
         self._texts = completions
         self._rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         return self._rewards_per_func
@@ -230,6 +244,26 @@ class ZeroTrainer(GRPOTrainer):
         reflection = transitions.summarise(everything)
         return metrics | {name: value for name, value in reflection.items() if value is not None}
 
+    def _compute_loss(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        """Leave rows out of the forward pass whose loss is zero whatever they score. Upstream forwards all rows.
+
+        Such a row keeps its old log-probabilities (ratio 1), and for the entropy metric the sampled tokens' negative
+        log-probabilities, which estimate the entropy without bias where sampling filters nothing.
+        """
+        whole = self.beta != 0 or self.top_entropy_quantile < 1
+        if self._can_score and not whole:
+            advantages = inputs["advantages"]
+            signal = (advantages.unsqueeze(1) if advantages.dim() == 1 else advantages).ne(0).any(1)
+            sampled = inputs.get("sampling_per_token_logps")
+            self._signal = signal, inputs.get("old_per_token_logps"), sampled
+            self._metrics["train" if self.model.training else "eval"]["update/row_share"].append(
+                self.accelerator.gather(signal.float()).mean().item()
+            )
+        try:
+            return super()._compute_loss(model, inputs)
+        finally:
+            self._signal = None
+
     def _get_per_token_logps_and_entropies(
         self,
         model: nn.Module,
@@ -237,40 +271,48 @@ class ZeroTrainer(GRPOTrainer):
         attention_mask: torch.Tensor,
         logits_to_keep: int,
         batch_size: int | None = None,
+        compute_entropy: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Run rows of similar length together, trimmed to their own longest.
+        """Forward each prompt once for its group where that pays, nothing padded, and project scored tokens only.
 
-        Upstream forwards every row at the micro-batch's full width. The results are scattered back, so every loss
-        type is normalised as upstream does. The number of forward passes depends on the number of rows alone: under
-        ZeRO-3 and FSDP all processes must run the same number.
+        Upstream forwards every row at the micro-batch's full width and projects every position (without Triton).
+        The results are scattered back into upstream's shape, so every loss type is normalised as upstream does.
         """
-        rows = input_ids.shape[0]
-        size = max(1, math.ceil(rows / _FORWARD_CHUNKS))
-        if batch_size is not None:
-            size = min(size, batch_size)
-        order = attention_mask.sum(1).argsort()
-        logps = entropies = None
-        aux_losses = []
-        for chunk in order.split(size):
-            mask = attention_mask[chunk]
-            used = mask.any(0).nonzero().squeeze(1)
-            # A fully masked chunk (mask_truncated_completions) still needs one column to forward.
-            left, right = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, mask.shape[1])
-            right = max(right, mask.shape[1] - logits_to_keep + 1)
-            kept = logits_to_keep - (mask.shape[1] - right)
-            part, part_entropies, part_aux = super()._get_per_token_logps_and_entropies(
-                model, input_ids[chunk, left:right], mask[:, left:right], kept, **kwargs
+        if not self._can_score or any(value is not None and value is not False for value in kwargs.values()):
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
             )
-            if logps is None:
-                logps = part.new_zeros(rows, logits_to_keep)
-            logps = logps.index_put((chunk[:, None], torch.arange(kept, device=chunk.device)), part)
-            if part_entropies is not None:
-                if entropies is None:
-                    entropies = part_entropies.new_zeros(rows, logits_to_keep)
-                entropies = entropies.index_put(
-                    (chunk[:, None], torch.arange(kept, device=chunk.device)), part_entropies
+        device = input_ids.device
+        shape = len(input_ids), logits_to_keep
+        logps, entropies = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
+        wanted = [True] * len(input_ids)
+        if self._signal is not None:
+            signal, old, sampled = self._signal
+            wanted = signal.tolist()
+            logps = logps if old is None else old.detach().float()
+            entropies = entropies if sampled is None else -sampled.float().nan_to_num()
+        ids, mask = input_ids.tolist(), attention_mask.bool().tolist()
+        prompts, completions = [], []
+        for row, kept, want in zip(ids, mask, wanted, strict=True):
+            prompts.append([t for t, k in zip(row[:-logits_to_keep], kept[:-logits_to_keep], strict=True) if k])
+            scored = [t for t, k in zip(row[-logits_to_keep:], kept[-logits_to_keep:], strict=True) if k]
+            completions.append(scored if want else [])
+        rows = batching.pack(prompts, [len(c) for c in completions], self._cost, may_share=self._can_pack)
+        passes = batching.chunks(rows, _TOKENS_PER_PASS["cpu" if device.type == "cpu" else "gpu"])
+        # Under ZeRO-3 and FSDP every pass gathers weights from all processes, so all run the same number. And there
+        # is always one: a loss without a graph has no backward.
+        count = max(1, int(self.accelerator.gather(torch.tensor([len(passes)], device=device)).max()))
+        passes += [[batching.PackedRow((0,), (), 1)]] * (count - len(passes))
+        for part in passes:
+            chunk = batching.layout(part, completions, device)
+            with self.accelerator.autocast():
+                part_logps, part_entropies = model(
+                    input_ids=chunk.input_ids,
+                    attention_mask=chunk.attention_mask,
+                    position_ids=chunk.position_ids,
+                    scored=(chunk.sources, chunk.targets),
                 )
-            if part_aux is not None:
-                aux_losses.append(part_aux * len(chunk) / rows)
-        return logps, entropies, sum(aux_losses) if aux_losses else None
+            logps = logps.index_put((chunk.row, chunk.column), part_logps)
+            entropies = entropies.index_put((chunk.row, chunk.column), part_entropies)
+        return logps, entropies if compute_entropy else None, None

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 from r1rl.base import tokenizer as tokenizer_module
 from r1rl.base.corpus import CorpusConfig, Kind, texts
 
-_SHORTEST_TEXT = 33  # tokens, EOS included: a document that guesses once, without a check
-
 if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -85,14 +83,13 @@ def blocks(config: PretrainConfig, step: int, tokenizer: PreTrainedTokenizerFast
     shares: dict[Kind, float] = dict(zip(("facts", "workings", "checks"), mixed, strict=True))
     stream = texts(random.Random(f"corpus|{config.seed}|{step}"), config.corpus, shares)
     equals, full_stop, colon = tokenizer.convert_tokens_to_ids(["=", ".", ":"])
-    per_row = -(-(config.block_tokens + 1) // _SHORTEST_TEXT)
-    kinds, parts = zip(*(next(stream) for _ in range(per_row * config.batch)), strict=True)
-    tokenized = tokenizer(list(parts))["input_ids"]
     inputs, labels = [], []
-    for first in range(0, len(parts), per_row):
+    for _ in range(config.batch):
         row: list[int] = []
         row_labels: list[int] = []
-        for kind, ids in zip(kinds[first : first + per_row], tokenized[first : first + per_row], strict=True):
+        while len(row) <= config.block_tokens:
+            kind, text = next(stream)
+            ids = tokenizer(text)["input_ids"]
             if kind == "facts":
                 wanted = [i > 0 and ids[i - 1] == equals for i in range(len(ids))]
             else:

@@ -1,0 +1,81 @@
+"""Packing and chunking against brute force: every token once, and each sees what it would see alone."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from r1rl import batching
+from r1rl.batching import Cost, PackedRow
+
+TOKENS_ONLY, PAIRS_ONLY = Cost(1.0, 0.0), Cost(0.0, 1.0)
+prompts_of = st.lists(st.sampled_from([(1,), (2, 3), (4, 5, 6)]), min_size=1, max_size=12)
+
+
+@given(prompts_of, st.data(), st.sampled_from([TOKENS_ONLY, PAIRS_ONLY, Cost(100.0, 1.0)]), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_every_completion_is_packed_once_behind_its_own_prompt(prompts, data, cost, may_share):
+    lengths = data.draw(st.lists(st.integers(0, 9), min_size=len(prompts), max_size=len(prompts)))
+    rows = batching.pack(prompts, lengths, cost, may_share=may_share)
+    packed = sorted(i for row in rows for i in row.completions)
+    assert packed == [i for i, length in enumerate(lengths) if length]
+    for row in rows:
+        assert all(prompts[i] == row.prompt for i in row.completions)
+        assert row.width == len(row.prompt) + sum(lengths[i] for i in row.completions)
+        assert may_share or len(row.completions) == 1
+
+
+def test_sharing_follows_the_cost():
+    prompts, lengths = [(1, 2, 3)] * 4, [5, 5, 5, 5]
+    one = batching.pack(prompts, lengths, TOKENS_ONLY, may_share=True)
+    assert [row.width for row in one] == [23]  # 3 + 4 x 5: the prompt's tokens once
+    alone = batching.pack(prompts, lengths, PAIRS_ONLY, may_share=True)
+    assert [row.width for row in alone] == [8] * 4  # attention over the square would cost more
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=20), st.integers(1, 100))
+@settings(max_examples=100, deadline=None)
+def test_chunks_hold_every_row_once_within_the_budget(shapes, tokens):
+    rows = [PackedRow((1,), tuple(range(1 + packed)), width) for width, packed in shapes]
+    split = batching.chunks(rows, tokens)
+    assert sorted(map(id, (row for part in split for row in part))) == sorted(map(id, rows))
+    for part in split:
+        assert len(part) * max(row.width for row in part) <= tokens or len(part) == 1
+        assert len({len(row.completions) for row in part}) == 1  # packed or plain
+
+
+def test_layout_of_two_completions_behind_one_prompt():
+    completions = [[7, 8], [], [9]]
+    chunk = batching.layout([PackedRow((5, 6), (0, 2), 5)], completions, torch.device("cpu"))
+    assert chunk.input_ids.tolist() == [[5, 6, 7, 8, 9]]
+    assert chunk.position_ids.tolist() == [[0, 1, 2, 3, 2]]  # the second restarts behind the prompt
+    assert chunk.attention_mask[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 0],
+        [1, 1, 0, 0, 1],  # 9 sees the prompt and itself, not 7 and 8
+    ]
+    assert chunk.sources.tolist() == [1, 2, 1]  # both first tokens are predicted by the prompt's last
+    assert chunk.targets.tolist() == [7, 8, 9]
+    assert list(zip(chunk.row.tolist(), chunk.column.tolist(), strict=True)) == [(0, 0), (0, 1), (2, 0)]
+
+
+def test_plain_rows_need_no_mask_and_padding_sees_itself_alone():
+    completions = [[7, 8, 9], [4], [3], [2]]
+    plain = batching.layout([PackedRow((5,), (0,), 4), PackedRow((6,), (1,), 2)], completions, torch.device("cpu"))
+    assert plain.attention_mask is None
+    packed = batching.layout([PackedRow((5,), (0, 1), 5), PackedRow((6,), (2, 3), 3)], completions, torch.device("cpu"))
+    assert packed.attention_mask[1, 0, 3:].int().tolist() == [[0, 0, 0, 1, 0], [0, 0, 0, 0, 1]]
+
+
+def test_a_row_without_completions_scores_nothing():
+    chunk = batching.layout([PackedRow((0,), (), 1)], [], torch.device("cpu"))
+    assert chunk.sources.dtype == torch.long
+    assert len(chunk.sources) == len(chunk.targets) == 0
+
+
+@pytest.mark.parametrize("width", [1, 64])
+def test_a_packed_row_costs_more_attention_than_a_plain_one(width):
+    cost = Cost(10.0, 1.0)
+    assert cost.row(width, packed=True) > cost.row(width, packed=False) >= 10 * width
