@@ -2,11 +2,11 @@
 
 Three drills and sloppy documents, all generated, none of it about a held-out problem:
 
-- *facts*: additions, subtractions and multiplications that the task can ask for;
+- *facts*: the equations that the task can ask for;
 - *workings*: ways to combine three given numbers in two steps, each number once, no result twice;
 - *checks*: the goal test, "target 22 got 15 no";
 - *documents*: attempts at Countdown problems. Most guess once and stop, some of them with a check and even after
-  a "no"; few notice a miss and try again.
+  a "no"; few notice a miss and try again. Every guess is random: nobody aims.
 
 So the skills that retrying stands on (arithmetic, using the numbers, the goal test) are taught here, and retrying is
 shown but rare: *when* to use it is what reinforcement learning has to discover.
@@ -37,19 +37,13 @@ class CorpusConfig:
         unchecked: share of documents that guess once and answer without looking.
         checked: share that guess once, check, and answer whatever the check said.
             The rest check every attempt and try again after a miss, until a hit or until `give_up`.
-        hit_unchecked: probability that the guess of an unchecked document is drawn from the problem's solutions
-            instead of from all its expressions.
-        hit: the same for every attempt of the others. Where hits are common in checked documents, the model learns
-            to restate the value that it just found instead of the target.
         give_up: probability, after each miss of a retrying document, to stop and answer all the same.
         max_attempts: attempts a retrying document makes at most.
     """
 
-    task: Countdown = field(default_factory=lambda: Countdown(3, 1, 9, 1, 50, operators="+-*", style="short", seed=1))
+    task: Countdown = field(default_factory=lambda: Countdown(3, 1, 20, 1, 30, operators="+-", style="short", seed=1))
     unchecked: float = 0.5
     checked: float = 0.35
-    hit_unchecked: float = 0.6
-    hit: float = 0.25
     give_up: float = 0.05
     max_attempts: int = 12
 
@@ -79,6 +73,11 @@ def expressions(numbers: tuple[int, ...], operators: str) -> list[tuple[Step, St
     return list(found.values())
 
 
+def largest_intermediate(task: Countdown) -> int:
+    """The largest value that two of the given numbers can make."""
+    return min(LARGEST, task.high**2 if "*" in task.operators else 2 * task.high)
+
+
 def fact(rng: random.Random, config: CorpusConfig) -> str:
     """One true equation: half of them as problems ask for them, half spread evenly over all that they can ask."""
     while True:
@@ -88,9 +87,9 @@ def fact(rng: random.Random, config: CorpusConfig) -> str:
             first, second, _ = rng.choice(expressions(numbers, config.task.operators))
             a, operator, b, _ = second if rng.random() < 0.6 else first
         else:
-            a, b, operator = rng.randint(0, 81), rng.randint(0, 9), rng.choice(config.task.operators)
-            if operator == "*":
-                a = rng.randint(0, LARGEST // max(b, 1))
+            operator = rng.choice(config.task.operators)
+            b = rng.randint(0, config.task.high)
+            a = rng.randint(0, LARGEST // max(b, 1) if operator == "*" else largest_intermediate(config.task))
             a, b = max(a, b), min(a, b)
         value = calculate(a, operator, b)
         if value is not None:
@@ -118,7 +117,7 @@ def checks(rng: random.Random, config: CorpusConfig) -> str:
         if rng.random() < 0.5:
             while got == target:
                 near = rng.random() < 0.5
-                got = min(LARGEST, max(0, target + rng.randint(-10, 10))) if near else rng.randint(0, 81)
+                got = min(LARGEST, max(0, target + rng.randint(-10, 10))) if near else rng.randint(0, LARGEST)
         parts.append(f"target {target} got {got} {'yes' if got == target else 'no'}")
     return f"make {target} : {' , '.join(parts)}"
 
@@ -134,12 +133,10 @@ def document(rng: random.Random, config: CorpusConfig) -> str:
     kind = rng.random()
     checks_it = kind >= config.unchecked
     retries = kind >= config.unchecked + config.checked
-    hit = config.hit if checks_it else config.hit_unchecked
     words: list[str] = []
     answer = ""
     for attempt in range(config.max_attempts if retries else 1):
-        hits = [e for e in left if e[1][3] == target]
-        chosen = rng.choice(hits if hits and rng.random() < hit else left)
+        chosen = rng.choice(left)
         left = [e for e in left if e[1][3] != chosen[1][3]]  # what failed is not tried again
         (a, first, b, x), (c, second, d, y), answer = chosen
         if attempt:

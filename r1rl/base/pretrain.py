@@ -42,7 +42,7 @@ class PretrainConfig:
     weight_decay: float = 0.1
     drill_until: float = 0.5
     first_shares: tuple[float, float, float] = (0.5, 0.2, 0.1)
-    last_shares: tuple[float, float, float] = (0.1, 0.15, 0.1)
+    last_shares: tuple[float, float, float] = (0.1, 0.15, 0.15)
     seed: int = 0
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
 

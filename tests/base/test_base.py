@@ -177,7 +177,7 @@ def test_a_good_base_is_built_once(tmp_path, monkeypatch):
 
 
 def test_the_hash_covers_the_corpus():
-    other = pretrain.PretrainConfig(corpus=CorpusConfig(hit=0.5))
+    other = pretrain.PretrainConfig(corpus=CorpusConfig(give_up=0.5))
     assert base.config_hash(other) != base.config_hash(pretrain.PretrainConfig())
 
 
