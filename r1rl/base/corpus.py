@@ -56,8 +56,12 @@ def calculate(a: int, operator: str, b: int) -> int | None:
 
 @functools.cache
 def expressions(numbers: tuple[int, ...], operators: str) -> list[tuple[Step, Step, str]]:
-    """Every way to combine three numbers in two steps, larger operand first: the steps and the expression's text."""
-    found = {}
+    """One way to every result of three numbers in two steps, larger operand first: the steps and the expression.
+
+    Of several ways the first counts, which begins with the first two numbers where it can. To know that another way
+    leads to the same result takes arithmetic in advance, and a model this small then tries failed results again.
+    """
+    found: dict[int, tuple[Step, Step, str]] = {}
     for i, j, k in ((0, 1, 2), (0, 2, 1), (1, 2, 0)):
         a, b, c = max(numbers[i], numbers[j]), min(numbers[i], numbers[j]), numbers[k]
         for first, second in itertools.product(operators, operators):
@@ -69,7 +73,7 @@ def expressions(numbers: tuple[int, ...], operators: str) -> list[tuple[Step, St
                 continue
             inner = f"( {a} {first} {b} )"
             text = f"{inner} {second} {c}" if x >= c else f"{c} {second} {inner}"
-            found[text] = ((a, first, b, x), (max(x, c), second, min(x, c), y), text)
+            found.setdefault(y, ((a, first, b, x), (max(x, c), second, min(x, c), y), text))
     return list(found.values())
 
 
@@ -99,11 +103,10 @@ def fact(rng: random.Random, config: CorpusConfig) -> str:
 def workings(rng: random.Random, config: CorpusConfig) -> str:
     """Up to ten two-step combinations of three numbers, no two of the same result."""
     numbers = [rng.randint(config.task.low, config.task.high) for _ in range(config.task.numbers)]
-    shuffled = expressions(tuple(numbers), config.task.operators).copy()
-    rng.shuffle(shuffled)
-    chosen = list({second[3]: (first, second, text) for first, second, text in shuffled}.values())[:10]
+    chosen = expressions(tuple(numbers), config.task.operators).copy()
+    rng.shuffle(chosen)
     listed = " . ".join(
-        f"{a} {first} {b} = {x} , {c} {second} {d} = {y}" for (a, first, b, x), (c, second, d, y), _ in chosen
+        f"{a} {first} {b} = {x} , {c} {second} {d} = {y}" for (a, first, b, x), (c, second, d, y), _ in chosen[:10]
     )
     return f"Use {', '.join(map(str, numbers))} : {listed}"
 
@@ -137,7 +140,7 @@ def document(rng: random.Random, config: CorpusConfig) -> str:
     answer = ""
     for attempt in range(config.max_attempts if retries else 1):
         chosen = rng.choice(left)
-        left = [e for e in left if e[1][3] != chosen[1][3]]  # what failed is not tried again
+        left = [e for e in left if e != chosen]  # what failed is not tried again
         (a, first, b, x), (c, second, d, y), answer = chosen
         if attempt:
             words.append(rng.choice((", wait ,", ", try again :")))
