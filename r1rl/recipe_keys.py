@@ -36,6 +36,10 @@ class Recipe:
     )
     train_size: int = field(default=1024, metadata=_help("At most this many training problems."))
     heldout_size: int = field(default=128, metadata=_help("Number of held-out problems, never trained on."))
+    bad_gold: Literal["drop", "stop"] = field(
+        default="drop",
+        metadata=_help("Rows whose gold answer the verifier cannot use: leave them out and warn, or stop."),
+    )
     prompt_template: str = field(
         default="r1-zero", metadata=_help("Prompt template: r1-zero, tinyzero, few-shot, chat or none.")
     )

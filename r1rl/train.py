@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from r1rl import callbacks
+    from r1rl.tasks import Row
     from r1rl.trainer import ZeroTrainer
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Load the recipe, build everything, train, save. Returns 0, or 130 after a Ctrl-C that left a checkpoint.
 
     Raises:
-        RecipeError: the recipe is wrong; nothing was written.
+        RecipeError: the recipe is wrong; nothing was written, but for the list of bad gold answers in the run folder.
     """
     started = time.time()
     loaded = load_recipe(sys.argv[1:] if arguments is None else arguments)
@@ -107,6 +108,36 @@ def open_folder(loaded: LoadedRecipe) -> run_folder.RunFolder:
     return folder
 
 
+def usable_rows(loaded: LoadedRecipe, folder: run_folder.RunFolder) -> tuple[list[Row], list[Row]]:
+    """The training and the held-out problems whose gold answers pass the check, the same in every process.
+
+    Raises:
+        RecipeError: too few are left, or `bad_gold` is "stop" and one fails.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    from r1rl.verify import gold
+
+    own, first = loaded.recipe, loaded.grpo.process_index == 0
+    train_rows = loaded.task.rows("train", own.train_size)
+    heldout = loaded.task.rows("heldout", own.heldout_size)
+    # Only the first process judges: a verdict that depends on the clock may differ elsewhere.
+    progress = not loaded.grpo.disable_tqdm
+    reasons = gold.check(loaded.task.verifier, [*train_rows, *heldout], progress=progress) if first else []
+    box = [reasons]
+    if loaded.world_size > 1:
+        broadcast_object_list(box)
+    return gold.sort_out(
+        train_rows,
+        heldout,
+        box[0],
+        policy=own.bad_gold,
+        prompts_per_step=own.prompts_per_step,
+        path=folder.path / gold.FILE_NAME,
+        write=first,
+    )
+
+
 def build_trainer(
     loaded: LoadedRecipe, folder: run_folder.RunFolder, source: str, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[ZeroTrainer, callbacks.FinishOnInterrupt]:
@@ -127,14 +158,13 @@ def build_trainer(
         "dtype": model.dtype,
     } | dict(grpo.model_init_kwargs or {})
     prompt = loaded.prompt(tokenizer)
-    train_rows = dataset_rows(loaded.task.rows("train", own.train_size), loaded.task, prompt)
-    heldout = loaded.task.rows("heldout", own.heldout_size)[: own.probe_size]
+    train_rows, heldout = usable_rows(loaded, folder)
     options = own.reward_options if isinstance(own.reward_options, dict) else {}
     trainer = ZeroTrainer(
         model=source,
         args=grpo,
         reward_funcs=[rewards.get(name, **options.get(name, {})) for name in own.reward_funcs],
-        train_dataset=Dataset.from_list(train_rows),
+        train_dataset=Dataset.from_list(dataset_rows(train_rows, loaded.task, prompt)),
         processing_class=tokenizer,
         quantization_config=get_quantization_config(model),
         peft_config=get_peft_config(model),
@@ -147,7 +177,8 @@ def build_trainer(
     if grpo.process_index == 0 and not grpo.disable_tqdm:
         trainer.add_callback(callbacks.ShowProgress())
     interrupt = callbacks.FinishOnInterrupt(folder)
-    probe = Probe(dataset_rows(heldout, loaded.task, prompt), own.probe_generations, own.probe_temperature, grpo.seed)
+    probed = dataset_rows(heldout[: own.probe_size], loaded.task, prompt)
+    probe = Probe(probed, own.probe_generations, own.probe_temperature, grpo.seed)
     trainer.add_callback(callbacks.WriteMetrics(folder))
     trainer.add_callback(callbacks.ProbeEvery(trainer, probe, own.probe_every))
     trainer.add_callback(guard.StopWhenNothingEarned(trainer, own.max_wasted_steps))

@@ -25,7 +25,7 @@ from r1rl.rollout import records, store
 from r1rl.rollout.engine import Completion, Engine
 from r1rl.rollout.sampling import Sampling, row_key
 from r1rl.run_folder import RunFolder
-from r1rl.verify.verdict import Verdict
+from r1rl.verify.verdict import OUTCOMES, Verdict, outcome
 from rewards.accuracy import Accuracy, reward_of
 
 TRL_VERSION = "1.16.0"
@@ -182,11 +182,18 @@ class ZeroTrainer(GRPOTrainer):
     def _calculate_rewards(
         self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids_list: Any
     ) -> torch.Tensor:
-        """Judge every completion once and keep the verdicts. Upstream only calls the reward functions."""
+        """Judge every completion once and keep the verdicts. Upstream only calls the reward functions.
+
+        Upstream leaves a row out of its group where every reward is None; here one that accuracy cannot judge is.
+        """
         self._verdicts = self.judge(completions, inputs)
         self._texts = completions
-        self._rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        return self._rewards_per_func
+        paid = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if "accuracy" in self.reward_func_names:
+            # A row that cannot be judged is out for every rule, or its format alone would weigh in the group's mean.
+            paid[paid[:, self.reward_func_names.index("accuracy")].isnan()] = math.nan
+        self._rewards_per_func = paid
+        return paid
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Store every rollout and log what the verdicts say. Upstream returns the scored batch, no more."""
@@ -234,13 +241,15 @@ class ZeroTrainer(GRPOTrainer):
 
     def rollout_metrics(self, rows: list[dict[str, Any]]) -> dict[str, float]:
         """Task accuracy, verdict shares and reflection of rows spread over all processes."""
-        kept = ("completion", "prefill", "gold", "meta", "task", "verdict", "n_tokens")
+        kept = (
+            "completion", "prefill", "gold", "meta", "task", "verdict", "verdict_reason", "finish_reason", "n_tokens",
+        )  # fmt: skip
         everything = gather_object([{key: row[key] for key in kept} for row in rows])
-        verdicts = Counter(row["verdict"] for row in everything)
-        judged = len(everything) - verdicts["bad_gold"]
-        metrics = {"task_accuracy": verdicts["correct"] / judged if judged else math.nan}
-        for status in ("wrong", "unparseable", "timeout", "bad_gold"):
-            metrics[f"verdicts/{status}"] = verdicts[status] / len(everything)
+        outcomes = Counter(outcome(row["verdict"], row["verdict_reason"], row["finish_reason"]) for row in everything)
+        judged = len(everything) - outcomes["bad_gold"]
+        metrics = {"task_accuracy": outcomes["correct"] / judged if judged else math.nan}
+        for name in OUTCOMES[1:]:
+            metrics[f"verdicts/{name}"] = outcomes[name] / len(everything)
         reflection = transitions.summarise(everything)
         return metrics | {name: value for name, value in reflection.items() if value is not None}
 

@@ -1,10 +1,11 @@
 """Rewards by name.
 
 A reward is `reward(completions, *, gold, meta, verifier, **columns) -> list[float | None]`, TRL's calling
-convention: one value per completion, None where the row's gold cannot be judged.
+convention: one value per completion, None where the row's gold cannot be judged. It may be a coroutine function.
+With weight 0 any reward only measures.
 
 A new reward is one module here and one line in `_REGISTRY`; one from elsewhere is named
-`package.module:function`.
+`package.module:function`, TRL's and open-r1's included.
 """
 
 import difflib
@@ -14,6 +15,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from rewards import external
+
 __all__ = ["Reward", "describe", "get", "names"]
 
 Reward = Callable[..., list[float | None]]
@@ -21,7 +24,17 @@ Reward = Callable[..., list[float | None]]
 # name -> (module, class); the class takes the options of `get` and its instances are called
 _REGISTRY = {
     "accuracy": ("rewards.accuracy", "Accuracy"),
+    "code": ("rewards.code", "Code"),
+    "cosine": ("rewards.length", "Cosine"),
     "format": ("rewards.format", "Format"),
+    "format-soft": ("rewards.format", "FormatSoft"),
+    "kimi-length": ("rewards.length", "KimiLength"),
+    "language": ("rewards.language", "Language"),
+    "reasoning-steps": ("rewards.reasoning_steps", "ReasoningSteps"),
+    "reflection": ("rewards.reflection", "Reflection"),
+    "repetition": ("rewards.repetition", "Repetition"),
+    "soft-overlong": ("rewards.length", "SoftOverlong"),
+    "tag-count": ("rewards.format", "TagCount"),
 }
 
 
@@ -33,13 +46,21 @@ def names() -> list[str]:
 def get(name: str, **options: Any) -> Reward:
     """The reward called `name`, or the object behind "package.module:function", with its options bound.
 
-    The result is picklable and has a `__name__`, which trainers use to label it. Raises `ValueError` for an
-    unknown name, a module or attribute that is not there, something that cannot be called, and options that
-    do not fit.
+    An object from elsewhere may be a function, a class, a coroutine function, an instance, or a function that makes a
+    reward from the options (TRL's and open-r1's `get_..._reward`). One that reads completions as messages, by its
+    annotation or because TRL or open-r1 wrote it, is given messages; the option `messages: true` or `false` overrules
+    that. Such a one also gets the gold as `solution`.
+
+    The result is picklable where what it names is importable, and has a `__name__`, which trainers use to label it.
+    Raises `ValueError` for an unknown name, a module or attribute that is not there, something that cannot be called,
+    and options that do not fit.
     """
     target = _target(name)
+    remake = (functools.partial(get, name, **options), ())
+    messages = options.pop("messages", None) if name not in _REGISTRY else None
+    factory = name not in _REGISTRY and external.is_factory(target)
     try:
-        if isinstance(target, type):
+        if isinstance(target, type) or factory:
             reward: Reward = target(**options)
         elif options:
             inspect.signature(target).bind_partial(**options)
@@ -50,7 +71,19 @@ def get(name: str, **options: Any) -> Reward:
     except TypeError as error:
         raise ValueError(f"reward={name!r}: options {sorted(options)} do not fit: {error}") from error
     if not callable(reward):
-        raise ValueError(f"reward={name!r}: a {target.__name__} has no __call__")
+        made = (
+            f"made a {type(reward).__name__}, which cannot be called"
+            if factory
+            else f"a {target.__name__} has no __call__"
+        )
+        raise ValueError(f"reward={name!r}: {made}")
+    if name in _REGISTRY:
+        return reward
+    if messages is None:
+        messages = external.wants_messages(reward, name.partition(":")[0])
+    if messages or factory:
+        wrapper = external.AsyncExternal if external.is_async(reward) else external.External
+        return wrapper(reward, remake, messages=messages)
     if not hasattr(reward, "__name__"):
         reward.__name__ = name.rpartition(":")[2]
     return reward

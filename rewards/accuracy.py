@@ -1,4 +1,4 @@
-"""1 for a right answer: the content of the completion's only <answer> pair, judged by the row's verifier."""
+"""1 for a right answer: what the extraction policy finds in the completion, judged by the row's verifier."""
 
 import json
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from r1rl import verify
 from r1rl.verify import Verdict
-from r1rl.verify.extraction import extract
+from r1rl.verify import extraction as policies
 from rewards.completions import Completion, column, with_prefill
 
 
@@ -18,9 +18,21 @@ def reward_of(verdict: Verdict) -> float | None:
 
 
 class Accuracy:
-    """1 if the row's verifier finds the content of <answer> correct, else 0; None if the gold is unusable."""
+    """1 if the row's verifier finds the extracted answer correct, else 0; None if the gold is unusable.
+
+    Equation: r = [verifier(extract(prefill + completion), gold) = correct]. Range {0, 1, None}.
+    Source: the accuracy reward of R1-Zero, arXiv 2501.12948 section 2.2.2.
+
+    Args:
+        extraction: where the answer stands, a policy of `r1rl.verify.extraction`: `answer-tag`, `boxed`,
+            `boxed-in-answer` or `last-number`.
+    """
 
     __name__ = "accuracy"
+
+    def __init__(self, extraction: str = "answer-tag") -> None:
+        policies.get(extraction)  # a wrong name raises at once
+        self.extraction = extraction
 
     def __call__(self, completions: Sequence[Completion], **columns: Any) -> list[float | None]:
         """One reward per completion; columns and failures as in `verdicts`."""
@@ -45,28 +57,28 @@ class Accuracy:
         metas = column("meta", meta, completions, reward=self.__name__)
         verifiers = column("verifier", verifier, completions, reward=self.__name__)
         texts = with_prefill(completions, prefill, reward=self.__name__)
+        extract = policies.get(self.extraction)
         verdicts: dict[int, Verdict] = {}
         batches: dict[str, dict[int, tuple[str, str, dict[str, Any]]]] = {name: {} for name in verifiers}
         for name in batches:
-            verify.get(name)  # an unknown verifier raises even where no completion reaches it
+            verify.get(name)  # an unknown verifier raises even where no row reaches it
+        unanswered: dict[int, str] = {}  # row -> why there is no answer
         for index, text in enumerate(texts):
             row_meta = _as_dict(metas[index])
-            answer, reason = extract(text)
             if row_meta is None:
                 verdicts[index] = Verdict("bad_gold", None, "meta is not a JSON object")
-            elif answer is None:
-                verdicts[index] = _unanswered(verifiers[index], golds[index], row_meta, reason)
-            else:
-                batches[verifiers[index]][index] = (answer, golds[index], row_meta)
+                continue
+            answer, reason = extract(text)
+            if answer is None:
+                unanswered[index] = reason
+            batches[verifiers[index]][index] = (answer or "", golds[index], row_meta)
         for name, batch in batches.items():
             verdicts.update(zip(batch, verify.verify_many(name, list(batch.values())), strict=True))
+        for index, reason in unanswered.items():
+            # the verifier was asked all the same: a row with unusable gold is `bad_gold` whatever the completion
+            if verdicts[index].status != "bad_gold":
+                verdicts[index] = Verdict("unparseable", None, reason)
         return [verdicts[index] for index in range(len(texts))]
-
-
-def _unanswered(verifier: str, gold: str, meta: dict[str, Any], reason: str) -> Verdict:
-    """The verdict without an answer: a row with unusable gold is `bad_gold` whatever the completion."""
-    verdict = verify.get(verifier)("", gold, meta)
-    return verdict if verdict.status == "bad_gold" else Verdict("unparseable", None, reason)
 
 
 def _as_dict(meta: str | dict[str, Any]) -> dict[str, Any] | None:

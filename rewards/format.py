@@ -1,4 +1,4 @@
-"""1 for R1-Zero's format: `<think>...</think>`, then `<answer>...</answer>`, else nothing but white space."""
+"""R1-Zero's format, `<think>...</think>` then `<answer>...</answer>`: strictly, softly, or by counting tags."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,12 +8,10 @@ from rewards.completions import Completion, with_prefill
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
-def failure(text: str) -> str:
-    """Why `text` (prefill and completion) breaks the format, "" if it keeps it.
+def soft_failure(text: str) -> str:
+    """Why the four tags of `text` do not stand once each, in order, around some content; "" if they do.
 
-    Each tag once, in order, nothing outside the two pairs except white space. Both pairs need content: paying
-    for an empty <think> would pay for not thinking. Tags are case-sensitive, as the prompt writes them.
-    Source: the template of R1-Zero, arXiv 2501.12948v1, shows the tags; the exact rule here is ours.
+    Tags are case-sensitive, as the prompt writes them. Linear in the text.
     """
     for tag in TAGS:
         count = text.count(tag)
@@ -25,22 +23,36 @@ def failure(text: str) -> str:
     for index in range(1, len(TAGS)):
         if starts[index] < starts[index - 1]:
             return f"{TAGS[index]} before {TAGS[index - 1]}"
-    think, think_end, answer, answer_end = starts
-    if text[:think].strip():
-        return "text before <think>"
-    if not text[think + len("<think>") : think_end].strip():
-        return "nothing inside <think>"
-    if text[think_end + len("</think>") : answer].strip():
-        return "text between </think> and <answer>"
-    if not text[answer + len("<answer>") : answer_end].strip():
-        return "nothing inside <answer>"
-    if text[answer_end + len("</answer>") :].strip():
-        return "text after </answer>"
+    for index in (0, 2):
+        if not text[starts[index] + len(TAGS[index]) : starts[index + 1]].strip():
+            return f"nothing inside {TAGS[index]}"
     return ""
 
 
+def failure(text: str) -> str:
+    """Why `text` (prefill and completion) breaks the strict format, "" if it keeps it.
+
+    Each tag once, in order, nothing outside the two pairs except white space. Both pairs need content: paying
+    for an empty <think> would pay for not thinking. Tags are case-sensitive, as the prompt writes them. Linear.
+    """
+    if reason := soft_failure(text):
+        return reason
+    before, _, rest = text.partition("<think>")
+    between, _, rest = rest.partition("</think>")[2].partition("<answer>")
+    after = rest.partition("</answer>")[2]
+    if before.strip():
+        return "text before <think>"
+    if between.strip():
+        return "text between </think> and <answer>"
+    return "text after </answer>" if after.strip() else ""
+
+
 class Format:
-    """1 if the completion is one <think> pair, one <answer> pair and otherwise white space; else 0."""
+    """1 if the completion is one <think> pair, one <answer> pair and otherwise white space; else 0.
+
+    Equation: r = [prefill + completion keeps the format]. Range {0, 1}. The tags are those of R1-Zero's template,
+    arXiv 2501.12948v1 table 1; the paper does not state its rule, the exact one here is ours.
+    """
 
     __name__ = "format"
 
@@ -60,3 +72,55 @@ class Format:
         Raises `ValueError` if `prefill` is given and has another length than `completions`.
         """
         return [failure(text) for text in with_prefill(completions, prefill, reward=self.__name__)]
+
+
+class FormatSoft:
+    """1 if the four tags stand once each, in order, around some content, whatever text is outside them; else 0.
+
+    Equation: r = [<think>, </think>, <answer>, </answer> once each, in this order]. Range {0, 1}.
+    Source: the soft format reward of open-r1 and its forerunner, willccb's `soft_format_reward_func`. Their regular
+    expression `<think>.*?</think>\\s*<answer>.*?</answer>` also takes duplicated and nested tags, and it is tried
+    without DOTALL, so that a line break in the thought fails it; neither is so here.
+    """
+
+    __name__ = "format-soft"
+
+    def __call__(self, completions: Sequence[Completion], **columns: Any) -> list[float | None]:
+        """One reward per completion, never None; columns as in `reasons`."""
+        return [0.0 if reason else 1.0 for reason in self.reasons(completions, **columns)]
+
+    def reasons(
+        self,
+        completions: Sequence[Completion],
+        *,
+        prefill: Sequence[str | None] | None = None,
+        **columns: Any,
+    ) -> list[str]:
+        """Why each completion, behind its `prefill`, fails; "" if it does not. Raises as `Format.reasons` does."""
+        return [soft_failure(text) for text in with_prefill(completions, prefill, reward=self.__name__)]
+
+
+class TagCount:
+    """A quarter for each of the four tags that stands exactly once and behind the tags counted before it.
+
+    Equation: r = |{counted tags}| / 4. Range {0, 1/4, 1/2, 3/4, 1}. Tags of a duplicated kind count nothing, and tags
+    in another order only as far as they ascend. Source: `tag_count_reward` of open-r1, which also asks for line breaks
+    around the tags and takes any order.
+    """
+
+    __name__ = "tag-count"
+
+    def __call__(
+        self, completions: Sequence[Completion], *, prefill: Sequence[str | None] | None = None, **columns: Any
+    ) -> list[float | None]:
+        """One reward per completion, never None. Raises `ValueError` for a `prefill` of another length."""
+        return [self.of(text) for text in with_prefill(completions, prefill, reward=self.__name__)]
+
+    def of(self, text: str) -> float:
+        """The reward of one text, prefill included. Linear."""
+        reached, counted = -1, 0
+        for tag in TAGS:
+            start = text.find(tag)
+            if start > reached and text.count(tag) == 1:
+                reached, counted = start, counted + 1
+        return counted / len(TAGS)

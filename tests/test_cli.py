@@ -37,14 +37,16 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"r1rl {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["inspect"], ["rewards"], ["tasks"], ["base"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["inspect"], ["rewards"], ["audit"], ["bench"], ["tasks"], ["base"]]
+)
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         cli.main([*command, "--help"])
     assert done.value.code == 0
     out = capsys.readouterr().out
     assert "usage: r1rl" in out
-    if command in (["train"], ["inspect"], ["base"]):
+    if command not in ([], ["tasks"]):
         assert "examples:\n  r1rl " in out
 
 
@@ -175,3 +177,35 @@ def test_base(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == f'{tmp_path}\n{{"skills": {{}}}}\n'
     assert cli.main(["base", "build", "countdwn"]) == 2
     assert "known are countdown" in capsys.readouterr().err
+
+
+def test_audit_names_every_gold_that_fails_and_every_wrong_answer_that_is_paid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "data.jsonl"
+    file.write_text(
+        '{"question": "a", "answer": "12"}\n{"question": "b", "answer": "7"}\n{"question": "c", "answer": "twelve"}\n'
+    )
+    assert cli.main(["audit", str(file), "--all_pairs"]) == 0
+    out = capsys.readouterr().out
+    assert "2 of 3" in out
+    assert "twelve" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["audit", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["bench", "graders", "nowhere"], "no math500_*.jsonl there"),
+        (["bench", "speed", "nowhere"], "invalid choice"),
+    ],
+)
+def test_bad_audits_and_benches(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code: Any = cli.main(words)
+    except SystemExit as done:
+        code = done.code
+    error = capsys.readouterr().err
+    assert (code, error.count("\n")) == (2, 1)
+    assert error.startswith("error: ")
+    assert message in error

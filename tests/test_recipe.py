@@ -185,6 +185,7 @@ def test_an_indivisible_batch_says_what_fits(prompts: int, processes: int, messa
         pytest.param({"generation_batch_size": 2}, "derived: prompts_per_step", id="derived: generation batch"),
         pytest.param({"steps_per_generation": 2}, "derived", id="derived: steps per generation"),
         pytest.param({"output_dir": "x"}, "give runs_dir and name", id="derived: folder"),
+        pytest.param({"bad_gold": "skip"}, "bad_gold='skip': expected one of drop, stop", id="unknown policy"),
         pytest.param({"train_size": 3}, "only 3 training problems (train_size=3)", id="less than one step of data"),
         pytest.param({"task_options": {"numbers": 2, "high": 3}}, "admit no heldout problem", id="nothing to hold out"),
         pytest.param({"probe_size": 500}, "only heldout_size=128", id="more probes than held-out problems"),

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from trl import GRPOTrainer
 from r1rl import recipe, run_folder, train
 from r1rl.batching import Cost
 from r1rl.rollout import store
+from r1rl.tasks.countdown import Countdown
+from r1rl.verify.verdict import OUTCOMES
 
 TINY = Path(__file__).resolve().parent.parent / "recipes" / "tiny" / "countdown.yaml"
 
@@ -211,8 +214,7 @@ def test_a_group_that_cannot_be_judged_gets_no_gradient_and_no_reward(small_run)
     trainer = build(small_run)
     row = trainer.train_dataset[0]
     inputs = [dict(row, gold="not a number") for _ in range(4)] + [dict(row) for _ in range(4)]
-    trainer.reward_funcs, trainer.reward_func_names = trainer.reward_funcs[:1], ["accuracy"]
-    trainer.reward_processing_classes, trainer.reward_weights = [None], torch.ones(1)
+    assert trainer.reward_func_names == ["accuracy", "format"], "format alone would pay the row all the same"
     trainer.model.train()
     output = trainer._generate_and_score_completions(inputs)
     assert output["advantages"][:4].tolist() == [0.0] * 4
@@ -220,6 +222,87 @@ def test_a_group_that_cannot_be_judged_gets_no_gradient_and_no_reward(small_run)
     assert [r["verdict"] for r in stored[:4]] == ["bad_gold"] * 4
     assert [r["reward"] for r in stored[:4]] == [None] * 4
     assert all(r["reward"] is not None for r in stored[4:])
+
+
+@pytest.fixture
+def some_bad_gold(monkeypatch):
+    """Every third training problem and two held-out ones have a target that cannot be reached."""
+    rows = Countdown.rows
+
+    def with_bad(task, split, count):
+        bad = {"train": range(0, 64, 3), "heldout": (0, 4)}[split]
+        return [replace(r, gold="99999") if i in bad else r for i, r in enumerate(rows(task, split, count))]
+
+    monkeypatch.setattr(Countdown, "rows", with_bad)
+
+
+def test_bad_gold_is_listed_and_never_trained_on_or_probed(small_run, some_bad_gold):
+    folder = run(small_run, "--probe_size", "4")
+    listed = [json.loads(line) for line in (folder.path / "bad_gold.jsonl").read_text().splitlines()]
+    assert [line["split"] for line in listed] == ["train"] * 22 + ["heldout"] * 2
+    assert all("99999 cannot be made from" in line["reason"] for line in listed)
+    stored = store.read(folder.path).to_pylist()
+    assert not {row["prompt_id"] for row in stored} & {line["prompt_id"] for line in listed}
+    assert {row["verdict"] for row in stored}.isdisjoint({"bad_gold"})
+    # The probe keeps its size: bad problems leave before the first probe_size are taken.
+    assert len({row["prompt_id"] for row in stored if row["kind"] == "eval"}) == 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        pytest.param(["--bad_gold", "stop"], "bad_gold='stop': 24 of 70 gold answers", id="stop"),
+        pytest.param(["--train_size", "4"], "prompts_per_step=4: only 2 of 4 training", id="less than a step"),
+    ],
+)
+def test_bad_gold_can_end_the_run_before_its_first_step(small_run, some_bad_gold, overrides, message):
+    with pytest.raises(recipe.RecipeError, match=message):
+        run(small_run, *overrides)
+    folder = Path(small_run[small_run.index("--runs_dir") + 1]) / "run"
+    assert (folder / "bad_gold.jsonl").is_file()
+    assert not (folder / "metrics.jsonl").exists()
+
+
+def test_other_processes_take_the_first_ones_word_for_bad_gold(small_run, some_bad_gold, monkeypatch, tmp_path):
+    """Two processes in turn: the first sends what it found, the second neither judges nor writes."""
+    loaded = recipe.load(TINY, small_run)
+    loaded.world_size = 2
+    sent, process = [], 0
+    monkeypatch.setattr(type(loaded.grpo), "process_index", property(lambda grpo: process))
+
+    def broadcast(box):
+        if process == 0:
+            sent.extend(box)
+        else:
+            box[:] = sent
+
+    monkeypatch.setattr("accelerate.utils.broadcast_object_list", broadcast)
+    kept = []
+    for process in (0, 1):  # read by the closures above
+        folder = run_folder.create(f"process-{process}", tmp_path / "shared")
+        kept.append(train.usable_rows(loaded, folder))
+        monkeypatch.setattr("r1rl.verify.gold.check", None)
+        assert (folder.path / "bad_gold.jsonl").exists() == (process == 0)
+    assert kept[0] == kept[1]
+    assert [len(part) for part in kept[0]] == [42, 4]
+
+
+def test_every_rollout_has_one_outcome(small_run):
+    folder = run(small_run, "--max_completion_length", "24")
+    rows = store.read(folder.path, kind="train", steps=[0]).to_pylist()
+    line = next(line for text in folder.metrics.read_text().splitlines() if "reward" in (line := json.loads(text)))
+    shares = {name: line[f"verdicts/{name}"] for name in OUTCOMES[1:]}
+    assert sum(shares.values()) + line["task_accuracy"] == pytest.approx(1)
+    cut = [row for row in rows if row["finish_reason"] == "length" and row["verdict"] == "unparseable"]
+    assert cut
+    assert shares["truncated"] == pytest.approx(len(cut) / len(rows))
+
+
+def test_a_rule_of_weight_zero_only_measures(small_run):
+    folder = run(small_run, "--reward_weights", "1.0", "0.0", "--max_steps", "1")
+    rows = store.read(folder.path, kind="train").to_pylist()
+    assert {row["reward_format"] for row in rows} == {0.0, 1.0}
+    assert all(row["reward"] == row["reward_accuracy"] for row in rows)
 
 
 def test_transformers_generate_ends_where_the_engine_would(small_run):

@@ -9,7 +9,14 @@ from r1rl.verify.verdict import Status, Verdict, Verifier
 __all__ = ["Status", "Verdict", "Verifier", "answer_tag", "answer_tag_reason", "get", "names", "verify_many"]
 
 # name -> module with verify(answer, gold, meta) and, where a batch is cheaper, verify_many(items)
-_MODULES = {"countdown": "r1rl.verify.countdown", "math": "r1rl.verify.math"}
+_MODULES = {
+    "choice": "r1rl.verify.choice",
+    "code": "r1rl.verify.code",
+    "countdown": "r1rl.verify.countdown",
+    "exact": "r1rl.verify.exact",
+    "gym": "r1rl.verify.gym",
+    "math": "r1rl.verify.math",
+}
 
 
 def names() -> list[str]:

@@ -31,6 +31,7 @@ __all__ = [
     "Token",
     "build",
     "canonical",
+    "check_gold",
     "evaluate",
     "misuse",
     "numbers_used",
@@ -38,11 +39,15 @@ __all__ = [
     "parse_equation",
     "plain_value",
     "postorder",
+    "solvable",
     "tokenise",
     "unwrap",
     "value_text",
     "verify",
 ]
+
+MAX_SEARCHED = 4
+"""Problems of at most this many numbers are searched for a solution before training."""
 
 
 def value_text(value: Fraction) -> str:
@@ -105,3 +110,61 @@ def verify(answer: str, gold: str, meta: dict[str, Any]) -> Verdict:
     if not reason and value != target:
         reason = f"value {value_text(value)} is not {value_text(target)}"
     return Verdict("wrong" if reason else "correct", value_text(value), clip(reason))
+
+
+def solvable(numbers: list[int], target: Fraction) -> bool:
+    """Whether some expression over every number, each used exactly once, hits the target. Exact, exhaustive.
+
+    Exponential: about 0.1 ms for 3 numbers, 1 ms for 4, 20 ms for 5 (see `MAX_SEARCHED`).
+    """
+    full = (1 << len(numbers)) - 1
+    values: dict[int, set[Fraction]] = {1 << place: {Fraction(number)} for place, number in enumerate(numbers)}
+    if len(numbers) == 1:
+        return values[full] == {target}
+
+    def splits(mask: int) -> list[tuple[int, int]]:
+        """Each way to part the numbers of `mask` in two, once."""
+        parts, part = [], (mask - 1) & mask
+        while part > mask ^ part:
+            parts.append((part, mask ^ part))
+            part = (part - 1) & mask
+        return parts
+
+    for mask in range(1, full):
+        if mask not in values:
+            found: set[Fraction] = set()
+            for left, right in splits(mask):
+                for a in values[left]:
+                    for b in values[right]:
+                        found |= {a + b, a - b, b - a, a * b}
+                        if b:
+                            found.add(a / b)
+                        if a:
+                            found.add(b / a)
+            values[mask] = found
+    for left, right in splits(full):  # at the root, look up the operand that is missing
+        others = values[right]
+        for a in values[left]:
+            if target - a in others or a - target in others or a + target in others:
+                return True
+            if not a and not target:  # 0 * b; also 0 / b
+                return True
+            if a and (target / a in others or target * a in others):
+                return True
+            if a and target and a / target in others:
+                return True
+    return False
+
+
+def check_gold(gold: str, meta: dict[str, Any]) -> Verdict:
+    """`correct` if the problem can be solved; a target is no answer, so it cannot be judged against itself.
+
+    With more than `MAX_SEARCHED` numbers only the form is checked.
+    """
+    task = _gold(gold, meta)
+    if isinstance(task, str):
+        return Verdict("bad_gold", None, clip(task))
+    target, numbers = task
+    if len(numbers) <= MAX_SEARCHED and not solvable(numbers, target):
+        return Verdict("bad_gold", None, clip(f"gold: {target} cannot be made from {', '.join(map(str, numbers))}"))
+    return Verdict("correct", value_text(target), "")

@@ -1,12 +1,39 @@
-"""The committed answer of a completion: what stands in its one `<answer>...</answer>` pair."""
+r"""The committed answer of a completion, by one of four policies.
+
+| policy | the answer is | for |
+|---|---|---|
+| `answer-tag` | what stands in the one `<answer>...</answer>` pair | R1-Zero's template; the default |
+| `boxed` | what stands in the last `\boxed{...}` | chat and Qwen-math prompts |
+| `boxed-in-answer` | the one `\boxed{...}` inside the one `<answer>` pair | R1's template with boxed answers |
+| `last-number` | the last number of the text | base models without any format; GSM8K's old custom |
+
+Only the first and the third leave a policy nothing to hedge with. `boxed` never looks before the last box, even where
+that is cut off: an earlier box is a thought, not an answer. `last-number` pays for naming a number last, whatever the
+text says about it.
+
+Every policy is linear in the text and returns at most `MAX_ANSWER_CHARS` characters.
+"""
+
+import re
+from collections.abc import Callable
 
 OPEN, CLOSE = "<answer>", "</answer>"
+BOX = "\\boxed"
 MAX_ANSWER_CHARS = 10_000
 """A longer content is no answer; verifiers have tighter limits of their own."""
+MAX_NUMBER_CHARS = 200
+"""Longest number that `last-number` reads."""
+
+Policy = Callable[[str], tuple[str | None, str]]
+"""`policy(text) -> (answer, "")` or `(None, reason)`; the answer is stripped and not empty."""
+
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is a sign, not a group
+_UNSIGNED = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
+_NUMBER = re.compile(rf"(?:(?<![0-9A-Za-z)\]}}])[-\u2212])?{_UNSIGNED}(?:/{_UNSIGNED})?")
 
 
 def extract(text: str) -> tuple[str | None, str]:
-    """The stripped content of the only answer pair and "", or None and the reason.
+    """Policy `answer-tag`: the stripped content of the only answer pair.
 
     Strict on purpose: with two pairs a policy could hedge, with a lenient close it could ramble on, and tags
     are case-sensitive because the prompt gives them in lower case.
@@ -26,6 +53,78 @@ def extract(text: str) -> tuple[str | None, str]:
     if not content:
         return None, "answer is empty"
     return content, ""
+
+
+def boxed(text: str) -> tuple[str | None, str]:
+    r"""Policy `boxed`: the content of the last `\boxed{...}`, its braces balanced, `\{` and `\}` not counted.
+
+    Of nested boxes the inner one is the last.
+    """
+    at = text.rfind(BOX)
+    if at < 0:
+        return None, f"no {BOX}"
+    start = at + len(BOX)
+    while start < len(text) and text[start] in " \t\r\n":
+        start += 1
+    if not text.startswith("{", start):
+        return None, f"{BOX} without {{"
+    start += 1
+    depth = 1
+    for brace in _BRACE.finditer(text, start, start + MAX_ANSWER_CHARS + 1):
+        depth += (brace[0] == "{") - (brace[0] == "}")
+        if depth == 0:
+            content = text[start : brace.start()].strip()
+            return (content, "") if content else (None, "answer is empty")
+    if len(text) - start > MAX_ANSWER_CHARS:
+        return None, f"{BOX} is not closed within {MAX_ANSWER_CHARS} characters"
+    return None, f"{BOX} is not closed"
+
+
+def boxed_in_answer(text: str) -> tuple[str | None, str]:
+    r"""Policy `boxed-in-answer`: the only `\boxed{...}` of the only answer pair; boxes elsewhere do not matter."""
+    content, reason = extract(text)
+    if content is None:
+        return None, reason
+    count = content.count(BOX)
+    if count > 1:
+        return None, f"{BOX} {count} times in {OPEN}"
+    answer, reason = boxed(content)
+    return (answer, "") if answer is not None else (None, f"{reason} in {OPEN}")
+
+
+def last_number(text: str) -> tuple[str | None, str]:
+    """Policy `last-number`: the number that holds the text's last ASCII digit: `-1,234.5`, `3/4`, `1e5`.
+
+    A minus sign counts as such unless it follows a letter, a digit or a closing bracket.
+    """
+    end = max(text.rfind(digit) for digit in "0123456789") + 1
+    if end == 0:
+        return None, "no number"
+    start = max(0, end - MAX_NUMBER_CHARS - 2)  # room for what decides about a sign
+    *_, found = _NUMBER.finditer(text[start:end])
+    if len(found[0]) > MAX_NUMBER_CHARS:
+        return None, f"number longer than {MAX_NUMBER_CHARS} characters"
+    return found[0].replace("\u2212", "-"), ""
+
+
+_POLICIES: dict[str, Policy] = {
+    "answer-tag": extract,
+    "boxed": boxed,
+    "boxed-in-answer": boxed_in_answer,
+    "last-number": last_number,
+}
+
+
+def names() -> list[str]:
+    """The policies, the default first."""
+    return list(_POLICIES)
+
+
+def get(name: str) -> Policy:
+    """The policy called `name`. Raises `ValueError` for an unknown name."""
+    if name not in _POLICIES:
+        raise ValueError(f"extraction={name!r}: unknown; allowed: {', '.join(_POLICIES)}; try 'answer-tag'")
+    return _POLICIES[name]
 
 
 def answer_tag(text: str) -> str | None:

@@ -12,6 +12,8 @@ Policy, where graders differ:
   must agree up to a plural s. A word that changes the number ("12 million", "12 dozen") is unparseable.
 - `50%` equals both 50 and 0.5, as in math-verify.
 - Prose is no gold: "twelve" is `bad_gold`, unless written `\text{twelve}`, which is compared as text.
+- The base of gold must be given: 40 is another number than `40_9`, and a wrong number is never paid.
+- A comma list and a bracketed one are different things: "(2,1)", a point or an interval, is not the values 1,2.
 - Two plain decimals are compared exactly (0.33 is not 0.333); a decimal against a fraction goes to
   math-verify, which rounds at 6 places.
 """
@@ -19,9 +21,10 @@ Policy, where graders differ:
 import re
 import unicodedata
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from r1rl.verify.math_process import MathProcess
+from r1rl.verify.pool import GraderPool
 from r1rl.verify.verdict import Verdict, clip, quote
 
 MAX_CHARS = 400
@@ -30,12 +33,6 @@ MAX_DIGITS = 50
 MAX_EXPONENT = 9999
 MAX_FACTORIAL = 999
 """Limits on one answer: characters, nested brackets, digits in a row, an exponent, the n of n!."""
-
-VERIFY_TIMEOUT_SECONDS = 5.0
-"""Wall clock for one item in the process; then it is killed and the verdict is `timeout`."""
-
-CACHE_SIZE = 4096
-"""Verdicts kept by (answer, gold): siblings of a group often give the same answer."""
 
 _CHANGES_VALUE = (
     "hundred thousand million billion trillion dozen score half halves third thirds quarter quarters or and "
@@ -56,6 +53,7 @@ _RATIO = re.compile(r"([+-]?)(?:([0-9]+) )?([0-9]+)\s*/\s*([0-9]+)")
 _LATEX_RATIO = re.compile(r"([+-]?)([0-9]*)\s*\\[dt]?frac\{\s*(-?[0-9]+)\s*\}\{\s*([0-9]+)\s*\}")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("\\boxed{", "}"), ("\\mathrm{", "}"))
 _BASE = re.compile(r"[0-9]\s*_\s*\{?\s*([0-9]+)")
+_AND_OR = re.compile(r"\\(?:text|mbox)\{\s*(?:and|or)\s*\}")
 _TEXT = re.compile(r"\\(?:text|mbox|textbf|textit)\{([^{}]*)\}")
 
 
@@ -73,8 +71,9 @@ def rejection(text: str) -> str:
         return f"too long: {len(text)} characters, at most {MAX_CHARS}"
     depth = 0
     brackets: list[str] = []
+    plain = text.isascii() and text.isprintable()
     for char in text:
-        category = unicodedata.category(char)
+        category = "" if plain else unicodedata.category(char)
         if category in ("Cc", "Cf", "Cs", "Co", "Cn") and char not in "\t\r\n":
             return f"control character {quote(char)}"
         if category in ("Nd", "Nl", "No") and not char.isascii():
@@ -114,7 +113,9 @@ def clean(text: str) -> str:
     r"""Typography to ASCII: minus signs, `\$`, `\%`, `{,}`, spacing commands, wrappers, a final full stop."""
     text = text.replace("\u2212", "-").replace("\u00d7", "\\times ").replace("\u22c5", "\\cdot ")
     text = text.replace("\u00b7", "\\cdot ").replace("\u00f7", "\\div ").replace("\u00a0", " ")
-    text = text.replace("\\$", "$").replace("\\%", "%").replace("{,}", ",").replace("\\!", "")
+    text = text.replace("\u00b0", "^\\circ ")
+    text = text.replace("\\$", "$").replace("\\%", "%").replace("{,}", ",")
+    text = re.sub(r",\\!\s*(?=[0-9]{3}(?![0-9]))", ",", text).replace("\\!", "")  # 11,\! 111 is one number
     text = re.sub(r"(?<!\\)\\(?:,|;|:| |quad|qquad)(?![A-Za-z])", " ", text)
     for _ in range(4):
         text = text.strip()
@@ -187,19 +188,60 @@ def _prose(text: str) -> str:
 
 def _not_one_value(text: str, gold: str) -> str:
     """Why the answer is not one value of the form that gold has; math-verify would accept some of these."""
-    spaced = _TEXT.sub(" ", text)
-    if re.search(r"[0-9.]\s+[0-9.]", spaced) or (re.search(r"[0-9]\s*\\text\{[^}]*\}\s*[0-9]", text)):
+    listed = _AND_OR.sub(",", text)
+    spaced = _TEXT.sub(" ", listed)
+    if re.search(r"[0-9.]\s+[0-9.]", spaced) or (re.search(r"[0-9]\s*\\text\{[^}]*\}\s*[0-9]", listed)):
         return "several numbers"
+    if text.count("\\boxed") > 1:
+        return "several \\boxed"
     if re.search(r"\.[0-9]*\.", text):
         return "two decimal points"
     if re.search(r"[0-9]\s*_", text) and ("_" not in gold or _BASE.findall(text) != _BASE.findall(gold)):
         return "an index on a number that gold has not"  # math-verify drops it: 12_8 would be 12_9
+    if _BASE.findall(gold) and not _BASE.findall(text):
+        return "gold names a base, the answer none"  # 40 is another number than 40_9
+    bracketed = _bracketed_list(text), _bracketed_list(gold)
+    if None not in bracketed and bracketed[0] != bracketed[1]:  # math-verify pays (2,1) for the two values 1,2
+        return "brackets around a list, gold has none" if bracketed[0] else "a list without the brackets of gold"
     if "=" in text and "=" not in gold and not re.fullmatch(r"[A-Za-z]\w?(\([A-Za-z]\))?\s*=[^=]*", text):
         return "an equation, not a value"
-    for word in re.findall(r"[A-Za-z]+", " ".join(_TEXT.findall(text))):
-        if word.casefold() in _NOT_UNITS:
-            return f"the word {quote(word)} changes the value"
+    for word in sorted(_changing_words(text) - _changing_words(gold)):
+        return f"the word {quote(word)} changes the value"
+    for word in sorted(_changing_words(gold) - _changing_words(text) - {"and", "or"}):
+        return f"the word {quote(word)} of gold is missing"
     return ""
+
+
+def _changing_words(text: str) -> set[str]:
+    r"""The words in `\text{}` that change a value: `5\text{ million}` is not 5, `1\text{ or }2` is two values."""
+    words = {word.casefold() for word in re.findall(r"[A-Za-z]+", " ".join(_TEXT.findall(text)))}
+    return words & _NOT_UNITS
+
+
+def _bracketed_list(text: str) -> bool | None:
+    r"""Whether a comma list stands in `()` or `[]` as a whole, as a point or interval does; None if it is no list.
+
+    A set `\{1,2\}` counts as the bare list `1,2`; `x =` or `x \in` before the list does not count.
+    """
+    text = re.sub(r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])", "", text)
+    text = re.sub(r"^[A-Za-z]\s*(?:=|\\in(?![A-Za-z]))", "", text).strip().replace("\\{", "{").replace("\\}", "}")
+    text = _AND_OR.sub(",", text)
+    if text.startswith("{") and text.endswith("}") and not _closes_early(text[1:-1]):
+        text = text[1:-1]
+    depth, top_level, closes_early = 0, False, False
+    for position, char in enumerate(text):
+        depth += (char in "([{") - (char in ")]}")
+        closes_early |= depth == 0 and position < len(text) - 1
+        top_level |= depth == 0 and char == ","
+    if top_level:
+        return False
+    enclosed = text[:1] in ("(", "[") and text[-1:] in (")", "]") and not closes_early and depth == 0
+    return True if enclosed and "," in text else None
+
+
+def _choice(text: str) -> str:
+    """A text as it is compared: case and spacing aside, `(C)` as `C`."""
+    return re.sub(r"\(\s*([a-z])\s*\)", r"\1", " ".join(text.casefold().split()))
 
 
 class Question(NamedTuple):
@@ -210,6 +252,26 @@ class Question(NamedTuple):
     if_gold_is_readable: Verdict | None = None
 
 
+class Gold(NamedTuple):
+    r"""A gold answer: cleaned, the words if it is `\text{...}`, the number if it is plain, and as a question."""
+
+    text: str
+    words: str | None
+    number: Number | None
+    latex: str
+
+
+@lru_cache(maxsize=16_384)  # siblings share theirs, and every epoch brings it again
+def _read_gold(gold: str) -> Gold | Verdict:
+    if reason := rejection(gold):
+        return Verdict("bad_gold", None, clip(f"gold: {reason}"))
+    wanted = clean(gold)
+    words, number = _TEXT.fullmatch(wanted), plain_number(wanted)
+    if not wanted or (not words and not number and _prose(wanted)):
+        return Verdict("bad_gold", None, clip(f"gold: not a formula: {quote(wanted)}"))
+    return Gold(wanted, words[1] if words else None, number, _latex(wanted, number))
+
+
 def judge_here(answer: str, gold: str) -> Verdict | Question:
     """The verdict where no algebra is needed, else the question for the process.
 
@@ -218,30 +280,28 @@ def judge_here(answer: str, gold: str) -> Verdict | Question:
     """
     if not isinstance(gold, str):
         return Verdict("bad_gold", None, "gold is not a string")
-    if reason := rejection(gold):
-        return Verdict("bad_gold", None, clip(f"gold: {reason}"))
-    wanted = clean(gold)
-    gold_text, gold_number = _TEXT.fullmatch(wanted), plain_number(wanted)
-    if not wanted or (not gold_text and not gold_number and _prose(wanted)):
-        return Verdict("bad_gold", None, clip(f"gold: not a formula: {quote(wanted)}"))
-    wanted_latex = _latex(wanted, gold_number)
+    read = _read_gold(gold)
+    if isinstance(read, Verdict):
+        return read
+    wanted, gold_text, gold_number, wanted_latex = read
 
     def refused(reason: str) -> Verdict | Question:
         verdict = Verdict("unparseable", None, clip(reason))
-        return verdict if gold_text or gold_number else Question("", wanted_latex, verdict)
+        return verdict if gold_text is not None or gold_number else Question("", wanted_latex, verdict)
 
     if reason := rejection(answer) if isinstance(answer, str) else "no answer":
         return refused(reason)
     given = clean(answer)
-    if gold_text:
+    if gold_text is not None:
         said = " ".join(_TEXT.sub(r"\1", given).split())
-        if said.casefold() == " ".join(gold_text[1].split()).casefold():
+        if _choice(said) == _choice(gold_text):
             return Verdict("correct", clip(said), "")
-        return Verdict("wrong", clip(said), f"text is not {quote(gold_text[1])}")
+        return Verdict("wrong", clip(said), f"text is not {quote(gold_text)}")
     number = plain_number(given)
+    form = given if number is None else str(number.value)
+    if (number is None or gold_number is None) and (reason := _not_one_value(form, wanted)):
+        return refused(reason)
     if number is None:
-        if reason := _not_one_value(given, wanted):
-            return refused(reason)
         if word := _prose(given):
             return refused(f"not a formula: {quote(word)}")
     elif gold_number is not None:
@@ -262,27 +322,20 @@ def _latex(text: str, number: Number | None) -> str:
     return f"{number.value}\\%" if number.unit == "%" else str(number.value)
 
 
-_process = MathProcess(VERIFY_TIMEOUT_SECONDS)
-_cache: dict[tuple[str, str], Verdict] = {}
+_pool = GraderPool("r1rl.verify.math_process:compare", name="math")
 
 
 def verify_many(items: list[tuple[str, str, dict[str, Any]]]) -> list[Verdict]:
     """Verdicts of (answer, gold, meta) triples, in order; `meta` is not used.
 
-    Raises `RuntimeError` when math-verify's process cannot be started. A timeout is remembered like any
-    verdict, so a group repeating one hostile answer pays for it once.
+    Raises `RuntimeError` when math-verify's processes cannot be started. The pool keeps the time, see `pool_batch`.
     """
     judged = [judge_here(answer, gold) for answer, gold, _ in items]
-    pairs = {(ask.answer, ask.gold): None for ask in judged if isinstance(ask, Question)}
-    known = {pair: _cache[pair] for pair in pairs if pair in _cache}
-    asked = [pair for pair in pairs if pair not in known]
-    for pair, verdict in zip(asked, _process.verify_many(asked), strict=True):
-        while len(_cache) >= CACHE_SIZE:
-            del _cache[next(iter(_cache))]  # the oldest
-        known[pair] = _cache[pair] = verdict
+    asked = [ask for ask in judged if isinstance(ask, Question)]
+    answers = iter(_pool.verify_many([(ask.answer, ask.gold) for ask in asked])) if asked else iter(())
 
     def answered(ask: Question) -> Verdict:
-        verdict = known[ask.answer, ask.gold]
+        verdict = next(answers)
         return verdict if verdict.status == "bad_gold" else ask.if_gold_is_readable or verdict
 
     return [answered(ask) if isinstance(ask, Question) else ask for ask in judged]

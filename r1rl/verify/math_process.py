@@ -1,181 +1,79 @@
-"""math-verify in one killable process, started at first use.
+"""math-verify as the grader pool's judge: `compare` runs in a worker's main thread."""
 
-sympy can run for ever, or for minutes inside one C call where no signal handler of Python's runs. So the time
-limit is kept from outside: the process is killed, a new one serves the next item. `subprocess` rather than
-`multiprocessing`: a spawned child would import the caller's main module again, and with it torch.
-
-No orphan: the process ends when its pipe is closed, and an item's own alarm (default action: death by the
-kernel) ends it while it computes after its parent was killed.
-"""
-
-import atexit
-import contextlib
-import json
-import os
-import subprocess
-import sys
-import threading
-from multiprocessing.connection import Connection
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
 from r1rl.verify.verdict import Verdict, clip
 
-START_TIMEOUT_SECONDS = 120.0
-"""sympy's import from a cold network disk takes long; a start is not an item."""
-
-MEMORY_LIMIT_BYTES = 2 << 30
-"""Address space of the process, where the platform has RLIMIT_AS."""
-
-_PACKAGE_ROOT = str(Path(__file__).parents[2])
-_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from r1rl.verify.math_process import serve; serve()"
-
-
-class MathProcess:
-    """A lazily started process that compares (answer, gold) pairs of LaTeX, one at a time.
-
-    Safe to use from several threads (they queue) and after a fork (the child starts its own process).
-    """
-
-    def __init__(self, timeout_seconds: float) -> None:
-        self.timeout_seconds = timeout_seconds
-        self.starts = 0  # how often a process was started: 1 + the number of deaths
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._requests: Connection | None = None
-        self._replies: Connection | None = None
-        self._owner = 0
-        atexit.register(self.close)
-
-    @property
-    def pid(self) -> int | None:
-        """Process id, None if none runs."""
-        return self._process.pid if self._process else None
-
-    def verify_many(self, pairs: list[tuple[str, str]]) -> list[Verdict]:
-        """One verdict per (answer, gold), in order. Raises `RuntimeError` if no process can be started."""
-        with self._lock:
-            return [self._verify(answer, gold) for answer, gold in pairs]
-
-    def close(self) -> None:
-        """Kill the process, if this one started it."""
-        if self._process and self._owner == os.getpid():
-            self._process.kill()
-            self._process.wait()
-        for connection in (self._requests, self._replies):
-            if connection:
-                with contextlib.suppress(OSError):
-                    connection.close()
-        self._process = self._requests = self._replies = None
-
-    def _verify(self, answer: str, gold: str) -> Verdict:
-        item = {"answer": answer, "gold": gold, "timeout_seconds": self.timeout_seconds}
-        request = json.dumps(item).encode()
-        for _ in range(2):  # a process that was killed from outside is no fault of this item; twice is
-            self._ensure_started()
-            assert self._requests is not None
-            assert self._replies is not None
-            try:
-                self._requests.send_bytes(request)
-                if self._replies.poll(self.timeout_seconds):
-                    reply = json.loads(self._replies.recv_bytes())
-                    return Verdict(reply["status"], reply["value"], reply["reason"])
-            except (EOFError, OSError):
-                self.close()
-            else:
-                self.close()
-                return Verdict("timeout", None, f"no result within {self.timeout_seconds:g} s")
-        return Verdict("timeout", None, "the process died on this item")
-
-    def _ensure_started(self) -> None:
-        if self._process and self._owner == os.getpid() and self._process.poll() is None:
-            return
-        self.close()
-        # -c and an explicit path: a script in this folder would put its math.py before the standard library's
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _BOOT, _PACKAGE_ROOT],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # the LaTeX parser prints every syntax error of the model
-            bufsize=0,
-            # sympy orders by hash: same verdict in every process; nothing imported from the current folder
-            env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"},
-            start_new_session=True,  # Ctrl-C is for the trainer, which closes this process itself
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._owner = os.getpid()
-        self.starts += 1
-        self._requests = Connection(os.dup(self._process.stdin.fileno()), readable=False)
-        self._replies = Connection(os.dup(self._process.stdout.fileno()), writable=False)
-        self._process.stdin.close()
-        self._process.stdout.close()
-        problem = f"no sign of life within {START_TIMEOUT_SECONDS:g} s"
-        with contextlib.suppress(EOFError, OSError):
-            if self._replies.poll(START_TIMEOUT_SECONDS):
-                problem = json.loads(self._replies.recv_bytes())["problem"]
-        if problem:
-            self.close()
-            raise RuntimeError(f"math-verify cannot be started: {problem}; try: pip install math-verify")
+_WARM_UP = [
+    (r"\frac{1}{2}", "0.5"),
+    (r"3\sqrt{13}", r"\sqrt{117}"),
+    (r"x^5 - x^4 + x - 1", r"(x^4+1)(x-1)"),
+    (r"\left[ \frac{\pi^2}{8}, 5 \pi^2 \right)", r"x \in [2,7)"),
+    (r"\left(\frac{3}{2}, -\sqrt{3}\right)", r"(1.5, \frac{\pi}{2})"),
+    (r"\{1, 2+i\}", "1, 2+i"),
+    (r"90^\circ", r"\frac{\pi}{2}"),
+    (r"\begin{pmatrix} -1/3 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 1/3 \\ \sqrt{2} \end{pmatrix}"),
+    (r"y = 2x + 3", "2x - y + 3 = 0"),
+    (r"6^{1/2}", r"x^{-2} \cdot \frac{a_1}{3} \div 5!"),
+    (r"|x| \leq 4", r"50\%"),
+    (r"p - q", r"\sin x + \log_2 5 + 3!"),
+]
+"""Each takes sympy to parts that it builds at first use, some in 0.3 s; a worker forked later has them."""
 
 
-def serve() -> None:
-    """The process: read requests until the pipe is closed. Runs in its main thread."""
-    requests = Connection(os.dup(0), writable=False)
-    replies = Connection(os.dup(1), readable=False)
-    os.dup2(2, 1)  # nothing that a library prints may reach the pipe
-    try:
-        import logging
-        import signal
+def warm_up() -> None:
+    """Import math-verify and sympy's lazy parts. Its log is off: it writes whole answers."""
+    import logging
 
-        with contextlib.suppress(ImportError, ValueError, OSError):
-            import resource
-
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        _compare("\\frac{1}{2}", "0.5")  # pay sympy's lazy imports before the first item's clock starts
-        logging.disable(logging.CRITICAL)
-    except Exception as error:  # reported to the parent, which raises
-        replies.send_bytes(json.dumps({"problem": clip(f"{type(error).__name__}: {error}")}).encode())
-        return
-    replies.send_bytes(json.dumps({"problem": ""}).encode())
-    while True:
-        try:
-            request = json.loads(requests.recv_bytes())
-        except (EOFError, OSError):
-            return
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, request["timeout_seconds"] + 1.0)
-        reply = _compare(request["answer"], request["gold"])
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        replies.send_bytes(json.dumps(reply).encode())
+    for answer, gold in _WARM_UP:
+        compare(answer, gold)
+    logging.disable(logging.CRITICAL)
 
 
-def _compare(answer: str, gold: str) -> dict[str, Any]:
-    r"""Parse both as the content of one `\boxed{}`, so that no part of the text can be picked as the answer.
-
-    Tracks math-verify 0.9: time-outs off (`None`), the parent keeps the clock; `parse` returns [] where it
-    fails.
-    """
-    from math_verify import LatexExtractionConfig, parse, verify
-    from sympy import nan, zoo
+def _read(text: str) -> list[Any]:
+    from math_verify import LatexExtractionConfig, parse
 
     config = [LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)]
+    found: list[Any] = parse(
+        f"\\boxed{{{text}}}", extraction_config=config, fallback_mode="no_fallback", parsing_timeout=None
+    )
+    return found
 
-    def read(text: str) -> list[Any]:
-        found: list[Any] = parse(
-            f"\\boxed{{{text}}}", extraction_config=config, fallback_mode="no_fallback", parsing_timeout=None
-        )
-        return found
 
-    wanted = read(gold)
-    if not wanted or wanted[0] in (nan, zoo):  # 1/0 parses
-        return {"status": "bad_gold", "value": None, "reason": "gold: math-verify cannot read it"}
-    given = read(answer)
-    if not given:
-        return {"status": "unparseable", "value": None, "reason": "math-verify cannot read it"}
-    same = verify(wanted, given, timeout_seconds=None)
-    value = clip(str(given[0]))
-    reason = "" if same else clip(f"{value[:80]} is not {str(wanted[0])[:80]}")
-    return {"status": "correct" if same else "wrong", "value": value, "reason": reason}
+_read_gold = lru_cache(maxsize=256)(_read)  # the siblings of a group share theirs
+
+
+def _shown(value: Any) -> str:
+    try:
+        return clip(str(value))
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return "a number too long to write"
+
+
+def compare(answer: str, gold: str) -> Verdict:
+    r"""Parse both as the content of one `\boxed{}`, so that no part of the text can be picked as the answer.
+
+    Tracks math-verify 0.9: time-outs off (`None`), the pool keeps the clock; `parse` returns [] where it fails.
+    """
+    from math_verify import verify
+    from math_verify.errors import TimeoutException
+    from sympy import nan, zoo
+
+    try:
+        wanted = _read_gold(gold)
+        if not wanted or wanted[0] in (nan, zoo):  # 1/0 parses
+            return Verdict("bad_gold", None, "gold: math-verify cannot read it")
+        given = _read(answer)
+        if not given:
+            return Verdict("unparseable", None, "math-verify cannot read it")
+        same = verify(wanted, given, timeout_seconds=None)
+    except TimeoutException:  # a BaseException; off here, unless a later version sets one of its own
+        return Verdict("timeout", None, "math-verify's own time-out")
+    except (MemoryError, RecursionError):
+        raise
+    except Exception as error:  # a bug of the parser, found by hostile text, must not stop a training
+        return Verdict("unparseable", None, f"math-verify raised {type(error).__name__}")
+    value = _shown(given[0])
+    reason = "" if same else clip(f"{value[:80]} is not {_shown(wanted[0])[:80]}")
+    return Verdict("correct" if same else "wrong", value, reason)

@@ -24,6 +24,22 @@ class Verdict:
     reason: str
 
 
+OUTCOMES = ("correct", "wrong", "truncated", "no_answer", "unparseable", "timeout", "bad_gold")
+"""Why a rollout was paid or not; every rollout has exactly one."""
+
+
+def outcome(status: str, reason: str, finish_reason: str) -> str:
+    """One of `OUTCOMES`: the verdict's status, with "unparseable" told apart by what was missing.
+
+    `truncated` was cut at the cap before it had answered; `no_answer` ended by itself without an answer to judge.
+    """
+    if status != "unparseable":
+        return status
+    if finish_reason == "length":
+        return "truncated"
+    return "no_answer" if reason.startswith("no ") else "unparseable"
+
+
 Verifier = Callable[[str, str, dict[str, Any]], Verdict]
 """`verify(answer, gold, meta) -> Verdict`; `gold` is always a string."""
 

@@ -86,3 +86,41 @@ def test_a_bug_in_a_verifier_is_raised(monkeypatch):
     monkeypatch.setattr("r1rl.verify.countdown.verify", broken)
     with pytest.raises(RuntimeError, match="a bug of ours"):
         rewards.get("accuracy")(["<answer>1</answer>"], gold=["1"], meta=["{}"], verifier=["countdown"])
+
+
+@pytest.mark.parametrize(
+    ("extraction", "completion", "reward"),
+    [
+        pytest.param("answer-tag", "<answer>12</answer>", 1.0, id="tag"),
+        pytest.param("answer-tag", r"\boxed{12}", 0.0, id="a box is no tag"),
+        pytest.param("boxed", r"<answer>12</answer> \boxed{13}", 0.0, id="the box counts"),
+        pytest.param("boxed", r"\boxed{13} \boxed{12}", 1.0, id="the last box"),
+        pytest.param("boxed-in-answer", r"<answer>\boxed{12}</answer>", 1.0, id="box in the tag"),
+        pytest.param("boxed-in-answer", r"\boxed{12}<answer>12</answer>", 0.0, id="box outside the tag"),
+        pytest.param("last-number", "3 * 4 is 12 apples.", 1.0, id="last number"),
+        pytest.param("last-number", "12, or 13", 0.0, id="another last number"),
+    ],
+)
+def test_the_extraction_is_an_option(extraction, completion, reward):
+    columns = {"gold": ["12"], "meta": ["{}"], "verifier": ["math"]}
+    assert rewards.get("accuracy", extraction=extraction)([completion], **columns) == [reward]
+
+
+def test_a_wrong_extraction_is_an_error_at_once():
+    with pytest.raises(ValueError, match="extraction='tags': unknown; allowed: answer-tag"):
+        rewards.get("accuracy", extraction="tags")
+
+
+def test_a_verifier_is_asked_once_for_all_its_rows(monkeypatch):
+    calls = []
+
+    def verify_many(items):
+        calls.append(len(items))
+        return [Verdict("wrong", None, "") for _ in items]
+
+    monkeypatch.setattr("r1rl.verify.math.verify_many", verify_many)
+    verdicts = rewards.get("accuracy").verdicts(
+        ["<answer>1</answer>", "none", "none"], gold=["1"] * 3, meta=["{}"] * 3, verifier=["math"] * 3
+    )
+    assert calls == [3]
+    assert [verdict.status for verdict in verdicts] == ["wrong", "unparseable", "unparseable"]

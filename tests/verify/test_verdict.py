@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1rl import verify
-from r1rl.verify.verdict import MAX_TEXT_CHARS, Verdict, clip, quote
+from r1rl.verify.verdict import MAX_TEXT_CHARS, OUTCOMES, Verdict, clip, outcome, quote
 
 
 @given(st.text(max_size=400))
@@ -25,24 +25,48 @@ def test_short_plain_text_is_kept(text):
 
 
 def test_every_verifier_judges():
-    assert verify.names() == ["countdown", "math"]
-    for name in verify.names():
-        verdict = verify.get(name)("1+1", "2", {"numbers": [1, 1]})
+    right = {"choice": ("(b)", "B"), "countdown": ("1+1", "2"), "exact": (" Two", "two"), "math": ("1+1", "2")}
+    assert {*right, "gym"} <= set(verify.names())
+    meta = {"numbers": [1, 1]}
+    for name, (answer, gold) in right.items():
+        verdict = verify.get(name)(answer, gold, meta)
         assert isinstance(verdict, Verdict)
         assert verdict.status == "correct"
-        items = [("1+1", "2", {"numbers": [1, 1]}), ("", "2", {"numbers": [1, 1]})]
+        items = [(answer, gold, meta), ("", gold, meta)]
         assert [verdict.status for verdict in verify.verify_many(name, items)] == ["correct", "unparseable"]
 
 
 def test_an_unknown_verifier_is_an_error_that_lists_the_names():
-    with pytest.raises(ValueError, match=r"verifier='maths': unknown; allowed: countdown, math"):
+    with pytest.raises(ValueError, match=r"verifier='maths': unknown; allowed: .*countdown, .*math"):
         verify.get("maths")
 
 
 def test_importing_verifiers_and_rewards_is_light():
     code = (
-        "import r1rl.verify.math, r1rl.verify.countdown, rewards.accuracy, rewards.format, sys;"
-        "print([name for name in ('torch', 'transformers', 'trl', 'sympy') if name in sys.modules])"
+        "import rewards, sys; from r1rl import verify; from importlib import import_module;"
+        "[verify.get(name) for name in verify.names()];"
+        "[import_module(module) for module, _ in rewards._REGISTRY.values()];"
+        "heavy = ('torch', 'transformers', 'trl', 'sympy', 'numpy', 'reasoning_gym', 'py3langid');"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "finish_reason", "expected"),
+    [
+        ("correct", "", "length", "correct"),  # it had answered before the cap
+        ("wrong", "value 3 is not 4", "stop", "wrong"),
+        ("unparseable", "no <answer>", "length", "truncated"),
+        ("unparseable", "no <answer>", "eos", "no_answer"),
+        ("unparseable", "no </answer>", "stop", "no_answer"),
+        ("unparseable", "answer is empty", "stop", "unparseable"),
+        ("unparseable", "<answer> 2 times", "stop", "unparseable"),
+        ("timeout", "no result within 5 s", "length", "timeout"),
+        ("bad_gold", "gold: empty", "stop", "bad_gold"),
+    ],
+)
+def test_outcomes(status, reason, finish_reason, expected):
+    assert outcome(status, reason, finish_reason) == expected
+    assert expected in OUTCOMES

@@ -1,0 +1,318 @@
+"""Grader pool: worker processes that judge, killed from outside when one takes too long.
+
+sympy can run for ever, or for minutes inside one C call where no signal handler of Python's runs. So the clock is
+kept here and a worker that is late is killed; its item alone pays for that. `pool_batch` says how much time an item
+and a batch have, `nursery` where workers come from.
+
+Messages hold several items, answered one by one, so a worker never waits for the pool, and the pool knows at which
+item a worker is when it dies: that one is tried once more, the others of its message go back to the queue.
+"""
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+
+from r1rl.verify.nursery import START_TIMEOUT_SECONDS, Nursery, WorkerLimits, decode, starved_seconds
+from r1rl.verify.pool_batch import MAX_ITEM_BYTES, Batch, Item, Limits
+from r1rl.verify.verdict import Verdict
+
+__all__ = ["GraderPool", "Item", "Limits", "default_workers"]
+
+ITEMS_PER_MESSAGE = 8
+"""Bound on the items in flight to one worker; their bytes are bounded by `MAX_ITEM_BYTES`."""
+
+_MAX_DEATHS = 2  # a worker killed from outside is no fault of its item; twice is
+_MAX_FAILED_STARTS = 5
+
+
+def default_workers() -> int:
+    """Cores this process may use, divided among the ranks of its node (`LOCAL_WORLD_SIZE`), at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ranks = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, cores // max(1, int(ranks))) if ranks.isdecimal() else cores
+
+
+@dataclass(eq=False)
+class _Worker:
+    number: int
+    connection: Connection
+    pid: int | None = None  # None until it said hello
+    queue: deque[int] = field(default_factory=deque)  # items it was sent, the first is the one it is at
+    began: float = 0.0
+    limit: float = START_TIMEOUT_SECONDS
+    deadline: float = 0.0
+    starved: float = 0.0  # `starved_seconds` when it began
+
+
+_pools: "weakref.WeakSet[GraderPool]" = weakref.WeakSet()
+
+
+class GraderPool:
+    """Worker processes for one judge, started at first use and only as many as a batch needs.
+
+    `judge` is "module:function", `function(*item) -> Verdict`, and runs in the workers. Safe to use from several
+    threads (their batches queue) and after a fork (the child starts its own). `name` is the verifier's, part of the
+    cache's key. `workers` defaults to `default_workers()` at the time of each batch.
+    """
+
+    def __init__(
+        self,
+        judge: str,
+        *,
+        name: str,
+        workers: int | None = None,
+        limits: Limits | None = None,
+        cache_size: int = 16_384,
+    ) -> None:
+        if workers is not None and workers < 1:
+            raise ValueError(f"workers={workers}: need at least 1; leave it out for one per available core")
+        self.judge, self.name, self.workers, self.cache_size = judge, name, workers, cache_size
+        self.limits = limits or Limits()
+        self.starts = 0  # how many workers were ever started
+        self._cache: OrderedDict[Item, Verdict] = OrderedDict()
+        self._forget()
+        _pools.add(self)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers that run."""
+        return [worker.pid for worker in list(self._workers) if worker.pid]
+
+    @property
+    def nursery_pid(self) -> int | None:
+        """Process id of the workers' parent, None if nothing was started."""
+        return self._nursery.pid if self._nursery else None
+
+    def verify_many(self, items: Sequence[Item]) -> list[Verdict]:
+        """One verdict per (answer, gold, ...), in order; equal items are judged once.
+
+        Raises `RuntimeError` when no worker can be started or the judge itself raised.
+        """
+        keys = [(self.name, item[1], item[0], *item[2:]) for item in items]
+        known: dict[Item, Verdict] = {}
+        with self._cache_lock:
+            for key in keys:
+                if key in self._cache:
+                    self._cache.move_to_end(key)
+                    known[key] = self._cache[key]
+        asked = {key: item for key, item in zip(keys, items, strict=True) if key not in known}
+        if asked:
+            batch = self._judge_all(list(asked.values()))
+            with self._cache_lock:
+                for key, verdict, final in zip(asked, batch.verdicts, batch.final, strict=True):
+                    assert verdict is not None
+                    known[key] = verdict
+                    if final:
+                        self._cache[key] = verdict
+                while len(self._cache) > self.cache_size:
+                    self._cache.popitem(last=False)
+        return [known[key] for key in keys]
+
+    def clear_cache(self) -> None:
+        """Forget every verdict."""
+        with self._cache_lock:
+            self._cache.clear()
+
+    def close(self) -> None:
+        """End every process of this pool; the next batch starts others."""
+        held = self._lock.acquire(timeout=1.0)  # at exit, a batch of another thread may never end
+        try:
+            for worker in list(self._workers):
+                self._retire(worker)
+            self._end_nursery()
+        finally:
+            if held:
+                self._lock.release()
+
+    def _forget(self) -> None:
+        """The state of a pool that owns no process; also what a forked child starts from."""
+        self._lock, self._cache_lock = threading.Lock(), threading.Lock()
+        self._workers: list[_Worker] = []
+        self._nursery: Nursery | None = None
+        self._failed_starts = 0
+
+    def _judge_all(self, items: Sequence[Item]) -> Batch:
+        with self._lock:
+            size = self.workers or default_workers()
+            batch = Batch(items, size, self.limits)
+            try:
+                for _ in range(2):
+                    while batch.waiting or any(worker.queue for worker in self._workers):
+                        self._staff(batch, size)
+                        self._feed(batch, size)
+                        self._collect(batch)
+                    if not batch.second_tries:
+                        batch.begin_second_tries()
+            finally:  # an interrupt: nobody will read what these answer
+                for worker in [worker for worker in self._workers if worker.queue]:
+                    self._retire(worker)
+            if batch.errors:
+                raise RuntimeError(f"verifier={self.name!r}: {self.judge} raised {batch.errors[0]}")
+            return batch
+
+    def _staff(self, batch: Batch, size: int) -> None:
+        """As many workers as are allowed and have work."""
+        wanted = min(size, len(batch.waiting) + sum(len(worker.queue) for worker in self._workers))
+        while batch.waiting and len(self._workers) < wanted:
+            self.starts += 1
+            connection, now = self._fork(self.starts), time.monotonic()
+            self._workers.append(_Worker(self.starts, connection, began=now, deadline=now + START_TIMEOUT_SECONDS))
+
+    def _fork(self, number: int) -> Connection:
+        """A worker from the nursery, which is started here if none lives."""
+        limits = self.limits
+        for last_try in (False, True):
+            if not self._nursery or not self._nursery.alive:
+                self._end_nursery()
+                own = WorkerLimits(
+                    limits.memory_bytes, limits.resident_bytes, limits.items_per_worker, limits.item_seconds + 1.0
+                )
+                self._nursery = Nursery(self.judge, own)
+            try:
+                return self._nursery.fork(number)
+            except OSError:
+                self._end_nursery()
+                if last_try:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _feed(self, batch: Batch, size: int) -> None:
+        depth = 1 if batch.second_tries else len(batch.waiting) // (2 * size)
+        depth = min(max(depth, 1), ITEMS_PER_MESSAGE)
+        for worker in list(self._workers):
+            if not batch.waiting or (worker.queue and len(worker.queue) > depth // 2):
+                continue
+            idle = not worker.queue
+            in_flight = sum(len(batch.messages[index]) for index in worker.queue)
+            message: list[int] = []
+            while batch.waiting and len(worker.queue) < depth:
+                in_flight += len(batch.messages[batch.waiting[0]])
+                if in_flight > MAX_ITEM_BYTES and worker.queue:
+                    break
+                message.append(batch.waiting.popleft())
+                worker.queue.append(message[-1])
+            try:
+                worker.connection.send_bytes(b"[" + b",".join(batch.messages[index] for index in message) + b"]")
+            except OSError:  # died while idle, or now: `_collect` would blame an item for it
+                if idle:
+                    self._drop(batch, worker)
+                continue
+            if idle and worker.pid:
+                self._begin(batch, worker)
+
+    def _begin(self, batch: Batch, worker: _Worker) -> None:
+        if worker.queue:
+            worker.began, worker.limit = time.monotonic(), batch.next_limit()
+            worker.deadline = worker.began + worker.limit
+            if worker.pid:
+                worker.starved = starved_seconds(worker.pid)
+
+    def _collect(self, batch: Batch) -> None:
+        """Wait for the next answer, death or limit, and see to all of them."""
+        busy = [worker for worker in self._workers if worker.queue]
+        if not busy:
+            return
+        patience = min(worker.deadline for worker in busy) - time.monotonic()
+        wait([worker.connection for worker in busy], timeout=max(0.0, patience))
+        for worker in busy:
+            try:
+                # answers first: the pool's own delay (a busy interpreter) must not make a worker late
+                while worker in self._workers and worker.connection.poll():
+                    self._receive(batch, worker, decode(worker.connection.recv_bytes()))
+            except (EOFError, OSError):
+                self._died(batch, worker)
+                continue
+            if worker in self._workers and worker.queue and time.monotonic() > worker.deadline:
+                if not worker.pid:
+                    self._died(batch, worker)
+                    continue
+                spent, last = self._spent(worker), worker.began + self.limits.item_seconds
+                if spent < worker.limit and worker.deadline < last:
+                    worker.deadline = min(last, time.monotonic() + max(0.005, worker.limit - spent))
+                    continue
+                index = worker.queue.popleft()
+                self._drop(batch, worker)
+                batch.overdue(index, worker.limit, spent)
+
+    def _spent(self, worker: _Worker) -> float:
+        """Seconds that a worker's item had: of those that it waited for a core, at most half of all are let off."""
+        waited = time.monotonic() - worker.began
+        starved = starved_seconds(worker.pid) - worker.starved if worker.pid else 0.0
+        return waited - min(max(starved, 0.0), waited / 2)
+
+    def _receive(self, batch: Batch, worker: _Worker, reply: dict[str, str]) -> None:
+        if "pid" in reply:
+            worker.pid, self._failed_starts = int(reply["pid"]), 0
+            self._begin(batch, worker)
+            return
+        index = worker.queue.popleft()
+        if "error" in reply:
+            batch.errors.append(reply["error"])
+        else:
+            batch.settle(index, Verdict(reply["status"], reply["value"], reply["reason"]))  # type: ignore[arg-type]
+        if reply["last"]:
+            self._drop(batch, worker)
+        else:
+            self._begin(batch, worker)
+
+    def _died(self, batch: Batch, worker: _Worker) -> None:
+        if not worker.pid:
+            self._drop(batch, worker)
+            self._failed_starts += 1
+            if self._failed_starts > _MAX_FAILED_STARTS:
+                self._failed_starts = 0
+                raise RuntimeError(f"verifier={self.name!r}: no worker process can be started; try more memory")
+            time.sleep(0.1 * self._failed_starts)
+            return
+        index = worker.queue.popleft()
+        batch.seconds_left -= self._spent(worker)
+        self._drop(batch, worker)
+        batch.deaths[index] += 1
+        if batch.deaths[index] >= _MAX_DEATHS:
+            batch.settle(index, Verdict("timeout", None, "the worker died on this item"), final=False)
+        else:
+            batch.untried += 1
+            batch.waiting.appendleft(index)
+
+    def _drop(self, batch: Batch, worker: _Worker) -> None:
+        """End a worker; what it was not yet at goes back to the head of the queue."""
+        batch.waiting.extendleft(reversed(worker.queue))
+        worker.queue.clear()
+        self._retire(worker)
+
+    def _retire(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.connection.close()
+        if self._nursery:
+            self._nursery.kill(worker.number)
+
+    def _end_nursery(self) -> None:
+        if self._nursery:
+            self._nursery.end()
+        self._nursery = None
+
+
+def _close_all() -> None:
+    for pool in list(_pools):
+        pool.close()
+
+
+def _forget_all() -> None:
+    """In a forked child: close the parent's sockets here, or its death would go unnoticed by the nursery."""
+    for pool in list(_pools):
+        for worker in pool._workers:
+            worker.connection.close()
+        if pool._nursery:
+            pool._nursery.disown()
+        pool._forget()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

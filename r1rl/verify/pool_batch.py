@@ -1,0 +1,100 @@
+"""One batch of the grader pool: what waits, what is known, and how much time may still be lost.
+
+An item has at most `item_seconds` of wall time. A batch may lose `batch_seconds` (per 64 items, if it has more) to
+items that did not finish. As that is spent, the limit of a first try shrinks, but never below half of the item's
+equal share or `MIN_TRY_SECONDS`, so every item gets a try. Items that were late are tried again after all others
+with an equal share of what is left, up to `item_seconds`. One that never had its full `item_seconds` is `timeout`
+with that reason and is not remembered.
+
+On a busy machine (Linux) the time that a shortened limit passes without a core counts half: an honest item is
+not late because others compute. So `batch_seconds` costs at most twice that, as wall time of all workers.
+"""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from r1rl.verify.nursery import encode
+from r1rl.verify.verdict import Verdict
+
+SMALL_BATCH = 64
+"""Items that share one `batch_seconds`; a larger batch has as many more."""
+
+MIN_TRY_SECONDS = 0.1
+"""No first try is shorter, whatever was spent: nearly every honest item takes less."""
+
+MAX_ITEM_BYTES = 64 << 10
+"""Longest message of one item; a longer one is `unparseable`."""
+
+Item = tuple[str, ...]
+"""(answer, gold) and whatever else the judge takes, as strings."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Wall-clock seconds of an item and of a batch's late items; memory in bytes; items until recycling."""
+
+    item_seconds: float = 3.0
+    batch_seconds: float = 4.0
+    memory_bytes: int = 1 << 30
+    resident_bytes: int = 512 << 20
+    items_per_worker: int = 1000
+
+
+class Batch:
+    """Items of one call: what waits, what is known, and what time may still be lost."""
+
+    def __init__(self, items: Sequence[Item], workers: int, limits: Limits) -> None:
+        self.messages = [encode(item) for item in items]
+        self.verdicts: list[Verdict | None] = [None] * len(items)
+        self.final = [False] * len(items)  # judged, or had its full item_seconds
+        self.waiting = deque(range(len(items)))
+        self.untried = len(items)
+        self.late: dict[int, tuple[float, float]] = {}  # item -> the limit it broke at its first try, what it had
+        self.deaths: Counter[int] = Counter()
+        self.errors: list[str] = []
+        self.item_seconds = limits.item_seconds
+        self.seconds_left = limits.batch_seconds * workers * max(1.0, len(items) / SMALL_BATCH)
+        self.floor = min(limits.item_seconds, max(MIN_TRY_SECONDS, self.seconds_left / max(1, len(items)) / 2))
+        self.second_tries = False
+        for index, message in enumerate(self.messages):
+            if len(message) > MAX_ITEM_BYTES:
+                self.settle(index, Verdict("unparseable", None, f"too long: {len(message)} bytes as a message"))
+                self.waiting.remove(index)
+
+    def settle(self, index: int, verdict: Verdict, *, final: bool = True) -> None:
+        self.verdicts[index], self.final[index] = verdict, final
+
+    def next_limit(self) -> float:
+        """Seconds for an item that begins now."""
+        if self.second_tries:
+            share = max(0.0, self.seconds_left) / max(1, self.untried)
+            self.untried -= 1
+            return min(self.item_seconds, max(self.floor, share))
+        spare = self.seconds_left - self.floor * self.untried
+        self.untried -= 1
+        return min(self.item_seconds, max(self.floor, spare / 8))  # an eighth: few are late as a rule
+
+    def overdue(self, index: int, limit: float, spent: float) -> None:
+        """An item broke the `limit` it had, after `spent` seconds."""
+        self.seconds_left -= spent
+        if limit >= self.item_seconds:
+            self.settle(index, Verdict("timeout", None, f"no result within {limit:.2g} s"))
+        elif not self.second_tries:
+            self.late[index] = limit, spent
+        else:
+            self.give_up(index, limit)
+
+    def give_up(self, index: int, limit: float) -> None:
+        reason = f"no result within {limit:.2g} s, and the batch's time is spent"
+        self.settle(index, Verdict("timeout", None, reason), final=False)
+
+    def begin_second_tries(self) -> None:
+        """Queue late items again, those that had least time first, while each gets notably more than it had."""
+        order = sorted(self.late, key=lambda index: self.late[index][1])
+        while order and self.seconds_left / len(order) < 1.5 * max(self.late[index][0] for index in order):
+            index = max(order, key=lambda index: self.late[index])
+            order.remove(index)
+            self.give_up(index, self.late[index][0])
+        self.waiting.extend(order)
+        self.untried, self.second_tries = len(order), True
