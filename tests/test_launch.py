@@ -173,6 +173,7 @@ def test_two_real_processes_share_one_run(tmp_path: Path) -> None:
                     loaded.world_size, loaded.batch.rollouts, loaded.grpo.generation_batch_size]
             pathlib.Path({str(tmp_path)!r}, f"rank{{rank}}.json").write_text(json.dumps(seen))
             distributed.barrier()
+            distributed.destroy_process_group()  # else the backend's threads may outlive the interpreter
             """
         )
     )
