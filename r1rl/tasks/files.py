@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from r1rl import verify
 from r1rl.recipe_values import RecipeError, nearest
 from r1rl.tasks import Row
 
@@ -40,7 +41,10 @@ class FileTask:
     Args:
         path: a .jsonl, .json, .csv or .parquet file; or give `dataset`.
         dataset, config, split: a hub data set by name, its configuration and the split to read.
-        question_column, answer_column: the names of the columns.
+        question_column, answer_column: the names of the columns. `answer_column: null` where a row has no answer
+            but tests, as for the verifier `code`.
+        meta_column: a column with what the verifier needs besides, as a JSON object: `{"choices": [...]}` for
+            `choice`, `{"tests": ...}` for `code`.
         answer_pattern: a regular expression with one group that finds the gold answer in the answer column,
             for example `#### (.+)` for GSM8K; without one the whole column is the answer. 43.0 becomes "43".
         limit: use only the first so many usable rows.
@@ -54,7 +58,8 @@ class FileTask:
     config: str | None = None
     split: str = "train"
     question_column: str = "question"
-    answer_column: str = "answer"
+    answer_column: str | None = "answer"
+    meta_column: str | None = None
     answer_pattern: str | None = None
     limit: int | None = None
     heldout_fraction: float | None = None
@@ -78,6 +83,13 @@ class FileTask:
                 raise RecipeError(f"task_options.path={self.path!r}: need one of {', '.join(_SUFFIXES)}")
             if not file.is_file():
                 raise RecipeError(f"task_options.path={self.path!r}: no such file")
+        if self.verifier not in verify.names():
+            known = ", ".join(verify.names())
+            raise RecipeError(f"task_options.verifier={self.verifier!r}: unknown, known are {known}")
+        if self.answer_column is None and self.meta_column is None:
+            raise RecipeError("task_options.answer_column: null needs a meta_column, or nothing says what is right")
+        if self.answer_column is None and self.answer_pattern is not None:
+            raise RecipeError("task_options.answer_pattern: there is no answer_column to search")
         if self.answer_pattern is not None:
             try:
                 groups = re.compile(self.answer_pattern).groups
@@ -128,8 +140,12 @@ class FileTask:
         self._bad_rows.clear()
         rows: list[Row] = []
         columns: set[str] = set()
-        wanted = {"question_column": self.question_column, "answer_column": self.answer_column}
-        missing = dict(wanted)
+        wanted = {
+            "question_column": self.question_column,
+            "answer_column": self.answer_column,
+            "meta_column": self.meta_column,
+        }
+        missing = {option: column for option, column in wanted.items() if column is not None}
         for number, record in self._records():
             if self.limit is not None and len(rows) >= self.limit:
                 break
@@ -162,19 +178,37 @@ class FileTask:
         """The row, or why it is unusable."""
         if not isinstance(record, dict):
             return str(record) if isinstance(record, ValueError) else "not a mapping of columns"
-        question, answer = record.get(self.question_column), record.get(self.answer_column)
+        question = record.get(self.question_column)
         if not isinstance(question, str) or not question.strip():
             return f"no text in {self.question_column!r}"
-        if answer is None or isinstance(answer, dict | list | bool) or not str(answer).strip():
-            return f"no answer in {self.answer_column!r}"
-        gold = _as_text(answer)
+        gold = ""
+        if self.answer_column is not None:
+            answer = record.get(self.answer_column)
+            if answer is None or isinstance(answer, dict | list | bool) or not str(answer).strip():
+                return f"no answer in {self.answer_column!r}"
+            gold = _as_text(answer)
+        meta = self._meta(record)
+        if meta is None:
+            return f"no JSON object in {self.meta_column!r}"
         if self.answer_pattern is not None:
             match = re.search(self.answer_pattern, gold)
             if match is None or match[1] is None or not match[1].strip():
                 return f"answer_pattern finds nothing in {gold[-60:]!r}"
             gold = _as_text(match[1])
         stem = self._source().rsplit(".", 1)[0] if self.path is not None else self._source()
-        return Row(f"{stem}:{number}", question.strip(), gold, {"source": source})
+        return Row(f"{stem}:{number}", question.strip(), gold, meta | {"source": source})
+
+    def _meta(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        """What the verifier needs besides the gold answer; None if it is no JSON object."""
+        if self.meta_column is None:
+            return {}
+        found = record.get(self.meta_column)
+        if isinstance(found, str):
+            try:
+                found = json.loads(found)
+            except (ValueError, RecursionError):
+                return None
+        return found if isinstance(found, dict) else None
 
     def _split(self, rows: list[Row]) -> dict[str, list[Row]]:
         """Rows by split, each in hash order of their questions."""

@@ -253,3 +253,44 @@ def test_the_registry() -> None:
         assert tasks.get(name, **({"dataset": "a/b"} if name == "file" else {})).name == name
     with pytest.raises(ValueError, match="did you mean 'countdown'"):
         tasks.get("countdwn")
+
+
+def test_rows_bring_what_their_verifier_needs(tmp_path: Path) -> None:
+    rows: list[Any] = [
+        {
+            "question": f"Pick {n}",
+            "answer": "B",
+            "extra": {"choices": ["one", "two"]} if n % 2 else '{"choices": ["a"]}',
+        }
+        for n in range(10)
+    ]
+    task = FileTask(path=str(jsonl(tmp_path / "data.jsonl", rows)), verifier="choice", meta_column="extra")
+    found = all_rows(task)
+    assert {json.dumps(row.meta["choices"]) for row in found} == {'["one", "two"]', '["a"]'}
+    assert all(row.meta["source"].startswith("data.jsonl:") for row in found)
+
+
+def test_rows_with_tests_need_no_answer(tmp_path: Path) -> None:
+    tests = {"tests": {"type": "assert", "code": ["assert f(1) == 2"]}}
+    rows: list[Any] = [{"question": f"Write f, version {n}", "meta": tests} for n in range(5)]
+    rows += [{"question": "no tests", "meta": text} for text in ("[1]", "{", None, "[" * 100_000)]
+    path = str(jsonl(tmp_path / "data.jsonl", rows))
+    task = FileTask(path=path, verifier="code", answer_column=None, meta_column="meta")
+    assert {row.gold for row in all_rows(task)} == {""}
+    assert [bad.reason for bad in task.bad_rows] == ["no JSON object in 'meta'"] * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"verifier": "maths"}, "verifier='maths': unknown, known are choice, code"),
+        ({"answer_column": None}, "null needs a meta_column"),
+        ({"answer_column": None, "meta_column": "m", "answer_pattern": "(a)"}, "no answer_column to search"),
+        ({"meta_column": "metta"}, "meta_column='metta': data.jsonl has no such column"),
+    ],
+    ids=lambda value: "" if isinstance(value, dict) else value,
+)
+def test_wrong_verifier_options_are_named(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    path = str(jsonl(tmp_path / "data.jsonl", ROWS))
+    with pytest.raises(RecipeError, match=message):
+        FileTask(path=path, **options).rows("train", 1)
