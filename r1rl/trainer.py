@@ -184,14 +184,17 @@ class ZeroTrainer(GRPOTrainer):
     ) -> torch.Tensor:
         """Judge every completion once and keep the verdicts. Upstream only calls the reward functions.
 
-        Upstream leaves a row out of its group where every reward is None; here one that accuracy cannot judge is.
+        Upstream leaves a row out of its group where every reward is None; here one that accuracy cannot judge is,
+        unless accuracy has weight 0 and only measures.
         """
         self._verdicts = self.judge(completions, inputs)
         self._texts = completions
         paid = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if "accuracy" in self.reward_func_names:
+            index = self.reward_func_names.index("accuracy")
             # A row that cannot be judged is out for every rule, or its format alone would weigh in the group's mean.
-            paid[paid[:, self.reward_func_names.index("accuracy")].isnan()] = math.nan
+            if self.reward_weights[index] != 0:
+                paid[paid[:, index].isnan()] = math.nan
         self._rewards_per_func = paid
         return paid
 

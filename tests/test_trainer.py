@@ -287,6 +287,15 @@ def test_other_processes_take_the_first_ones_word_for_bad_gold(small_run, some_b
     assert [len(part) for part in kept[0]] == [42, 4]
 
 
+def test_a_row_that_only_a_metric_cannot_judge_stays_in_its_group(small_run):
+    trainer = build(small_run, "--reward_weights", "0.0", "1.0")
+    trainer.model.train()
+    trainer._generate_and_score_completions([dict(trainer.train_dataset[0], gold="not a number") for _ in range(8)])
+    stored = store.read(trainer.folder.path, kind="train").to_pylist()
+    assert [r["verdict"] for r in stored] == ["bad_gold"] * 8
+    assert [r["reward"] for r in stored] == [r["reward_format"] for r in stored]
+
+
 def test_every_rollout_has_one_outcome(small_run):
     folder = run(small_run, "--max_completion_length", "24")
     rows = store.read(folder.path, kind="train", steps=[0]).to_pylist()

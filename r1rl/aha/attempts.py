@@ -3,7 +3,7 @@ r"""L2: attempts, the committed candidate answers inside the reasoning. Exact fo
 A Countdown attempt is an expression that uses every given number exactly once, written whole, "(3*5)+7 = 22", or as
 a chain, "3 * 5 = 15 , 15 + 7 = 22", whose intermediate results are traced back to the given numbers. Equations are
 not attempts: a chain is one attempt, and what leaves a number out or uses one twice is none. Values are fractions
-from `r1rl.verify.countdown`; nothing the model wrote is taken on trust.
+from `r1rl.verify.expression`; nothing the model wrote is taken on trust.
 
 Work is bounded and linear in the text, and no text raises.
 """
@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from r1rl.aha.equations import Equation, Side, Value, equations, normalise, whole
-from r1rl.verify import countdown
+from r1rl.verify import expression as expressions
 
 MAX_NUMBERS: Final = 12
 MAX_STEPS: Final = 2_000  # expressions looked at in one completion
@@ -265,14 +265,14 @@ def _steps(equation: Equation, offset: int, tracer: _Tracer) -> Iterator[Step]:
 def _grade(expression: str) -> tuple[Value | None, str]:
     """(true value, None where it divides by zero; canonical form, "" where this is no expression)."""
     try:
-        tree = countdown.parse(expression)
-    except countdown.ExpressionError:
+        tree = expressions.parse(expression)
+    except expressions.ExpressionError:
         return None, ""
     try:
-        value = whole(countdown.evaluate(tree))
+        value = whole(expressions.evaluate(tree))
     except ZeroDivisionError:
         value = None
-    return value, countdown.canonical(tree)
+    return value, expressions.canonical(tree)
 
 
 _PLAIN_VALUE: Final = re.compile(r"-?[0-9]{1,16}(?:/[0-9]{1,16}|\.[0-9]{1,16})?")

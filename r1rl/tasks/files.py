@@ -123,7 +123,7 @@ class FileTask:
         if split not in ("train", "heldout"):
             raise ValueError(f"split={split!r}: need 'train' or 'heldout'")
         if not self._splits:
-            self._splits.update(self._split(self._read()))
+            self._splits.update(self._split(self.every_row()))
         found = self._splits[split]
         if split == "heldout" and len(found) < count:
             raise RecipeError(
@@ -135,7 +135,7 @@ class FileTask:
     def _source(self) -> str:
         return Path(self.path).name if self.path is not None else str(self.dataset)
 
-    def _read(self) -> list[Row]:
+    def every_row(self) -> list[Row]:
         """Every usable row in file order; the others are counted and reported."""
         self._bad_rows.clear()
         rows: list[Row] = []

@@ -102,7 +102,7 @@ def audit(
         limit=limit,
         verifier=verifier,
     )
-    rows = task._read()  # in file order, not split
+    rows = task.every_row()  # in file order, not split
     reasons = check(verifier, rows, progress=progress)
     failures = tuple(BadGold(row.prompt_id, row.gold, why) for row, why in zip(rows, reasons, strict=True) if why)
     if wrong_per_row is None:

@@ -7,44 +7,12 @@ from typing import Any
 from r1rl.verify.expression import (
     Expression,
     ExpressionError,
-    Number,
-    Operation,
-    Token,
-    build,
-    canonical,
     evaluate,
     numbers_used,
-    parse,
     parse_equation,
     plain_value,
-    postorder,
-    tokenise,
-    unwrap,
 )
 from r1rl.verify.verdict import Verdict, clip, quote
-
-__all__ = [
-    "Expression",
-    "ExpressionError",
-    "Number",
-    "Operation",
-    "Token",
-    "build",
-    "canonical",
-    "check_gold",
-    "evaluate",
-    "misuse",
-    "numbers_used",
-    "parse",
-    "parse_equation",
-    "plain_value",
-    "postorder",
-    "solvable",
-    "tokenise",
-    "unwrap",
-    "value_text",
-    "verify",
-]
 
 MAX_SEARCHED = 4
 """Problems of at most this many numbers are searched for a solution before training."""

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from r1rl.aha.attempts import Attempt, find_attempts, reasoning_spans, trace
 from r1rl.aha.transitions import transitions
-from r1rl.verify import countdown
+from r1rl.verify import expression as expressions
 
 
 def find(text: str, numbers: list[int] | None = None, gold: str = "22", prefill: str = "") -> list[Attempt]:
@@ -368,7 +368,7 @@ def test_every_attempt_is_recovered(style: Callable[[Problem, Fraction], str]) -
 
 
 def _form(problem: Problem) -> str:
-    return countdown.canonical(countdown.parse(problem.expression))
+    return expressions.canonical(expressions.parse(problem.expression))
 
 
 def _bounds(texts: list[str], text: str) -> list[tuple[tuple[str, int], tuple[str, int]]]:
@@ -411,11 +411,11 @@ def test_any_text_gives_true_attempts(text: str, prefill: str) -> None:
         end = attempt.end
         assert attempt.complete
         assert attempt.expression is not None
-        tree = countdown.parse(attempt.expression)
-        assert countdown.numbers_used(tree) == {3: 1, 5: 1, 7: 1}
+        tree = expressions.parse(attempt.expression)
+        assert expressions.numbers_used(tree) == {3: 1, 5: 1, 7: 1}
         assert attempt.right == (attempt.value == "22")
         if attempt.value is not None:
-            assert str(countdown.evaluate(tree)) == attempt.value
+            assert str(expressions.evaluate(tree)) == attempt.value
 
 
 @pytest.mark.parametrize(
