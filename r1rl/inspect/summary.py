@@ -8,6 +8,7 @@ both sides.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from typing import Any
 from r1rl.aha import transitions
 from r1rl.aha.statistics import Comparison, RatioSample, compare
 from r1rl.inspect.run_data import ProbeRollout, RunData, load
+from r1rl.verify.verdict import OUTCOMES, outcome
+
+_OUTCOME_COLUMNS = ("verdict", "verdict_reason", "finish_reason")
 
 Measure = Callable[[ProbeRollout], tuple[float, float]]
 """A rollout's share of a ratio: (numerator, denominator)."""
@@ -111,6 +115,7 @@ def summarise(run: Path | str | RunData) -> dict[str, Any]:
 
     `steps` counts updates made, `rollouts` the training rollouts stored, `reward` the mean reward of the first
     and the last stored training step. A figure is {first, last, diff, ci_low, ci_high}; null is "cannot be computed".
+    `outcomes` has the shares of sampled held-out rollouts by why they were right or not.
 
     Raises:
         ValueError: as `run_data.load`.
@@ -132,6 +137,8 @@ def summarise(run: Path | str | RunData) -> dict[str, Any]:
     }
     for figure in FIGURES:
         summary[figure.key] = _compare(data, figure)
+    ends = {"first": data.steps[0], "last": data.steps[-1]}
+    summary["outcomes"] = {end: _outcomes(data.probes.get(step, [])) for end, step in ends.items()}
     return summary
 
 
@@ -183,6 +190,12 @@ def _wall_seconds(data: RunData) -> float | None:
         return float(data.result["wall_seconds"])
     times = [t for t in data.train["wall_time"] if t is not None]
     return max(times) - min(times) if times else None
+
+
+def _outcomes(rollouts: list[ProbeRollout]) -> dict[str, float]:
+    """The share of sampled held-out rollouts by `verdict.OUTCOMES`: why they were right or not."""
+    counted = Counter(outcome(*(str(r.row[key] or "") for key in _OUTCOME_COLUMNS)) for r in rollouts)
+    return {name: counted[name] / len(rollouts) for name in OUTCOMES} if rollouts else {}
 
 
 def _reward(data: RunData) -> dict[str, float | None]:

@@ -35,6 +35,8 @@ def print_summary(run: Path | str | RunData, console: Console) -> None:
     summary = summarise(data)
     console.print(_facts(summary), highlight=False)
     console.print(_table(summary))
+    if summary["outcomes"]["last"]:
+        console.print(_unpaid(summary), highlight=False)
     for sentence in conclude(summary):
         console.print(Padding(Text(sentence), (0, 0, 0, 2)))
     line = _reward_line(data, width=max(20, min(80, console.width - 30)))
@@ -44,6 +46,16 @@ def print_summary(run: Path | str | RunData, console: Console) -> None:
     for drawn in choose(data):
         console.print()
         _print_drawn(drawn, summary["last_step"], console)
+
+
+def _unpaid(summary: dict[str, Any]) -> Text:
+    """Why held-out rollouts were not right, at the first and the last probe."""
+    ends = []
+    for end in ("first", "last"):
+        shares = sorted(summary["outcomes"][end].items(), key=lambda pair: -pair[1])
+        told = [f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares if share and name != "correct"]
+        ends.append(f"step {summary[f'{end}_step']}: {', '.join(told) or 'none'}")
+    return Text.assemble(("not right  ", "dim"), " · ".join(ends))
 
 
 def _facts(summary: dict[str, Any]) -> Text:

@@ -18,7 +18,7 @@ KEYS = [
     "run", "task", "model", "seed", "steps", "rollouts", "wall_seconds", "first_step", "last_step",
     "heldout_prompts", "reward", "heldout_accuracy_greedy", "heldout_accuracy_sampled", "mean_length",
     "marker_rate", "marker_per_1k_tokens", "first_attempt_accuracy", "retry_after_miss", "wrong_to_right",
-    "right_to_wrong",
+    "right_to_wrong", "outcomes",
 ]  # fmt: skip
 NOTHING = {"first": None, "last": None, "diff": None, "ci_low": None, "ci_high": None}
 
@@ -26,10 +26,15 @@ NOTHING = {"first": None, "last": None, "diff": None, "ci_low": None, "ci_high":
 def test_the_keys_are_stable(run_dir: Path) -> None:
     summary = summarise(run_dir)
     assert list(summary) == KEYS
-    assert [figure.key for figure in FIGURES] == KEYS[KEYS.index("reward") + 1 :]
+    assert [figure.key for figure in FIGURES] == KEYS[KEYS.index("reward") + 1 : -1]
     for figure in FIGURES:
         assert list(summary[figure.key]) == list(NOTHING)
     assert list(summary["reward"]) == ["first", "last"]
+    for end in ("first", "last"):
+        shares = summary["outcomes"][end]
+        assert sum(shares.values()) == pytest.approx(1)
+        judged = 1 - shares["bad_gold"]
+        assert shares["correct"] / judged == pytest.approx(summary["heldout_accuracy_sampled"][end])
 
 
 def test_facts(run_dir: Path) -> None:
