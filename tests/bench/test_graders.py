@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from r1rl import bench
+from r1rl.bench import graders
 
 
 @pytest.fixture
@@ -18,17 +18,17 @@ def data_dir(tmp_path):
 
 
 def test_pairs_are_different_half_right_and_repeatable(data_dir):
-    pairs = bench.answer_pairs(data_dir, 50, seed=3)
+    pairs = graders.answer_pairs(data_dir, 50, seed=3)
     assert len(set(pairs)) == 50
     assert sum("frac" in gold for _, gold in pairs) == 10
     assert sum(answer == gold for answer, gold in pairs) == 25
-    assert pairs == bench.answer_pairs(data_dir, 50, seed=3)
-    assert pairs != bench.answer_pairs(data_dir, 50, seed=4)
+    assert pairs == graders.answer_pairs(data_dir, 50, seed=3)
+    assert pairs != graders.answer_pairs(data_dir, 50, seed=4)
     assert all("#" not in text for pair in pairs for text in pair)
 
 
 def test_it_measures_both_sides(data_dir):
-    rows = bench.graders(data_dir, pairs=20)
+    rows = graders.graders(data_dir, pairs=20)
     assert [row["name"].partition(", ")[2] for row in rows] == ["first pass", "cached pass", "processes alone"]
     for row in rows:
         assert list(row) == ["name", "ours", "peer", "ratio", "unit", "machine"]
@@ -53,9 +53,9 @@ def test_it_measures_both_sides(data_dir):
 def test_missing_data_is_an_error(data_dir, change, message):
     change(data_dir)
     with pytest.raises(ValueError, match=message):
-        bench.graders(data_dir, pairs=20)
+        graders.graders(data_dir, pairs=20)
 
 
 def test_more_pairs_than_there_are_is_an_error(data_dir):
     with pytest.raises(ValueError, match=r"pairs=5000: math500 in .* has 10 different answers; try fewer"):
-        bench.graders(data_dir, pairs=5000)
+        graders.graders(data_dir, pairs=5000)

@@ -1,5 +1,6 @@
-"""Side by side with the plain way, in one run: each measure returns rows of name, ours, peer, ratio, unit, machine."""
+"""The mathematics grader side by side with plain math-verify."""
 
+import argparse
 import json
 import os
 import platform
@@ -14,6 +15,8 @@ from typing import Any
 
 from r1rl.verify import math
 from r1rl.verify.pool import default_workers
+
+SUMMARY = "The mathematics grader, against plain math-verify."
 
 MATH_SHARE = 0.2
 """Share of MATH-500 among the pairs; the others are GSM8K's."""
@@ -36,6 +39,16 @@ for line in sys.stdin:
     right = sum(judge(answer, gold) for answer, gold in pairs)
     print(json.dumps([time.perf_counter() - started, right]), flush=True)
 """
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder with gsm8k_*.jsonl and math500_*.jsonl")
+    parser.add_argument("--pairs", type=int, default=5000, metavar="N", help="answer pairs judged (default: 5000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="which pairs (default: 0)")
+
+
+def measure(parsed: argparse.Namespace) -> list[dict[str, Any]]:
+    return graders(parsed.data, pairs=parsed.pairs, seed=parsed.seed)
 
 
 def graders(data_dir: str | Path, *, pairs: int = 5000, seed: int = 0) -> list[dict[str, Any]]:
