@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 from transformers.generation.logits_process import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+_BLOCK = 256  # tokens a block of the cumulative distribution
 _TAIL_TOKENS = 48  # a stop string is looked for in the text of this many last tokens
 
 
@@ -37,8 +40,10 @@ def row_key(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def uniforms(keys: torch.Tensor, position: int) -> torch.Tensor:
+def uniforms(keys: torch.Tensor, position: int | torch.Tensor) -> torch.Tensor:
     """Counter-based uniforms in (0, 1), int64 [N] -> float64 [N]: a function of (key, position) alone.
+
+    `position` may be one for each key, int64 [N].
 
     Two rounds of the SplitMix64 finaliser (Steele et al. 2014) over key and counter; int64 products wrap.
     """
@@ -48,47 +53,85 @@ def uniforms(keys: torch.Tensor, position: int) -> torch.Tensor:
             z = (z ^ ((z >> shift) & ((1 << (64 - shift)) - 1))) * factor
         return z ^ ((z >> 31) & ((1 << 33) - 1))
 
-    counter = ((position + 1) * 0x9E3779B97F4A7C15 + 2**63) % 2**64 - 2**63  # wraps as int64 does
+    counter = (torch.as_tensor(position, dtype=torch.long) + 1) * -0x61C8864680B583EB  # 0x9E37…7C15 as int64
     z = mix(mix(keys) + counter)
     return (((z >> 11) & ((1 << 53) - 1)).double() + 0.5) / 2**53
 
 
-def distribution(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Log-probabilities of the sampling distribution, [N, V] -> float32 [N, V].
+class Drawn(NamedTuple):
+    """Next tokens, int64 [N], and their log-probabilities under the sampling distribution and the policy, float32 [N].
 
-    Greedy decoding reports the untempered policy (temperature 1, no filter).
+    The policy is what the update scores: the same temperature and no filter; greedy decoding reports temperature 1.
     """
+
+    tokens: torch.Tensor
+    logprobs: torch.Tensor
+    policy_logprobs: torch.Tensor
+
+
+def tempered(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Float32 logits of the policy, [N, V]."""
     scores = logits.float()
-    if sampling.temperature > 0:
-        scores = scores / sampling.temperature
-        ids = None  # the warpers below do not look at the ids
-        if sampling.top_k:
-            scores = TopKLogitsWarper(sampling.top_k)(ids, scores)
-        if sampling.top_p < 1.0:
-            scores = TopPLogitsWarper(sampling.top_p)(ids, scores)
-        if sampling.min_p:
-            scores = MinPLogitsWarper(sampling.min_p)(ids, scores)
-    return torch.log_softmax(scores, dim=-1)
+    return scores if sampling.temperature in (0, 1) else scores / sampling.temperature
 
 
-def draw(
-    logits: torch.Tensor, keys: torch.Tensor, position: int, sampling: Sampling
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Next tokens and their log-probabilities, ([N, V], int64 [N]) -> (int64 [N], float32 [N]).
+def filtered(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Tempered logits with what the filters exclude at -inf, [N, V]; the same tensor where nothing filters."""
+    if sampling.temperature == 0:
+        return scores
+    ids = None  # the warpers below do not look at the ids
+    if sampling.top_k:
+        scores = TopKLogitsWarper(sampling.top_k)(ids, scores)
+    if sampling.top_p < 1.0:
+        scores = TopPLogitsWarper(sampling.top_p)(ids, scores)
+    if sampling.min_p:
+        scores = MinPLogitsWarper(sampling.min_p)(ids, scores)
+    return scores
+
+
+def draw(logits: torch.Tensor, keys: torch.Tensor, position: int | torch.Tensor, sampling: Sampling) -> Drawn:
+    """Next tokens from logits [N, V], with one key and one position (or the same) for each row.
 
     Sampling inverts the cumulative distribution at one uniform a row, so a row's draw does not depend on which
     other rows are in the batch.
     """
-    logprobs = distribution(logits, sampling)
+    scores = tempered(logits, sampling)
+    kept = filtered(scores, sampling)
+    probabilities = kept.softmax(-1)
     if sampling.temperature == 0:
-        tokens = logprobs.argmax(dim=-1)
+        tokens = probabilities.argmax(-1)
     else:
-        cumulative = logprobs.exp().cumsum(dim=-1, dtype=torch.float64)
-        threshold = uniforms(keys, position).to(cumulative.device) * cumulative[:, -1]
-        # right=True: the first entry *beyond* the threshold, which always has a positive probability.
-        tokens = torch.searchsorted(cumulative, threshold[:, None], right=True).squeeze(1)
-        tokens = tokens.clamp_(max=logits.shape[-1] - 1)
-    return tokens, logprobs.gather(1, tokens[:, None]).squeeze(1)
+        tokens = invert(probabilities, uniforms(keys, position).to(probabilities.device))
+    chosen = tokens[:, None]
+    logprobs = probabilities.gather(1, chosen).squeeze(1).log()
+    if kept is scores:
+        return Drawn(tokens, logprobs, logprobs)
+    return Drawn(tokens, logprobs, scores.gather(1, chosen).squeeze(1) - scores.logsumexp(-1))
+
+
+def invert(probabilities: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """The first token at which the cumulative distribution exceeds the uniform, ([N, V], float64 [N]) -> int64 [N].
+
+    In two stages, of blocks and inside one, because a cumulative sum over a whole vocabulary in float64 costs more
+    than the softmax. A token of probability zero is never chosen.
+    """
+    count, vocabulary = probabilities.shape
+    blocks = functional.pad(probabilities, (0, -vocabulary % _BLOCK)).view(count, -1, _BLOCK)
+    sums = blocks.sum(-1, dtype=torch.float64)
+    ends = sums.cumsum(-1)
+    threshold = uniform * ends[:, -1]
+    block = _first_beyond(ends, sums, threshold)
+    each = torch.arange(count, device=block.device)
+    inside = blocks[each, block].double()
+    threshold = threshold - (ends[each, block] - sums[each, block])
+    return block * _BLOCK + _first_beyond(inside.cumsum(-1), inside, threshold)
+
+
+def _first_beyond(ends: torch.Tensor, weights: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
+    """The first index with `ends > threshold`, or where rounding leaves none the last of positive weight, int64 [N]."""
+    index = torch.searchsorted(ends, threshold[:, None], right=True)
+    last = weights.shape[-1] - 1 - (weights > 0).flip(-1).int().argmax(-1, keepdim=True)
+    return torch.minimum(index, last).squeeze(1)
 
 
 class StopStrings:

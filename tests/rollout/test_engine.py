@@ -92,7 +92,7 @@ def test_a_group_shares_its_prompt_and_differs_in_its_draws(tokenizer):
     forward = model.forward
     model.forward = lambda *args, **kwargs: seen.append(kwargs["input_ids"].shape) or forward(*args, **kwargs)
     completions = Engine(tokenizer, [1]).generate(model, [prompt] * 8, keys, Sampling(max_completion_length=10))
-    assert seen[0] == (1, len(prompt)), "the prompt is prefilled once"
+    assert seen[0] == (1, len(prompt) - 1), "the prompt is prefilled once, its last token fed by the rows"
     assert len({tuple(c.token_ids) for c in completions}) > 1
 
 
