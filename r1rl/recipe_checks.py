@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path) -> task
             f"reward_weights={weights}: {len(weights)} weights for {len(recipe.reward_funcs)} rewards "
             f"({', '.join(recipe.reward_funcs)}); give one each"
         )
+    if stated.get("use_vllm") and importlib.util.find_spec("vllm") is None:
+        raise RecipeError(
+            "use_vllm=True: vLLM is not installed; try pip install 'r1rl[vllm]' (Linux with a GPU), or leave the key "
+            "out: r1rl's own engine needs no server"
+        )
     _check_model(stated.get("model_name_or_path"))
     if recipe.probe_size is not None and recipe.probe_size > recipe.heldout_size:
         raise RecipeError(
@@ -59,6 +65,11 @@ def _check_rows(recipe: Recipe, task: tasks.Task) -> None:
         raise RecipeError(
             f"prompts_per_step={recipe.prompts_per_step}: only {found} training problems "
             f"(train_size={recipe.train_size}); one step needs more than there are"
+        )
+    if recipe.dynamic_sampling and len(task.rows("train", min(recipe.train_size, found + 1))) == found:
+        raise RecipeError(
+            f"dynamic_sampling=True: needs other prompts than a step's own, but there are only {found} training "
+            f"problems (prompts_per_step={recipe.prompts_per_step}, train_size={recipe.train_size}); raise train_size"
         )
 
 

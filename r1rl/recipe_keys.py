@@ -54,6 +54,15 @@ class Recipe:
         default_factory=dict, metadata=_help("Options per reward name, as JSON.")
     )
     prompts_per_step: int = field(default=8, metadata=_help("Distinct prompts per optimizer step, over all processes."))
+    dynamic_sampling: bool = field(
+        default=False,
+        metadata=_help(
+            "Replace groups without signal (all rollouts earned the same) by groups of other prompts (DAPO)."
+        ),
+    )
+    max_resamples: int = field(
+        default=3, metadata=_help("With dynamic_sampling: most rounds of further prompts a step.")
+    )
     probe_every: int = field(
         default=50,
         metadata=_help("Optimizer steps between two probes; 0: only before the first and after the last."),
@@ -120,6 +129,7 @@ CHOICES: dict[str, Any] = {
     "scale_rewards": Literal["group", "batch", "none"],
     "importance_sampling_level": Literal["token", "sequence"],
     "multi_objective_aggregation": Literal["sum_then_normalize", "normalize_then_sum"],
+    "vllm_mode": Literal["colocate", "server"],
 }
 
 _AT_LEAST_ONE: tuple[Callable[[Any], bool], str] = (lambda value: value >= 1, "need at least 1")
@@ -142,7 +152,7 @@ LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "num_train_epochs": (lambda value: value > 0, "need more than 0"),
     **dict.fromkeys(("learning_rate", "beta", "probe_every", "max_wasted_steps"), _NOT_NEGATIVE),
     **dict.fromkeys(("top_k", "weight_decay", "max_grad_norm", "warmup_steps"), _NOT_NEGATIVE),
-    **dict.fromkeys(("prompts_per_step", "train_size", "heldout_size", "probe_size"), _AT_LEAST_ONE),
+    **dict.fromkeys(("prompts_per_step", "max_resamples", "train_size", "heldout_size", "probe_size"), _AT_LEAST_ONE),
     **dict.fromkeys(("probe_generations", "max_completion_length"), _AT_LEAST_ONE),
     **dict.fromkeys(("per_device_train_batch_size", "num_iterations"), _AT_LEAST_ONE),
 }

@@ -111,10 +111,7 @@ class RunFolder:
             temporary = self.metrics.with_name(f".{self.metrics.name}.{os.getpid()}")
             temporary.write_text("".join(kept), encoding="utf-8")
             os.replace(temporary, self.metrics)
-        for shard in store.shards(self.path):
-            # Rollouts of step k are sampled by the policy after k updates, probes of step k as well.
-            if shard.step > step or (shard.kind == "train" and shard.step == step):
-                shard.path.unlink()
+        store.rewind(self.path, step)
 
     def write_json(self, path: Path, content: dict[str, Any]) -> None:
         """Write a whole JSON file: it is either the old or the new one, never a part."""

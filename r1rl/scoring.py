@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
-from r1rl.batching import Cost
+from r1rl.batching import Batching, Cost
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_BYTES_PER_CHUNK = 256 * 2**20  # of float32 logits
-_BYTES_KEPT = 2 * 2**30  # above this many, logits are recomputed in the backward pass
+_CPU_BYTES = 1536 * 2**20  # of activations kept for a backward pass
+_ROWS_BYTES = 16 * 2**20  # of float32 logits at work at a time: what stays in a cache
 # What configurations do to logits besides a softcap. TRL's head knows all of these.
 _LOGIT_SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
@@ -41,6 +40,34 @@ def can_pack(model: PreTrainedModel) -> bool:
         return set(kinds) == {"full_attention"}
     sliding = getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
     return not sliding
+
+
+def can_flatten(model: PreTrainedModel) -> bool:
+    """Whether many groups may lie in one row under `packed_attention`: full or sliding attention through sdpa."""
+    config = model.config.get_text_config()
+    if config._attn_implementation != "sdpa" or getattr(model, "_is_stateful", False):
+        return False
+    if not model._supports_attention_backend or getattr(config, "attention_dropout", None):
+        return False
+    kinds = getattr(config, "layer_types", None)
+    return can_pack(model) if kinds is None else set(kinds) <= {"full_attention", "sliding_attention"}
+
+
+def batching_for(model: PreTrainedModel, device: torch.device) -> Batching:
+    """How the update lays out this model's rows on a device."""
+    # Many small products are what a CPU does well; an accelerator wants few launches, and has fused kernels for masks.
+    on_cpu = device.type == "cpu"
+    budget = _CPU_BYTES if on_cpu else torch.accelerator.get_memory_info(device)[1] // 4
+    least, most = (512, 4096) if on_cpu else (2048, 16384)
+    tokens = min(max(budget // activation_bytes(model), least), most)
+    return Batching(tokens, on_cpu and can_flatten(model), can_pack(model), cost(model))
+
+
+def activation_bytes(model: PreTrainedModel) -> int:
+    """About what one token keeps for the backward pass in float32, without gradient checkpointing; from above."""
+    config = model.config.get_text_config()
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    return 4 * (config.num_hidden_layers * (13 * config.hidden_size + 4 * inner) + config.vocab_size)
 
 
 def cost(model: PreTrainedModel) -> Cost:
@@ -67,7 +94,6 @@ def add_scoring(model: PreTrainedModel, temperature: float) -> None:
     before = model.forward
     config = model.config.get_text_config()
     softcap = getattr(config, "final_logit_softcapping", None)
-    settings = {"vocabulary": config.vocab_size, "temperature": temperature, "softcap": softcap}
 
     @functools.wraps(type(model).forward)  # `generate` validates its arguments against the signature
     def forward(self: Any, *args: Any, scored: tuple[torch.Tensor, torch.Tensor] | None = None, **kwargs: Any) -> Any:
@@ -76,7 +102,7 @@ def add_scoring(model: PreTrainedModel, temperature: float) -> None:
         sources, targets = scored
         hidden = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state
         chosen = hidden.flatten(0, 1)[sources]
-        return score(self.get_output_embeddings(), chosen, targets, **settings)
+        return score(self.get_output_embeddings(), chosen, targets, temperature=temperature, softcap=softcap)
 
     model.forward = types.MethodType(forward, model)
 
@@ -86,36 +112,76 @@ def score(
     hidden: torch.Tensor,
     targets: torch.Tensor,
     *,
-    vocabulary: int,
     temperature: float = 1.0,
     softcap: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability of each target and entropy of its distribution, in nats; no gradient through the entropy.
 
     Args:
-        head: maps hidden states to `vocabulary` logits.
+        head: maps hidden states to logits.
         hidden: [scores, hidden size].
         targets: int64 [scores].
         temperature, softcap: divides the logits; bounds them before that, as Gemma 2 does.
     """
 
-    def of(part: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = head(part).float()
-        if softcap is not None:
-            logits = softcap * torch.tanh(logits / softcap)
-        if temperature != 1:
-            logits = logits / temperature
-        logps = logits.log_softmax(-1)
-        with torch.no_grad():
-            entropies = -(logps.exp() * logps).sum(-1)
-        return logps.gather(-1, wanted[:, None]).squeeze(-1), entropies
-
-    bytes_each = 4 * vocabulary
-    size = max(1, _BYTES_PER_CHUNK // bytes_each)
-    recompute = torch.is_grad_enabled() and bytes_each * len(targets) > _BYTES_KEPT
-    parts = [
-        checkpoint(of, part, wanted, use_reentrant=False) if recompute else of(part, wanted)
-        for part, wanted in zip(hidden.split(size), targets.split(size), strict=True)
-    ]
-    logps, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
+    logps, entropies = _Score.apply(head(hidden), targets, temperature, softcap)
     return logps, entropies
+
+
+class _Score(torch.autograd.Function):
+    """Keeps the logits as the head gave them and one number a row, and turns them into their own gradient.
+
+    `log_softmax` would keep the whole distribution in float32 besides, and autograd make as much again on the way back.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: torch.Tensor, targets: torch.Tensor, temperature: float, softcap: float | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        logps, entropies, normalizers = torch.empty(3, len(targets), device=logits.device)
+        for some in _some_rows(logits):
+            z = _scaled(logits[some], temperature, softcap)
+            top = z.amax(-1, keepdim=True)
+            picked = z.gather(-1, targets[some, None])
+            z -= top
+            weights = z.exp()
+            total = weights.sum(-1, keepdim=True)
+            log_total = total.log()
+            normalizers[some] = (top + log_total).squeeze(-1)
+            logps[some] = (picked - top - log_total).squeeze(-1)
+            entropies[some] = (log_total - z.mul_(weights).sum(-1, keepdim=True) / total).squeeze(-1)
+        ctx.save_for_backward(logits, targets, normalizers)
+        ctx.settings = temperature, softcap
+        ctx.mark_non_differentiable(entropies)
+        return logps, entropies
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        logits, targets, normalizers = ctx.saved_tensors
+        temperature, softcap = ctx.settings
+        for some in _some_rows(logits):
+            outer = gradient[some, None].float()
+            z = _scaled(logits[some], temperature, softcap)
+            bend = None if softcap is None else 1 - (z * (temperature / softcap)).square()  # of the softcap
+            down = z.sub_(normalizers[some, None]).exp_().mul_(-outer)
+            down.scatter_add_(-1, targets[some, None], outer)
+            if temperature != 1:
+                down /= temperature
+            logits[some] = (
+                down if bend is None else down.mul_(bend)
+            )  # a second backward pass is refused: saved, changed
+        return logits, None, None, None
+
+
+def _some_rows(logits: torch.Tensor) -> list[slice]:
+    size = max(1, _ROWS_BYTES // (4 * logits.shape[-1]))
+    return [slice(start, start + size) for start in range(0, len(logits), size)]
+
+
+def _scaled(logits: torch.Tensor, temperature: float, softcap: float | None) -> torch.Tensor:
+    """A float32 copy of some logits, as they enter the softmax."""
+    z = logits.to(torch.float32, copy=True)
+    if softcap is not None:
+        z = z.div_(softcap).tanh_().mul_(softcap)
+    return z.div_(temperature) if temperature != 1 else z

@@ -148,6 +148,7 @@ def build_trainer(
 
     import rewards
     from r1rl import callbacks, guard
+    from r1rl.aha.live import MeasureReflection
     from r1rl.evaluate import Probe, dataset_rows
     from r1rl.trainer import ZeroTrainer
 
@@ -171,6 +172,7 @@ def build_trainer(
         folder=folder,
         prompt=prompt,
         engine=own.engine,
+        max_resamples=own.max_resamples if own.dynamic_sampling else 0,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -179,6 +181,7 @@ def build_trainer(
     interrupt = callbacks.FinishOnInterrupt(folder)
     probed = dataset_rows(heldout[: own.probe_size], loaded.task, prompt)
     probe = Probe(probed, own.probe_generations, own.probe_temperature, grpo.seed)
+    trainer.add_callback(MeasureReflection(trainer))
     trainer.add_callback(callbacks.WriteMetrics(folder))
     trainer.add_callback(callbacks.ProbeEvery(trainer, probe, own.probe_every))
     trainer.add_callback(guard.StopWhenNothingEarned(trainer, own.max_wasted_steps))

@@ -6,30 +6,34 @@ Everything that overrides TRL is here; each override says what upstream does, as
 from __future__ import annotations
 
 import copy
+import functools
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object, is_peft_model
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
+from trl.trainer.utils import nanstd
 
-from r1rl import batching, scoring
+from r1rl import allocation, dynamic_sampling, scoring
 from r1rl.aha import transitions
+from r1rl.batching import Chunk
 from r1rl.prompts import Prompt
 from r1rl.rollout import records, store
 from r1rl.rollout.engine import Completion, Engine
 from r1rl.rollout.sampling import Sampling, row_key
 from r1rl.run_folder import RunFolder
+from r1rl.verify.ahead import Ahead
 from r1rl.verify.verdict import OUTCOMES, Verdict, outcome
 from rewards.accuracy import Accuracy, reward_of
 
 TRL_VERSION = "1.16.0"
-_TOKENS_PER_PASS = {"cpu": 4096, "gpu": 16384}
 
 
 class ZeroTrainer(GRPOTrainer):
@@ -40,7 +44,10 @@ class ZeroTrainer(GRPOTrainer):
         prompt: the template, for its stop strings.
         engine: `embedded` samples with `r1rl.rollout.engine`; `generate` leaves it to TRL (and to vLLM where
             `use_vllm` is set).
+        max_resamples: rounds in which a step may replace groups without signal, see `dynamic_sampling`; 0: none.
     """
+
+    _metrics: dict[str, Any]  # upstream's, by mode and name: the values of the step under way
 
     def __init__(
         self,
@@ -49,15 +56,21 @@ class ZeroTrainer(GRPOTrainer):
         folder: RunFolder,
         prompt: Prompt,
         engine: str = "embedded",
+        max_resamples: int = 0,
         **kwargs: Any,
     ) -> None:
         self.folder = folder
         self.prompt = prompt
         self.accuracy = next((r for r in reward_funcs if isinstance(r, Accuracy)), Accuracy())
         self.earned = self.judged_rollouts = 0  # of the last step, over all processes
+        self.max_resamples = max_resamples
+        self.on_stored: Callable[[int], None] | None = None  # measures reflection apart, once a step is stored
+        self.grade_ahead = True
         self._verdicts: list[Verdict] = []
         self._sampled: list[Completion] = []
-        self._texts: list[str] = []
+        self._round = 0  # of sampling, within the step
+        self._grading: Ahead | None = None
+        self._batch: list[dynamic_sampling.Group] = []  # sampled already, for upstream to fetch
         self._rewards_per_func: torch.Tensor | None = None
         self._sampling_copy: nn.Module | None = None
         config: GRPOConfig = kwargs["args"]
@@ -75,9 +88,11 @@ class ZeroTrainer(GRPOTrainer):
         policy = self.model.get_base_model() if is_peft_model(self.model) else self.model
         # An entropy bonus needs gradients through the entropies, which only upstream's head computes.
         self._can_score = scoring.can_score(policy) and not self._entropy_bonus_enabled and not self.aux_loss_enabled
-        self._can_pack = scoring.can_pack(policy)
-        self._cost = scoring.cost(policy)
-        self._signal: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None] | None = None
+        self._batching = scoring.batching_for(policy, self.accelerator.device)
+        self._update: dict[str, Any] | None = None  # the micro-batch whose loss is being computed
+        self._scored: tuple[torch.Tensor, torch.Tensor] | None = None
+        if self.accelerator.device.type == "cpu":
+            allocation.keep_freed_memory()
         for scored in filter(None, (policy, self.ref_model)):
             scoring.add_scoring(scored, self.temperature)
         self.engine = Engine(self.processing_class, self.eos_token_ids)
@@ -97,10 +112,16 @@ class ZeroTrainer(GRPOTrainer):
             stop=self.prompt.stop,
         )
 
-    def sample(self, prompt_ids: list[list[int]], keys: list[int], sampling: Sampling) -> list[Completion]:
+    def sample(
+        self,
+        prompt_ids: list[list[int]],
+        keys: list[int],
+        sampling: Sampling,
+        on_finished: Callable[[int, Completion], None] | None = None,
+    ) -> list[Completion]:
         """Completions from the current policy by the embedded engine; every process must call it together."""
         with self._sampling_model() as model:
-            return self.engine.generate(model, prompt_ids, keys, sampling)
+            return self.engine.generate(model, prompt_ids, keys, sampling, on_finished=on_finished)
 
     def judge(self, texts: list[str], inputs: list[dict[str, Any]]) -> list[Verdict]:
         """The verdict on each completion's text for its dataset row."""
@@ -141,8 +162,10 @@ class ZeroTrainer(GRPOTrainer):
         if self.embedded:
             first = self.accelerator.process_index * len(prompt_ids)
             step = self.state.global_step
-            keys = [row_key(self.args.seed, "train", step, first + i) for i in range(len(prompt_ids))]
-            self._sampled = self.sample(prompt_ids, keys, self.sampling())
+            stream = ("resample", step, self._round) if self._round else ("train", step)
+            keys = [row_key(self.args.seed, *stream, first + i) for i in range(len(prompt_ids))]
+            on_finished = self._grading.finished if self._grading else None
+            self._sampled = self.sample(prompt_ids, keys, self.sampling(), on_finished)
             return [c.token_ids for c in self._sampled], [c.logprobs for c in self._sampled]
         ids, logprobs = super()._generate_single_turn(
             prompt_ids, images, multimodal_fields, num_generations, has_tool_images
@@ -161,20 +184,40 @@ class ZeroTrainer(GRPOTrainer):
         return "stop" if self.stop_strings.stops(token_ids) else "length"
 
     def _generate(self, prompts: list[Any]) -> Any:
-        """Correct the truncation metrics. Upstream counts completions that a stop string ended as clipped."""
+        """Correct the truncation metrics, or hand over the rollouts that `_sample_round` has made.
+
+        Upstream samples in every call and counts completions that a stop string ended as clipped.
+        """
+        if self._batch:
+            rollouts = [(group.prompt_ids, completion) for group in self._batch for completion in group.completions]
+            logprobs = [completion.logprobs for _, completion in rollouts]
+            return (
+                [prompt_ids for prompt_ids, _ in rollouts],
+                [completion.token_ids for _, completion in rollouts],
+                None,  # tools' mask
+                [text for group in self._batch for text in group.texts],
+                logprobs if any(logprobs) else None,
+                {},
+                None,  # images
+                [],
+            )
         output = super()._generate(prompts)
-        metrics = self._metrics["train" if self.model.training else "eval"]
+        self._log_lengths(self._sampled, calls=1)
+        return output
+
+    def _log_lengths(self, completions: Sequence[Completion], *, calls: int) -> None:
+        """Put one entry of the length metrics where upstream put one for each of the last `calls` calls."""
         device = self.accelerator.device
         clipped = self.accelerator.gather(
-            torch.tensor([c.finish_reason == "length" for c in self._sampled], device=device)
+            torch.tensor([c.finish_reason == "length" for c in completions], device=device)
         )
-        lengths = self.accelerator.gather(torch.tensor([len(c.token_ids) for c in self._sampled], device=device))
-        metrics["completions/clipped_ratio"][-1] = clipped.float().mean().item()
-        ended = lengths[~clipped].float()
-        for name in ("mean", "min", "max"):
-            value = getattr(ended, name)().item() if len(ended) else 0.0
-            metrics[f"completions/{name}_terminated_length"][-1] = value
-        return output
+        lengths = self.accelerator.gather(torch.tensor([len(c.token_ids) for c in completions], device=device)).float()
+        found = {"clipped_ratio": clipped.float().mean().item()}
+        for suffix, chosen in (("length", lengths), ("terminated_length", lengths[~clipped])):
+            for name in ("mean", "min", "max"):
+                found[f"{name}_{suffix}"] = getattr(chosen, name)().item() if len(chosen) else 0.0
+        for name, value in found.items():
+            self._metrics["train" if self.model.training else "eval"][f"completions/{name}"][-calls:] = [value]
 
     def _accuracy_reward(self, completions: list[Any], **columns: Any) -> list[float | None]:
         return [reward_of(verdict) for verdict in self._verdicts]
@@ -184,11 +227,15 @@ class ZeroTrainer(GRPOTrainer):
     ) -> torch.Tensor:
         """Judge every completion once and keep the verdicts. Upstream only calls the reward functions.
 
+        Where `_sample_round` has done that, its rewards are handed over.
+
         Upstream leaves a row out of its group where every reward is None; here one that accuracy cannot judge is,
         unless accuracy has weight 0 and only measures.
         """
-        self._verdicts = self.judge(completions, inputs)
-        self._texts = completions
+        if self._batch:
+            assert self._rewards_per_func is not None
+            return self._rewards_per_func
+        self._verdicts = self._grading.verdicts(completions) if self._grading else self.judge(completions, inputs)
         paid = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if "accuracy" in self.reward_func_names:
             index = self.reward_func_names.index("accuracy")
@@ -199,42 +246,155 @@ class ZeroTrainer(GRPOTrainer):
         return paid
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Store every rollout and log what the verdicts say. Upstream returns the scored batch, no more."""
-        output = super()._generate_and_score_completions(inputs)
+        """Sample the batch, resample where groups lack signal, score what holds a place then, and store it all.
+
+        Upstream samples its inputs once. Here it finds rollouts and rewards ready and computes what follows from them:
+        old and reference log-probabilities, advantages, the padded batch. Its metrics of rewards and lengths are
+        put right to count every sampled rollout, thrown away or not, so that choosing groups looks like no progress;
+        `frac_reward_zero_std` is that of the batch which is trained on.
+        """
+        if not self.model.training:
+            return super()._generate_and_score_completions(inputs)
+        process = self.accelerator.process_index
+        step = dynamic_sampling.sample_step(
+            inputs[:: self.num_generations],
+            self._sample_round,
+            self._has_signal,
+            dataset=self.train_dataset,
+            seed=self.args.seed,
+            step=self.state.global_step,
+            max_resamples=self.max_resamples,
+            process=process,
+            processes=self.accelerator.num_processes,
+        )
+        batch = step.batch(process)
+        for name in sorted({name for group in batch for name in group.extra}):
+            nothing = [None] * self.num_generations
+            self._pending_extra_logs[name] = [value for group in batch for value in group.extra.get(name, nothing)]
+        self._rewards_per_func = step.places.rewards.flatten(0, 1)
+        self._sampled = [completion for group in batch for completion in group.completions]
+        self._batch = batch
+        try:
+            output = super()._generate_and_score_completions(
+                [group.row for group in batch for _ in range(self.num_generations)]
+            )
+        finally:
+            self._batch = []
+        # Equal rewards may differ from their mean in the last bit, and upstream scales that up to a thousandth.
+        groups, mine = output["advantages"].view(len(batch), -1), step.places.of(process)
+        groups[[place - mine.start for place in step.places.open if place in mine]] = 0
         if self._mask_truncated:
             truncated = [c.finish_reason == "length" for c in self._sampled]
             keep = ~torch.tensor(truncated, device=self.accelerator.device)
             output["completion_mask"] = output["completion_mask"] * keep.unsqueeze(1)
             output["num_items_in_batch"] = self.accelerator.gather(output["completion_mask"].sum()).sum()
-        if self.model.training:
-            self._store(inputs, output["advantages"].tolist())
+        self._store(step, self.accelerator.gather(groups))
         return output
 
-    def _store(self, inputs: list[dict[str, Any]], advantages: list[float]) -> None:
-        """Write this process's shard of the step and log the metrics that come from the rollouts."""
-        assert self._rewards_per_func is not None
-        rank, count = self.accelerator.process_index, len(inputs)
-        mine = self._rewards_per_func[rank * count : (rank + 1) * count].cpu()
-        step = self.state.global_step
-        total = (mine * self.reward_weights.cpu()).nansum(dim=1)
-        total[mine.isnan().all(dim=1)] = math.nan
+    def _has_signal(self, rewards: torch.Tensor) -> list[bool]:
+        normalize_first = self.multi_objective_aggregation == "normalize_then_sum"
+        return dynamic_sampling.has_signal(
+            rewards, self.reward_weights.to(rewards.device), normalize_first=normalize_first
+        )
+
+    def _sample_round(
+        self, rows: Sequence[dict[str, Any]], number: int
+    ) -> tuple[list[dynamic_sampling.Group], torch.Tensor]:
+        """Sample and judge a group for each row; see `dynamic_sampling.sample_step`."""
+        size = self.num_generations
+        inputs = [row for row in rows for _ in range(size)]
+        prompts = [row["prompt"] for row in inputs]
+        self._round = number
+        with closing(Ahead(self.judge, self._text, inputs, overlap=self.grade_ahead)) as self._grading:
+            prompt_ids, token_ids, _, texts, *_ = self._generate(prompts)
+            gathered = self._calculate_rewards(inputs, prompts, texts, token_ids)
+        spent = self._grading.seconds, self._grading.waited_seconds
+        self._grading = None
+        for name, seconds in zip(("seconds", "waited_seconds"), spent, strict=True):
+            entries = self._metrics["train"][f"grading/{name}"]
+            entries.append(seconds if number == 0 else entries.pop() + seconds)
+        rewards = gathered.view(-1, size, gathered.shape[1])
+        first = self.accelerator.process_index * len(rows)
+        extra = {name: values for name, values in self._pending_extra_logs.items() if len(values) == len(inputs)}
+        self._pending_extra_logs.clear()
+        groups = []
+        for i, row in enumerate(rows):
+            part = slice(i * size, (i + 1) * size)
+            groups.append(
+                dynamic_sampling.Group(
+                    row,
+                    prompt_ids[part.start],
+                    self._sampled[part],
+                    texts[part],
+                    self._verdicts[part],
+                    rewards[first + i].cpu(),
+                    {name: values[part] for name, values in extra.items()},
+                )
+            )
+        return groups, rewards
+
+    def _text(self, token_ids: list[int]) -> str:
+        return self.processing_class.decode(token_ids, skip_special_tokens=True)
+
+    def _earned(self, rewards: torch.Tensor) -> torch.Tensor:
+        """[rollouts, rules] -> [rollouts], NaN where no rule judged."""
+        total = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
+        total[rewards.isnan().all(dim=1)] = math.nan
+        return total
+
+    def _store(self, step: dynamic_sampling.Step, advantages: torch.Tensor) -> None:
+        """Write this process's shard of the step, what was thrown away included, and log the metrics of all of it.
+
+        Args:
+            advantages: of the whole batch, [places, rollouts].
+        """
+        process, size = self.accelerator.process_index, self.num_generations
+        kept = step.places.kept(process)
+        nothing = [math.nan] * size
+        mine = torch.cat([group.rewards for group in step.groups])
+        total = self._earned(mine)
         rows = records.rows(
-            records.Origin(self.folder.name, "train", step, step, rank),
-            inputs,
-            self._sampled,
-            self._texts,
-            self._verdicts,
+            records.Origin(self.folder.name, "train", self.state.global_step, self.state.global_step, process),
+            [group.row for group in step.groups for _ in range(size)],
+            [completion for group in step.groups for completion in group.completions],
+            [text for group in step.groups for text in group.texts],
+            [verdict for group in step.groups for verdict in group.verdicts],
             self.sampling(),
-            samples_per_prompt=self.num_generations,
+            samples_per_prompt=size,
             rewards={name: mine[:, i].tolist() for i, name in enumerate(self.reward_func_names)},
             reward=total.tolist(),
-            advantages=advantages,
+            advantages=[
+                value
+                for i in range(len(step.groups))
+                for value in (advantages[kept[i]].tolist() if i in kept else nothing)
+            ],
+            kept=[i in kept for i in range(len(step.groups)) for _ in range(size)] if self.max_resamples else None,
         )
-        store.write_shard(self.folder.path, rows, kind="train", step=step, rank=rank)
-        self.earned = sum(value > 0 for value in gather_object(total.tolist()))
-        self.judged_rollouts = len(gather_object(advantages))
-        for name, value in self.rollout_metrics(rows).items():
+        store.write_shard(self.folder.path, rows, kind="train", step=self.state.global_step, rank=process)
+        paid = self._earned(step.rewards.flatten(0, 1))
+        self.earned, self.judged_rollouts = int((paid > 0).sum()), len(paid)
+        metrics = self.rollout_metrics(rows, reflection=self.on_stored is None)
+        if self.on_stored is not None:
+            self.on_stored(self.state.global_step)  # every process has written: the metrics were gathered
+        counts = self.accelerator.gather(torch.tensor([step.counts()], device=self.accelerator.device)).sum(0).tolist()
+        for name, count in zip(("sampled", "all_right", "all_wrong", "with_signal"), counts, strict=True):
+            metrics[f"groups/{name}"] = count
+        if self.max_resamples:
+            metrics["dynamic/rounds"] = step.rounds
+            metrics["dynamic/discarded"] = len(step.rewards) - len(step.places.holders)
+        for name, value in metrics.items():
             self._metrics["train"][name].append(value)
+        if step.rounds:
+            self._count_every_rollout(step, paid)
+
+    def _count_every_rollout(self, step: dynamic_sampling.Step, paid: torch.Tensor) -> None:
+        """Put metrics over all rounds where upstream has put those of the last batch, or of each round."""
+        metrics = self._metrics["train"]
+        self._log_lengths([c for group in step.groups for c in group.completions], calls=step.rounds + 1)
+        by_rule = {f"rewards/{name}": step.rewards[..., i] for i, name in enumerate(self.reward_func_names)}
+        for name, values in by_rule.items():
+            metrics[f"{name}/mean"][-1], metrics[f"{name}/std"][-1] = values.nanmean().item(), nanstd(values).item()
+        metrics["reward"][-1], metrics["reward_std"][-1] = paid.nanmean().item(), nanstd(paid).item()
 
     def log_apart(self, metrics: dict[str, float]) -> None:
         """Log at once. TRL's `log` would average and clear the metrics of the step under way as well."""
@@ -242,8 +402,8 @@ class ZeroTrainer(GRPOTrainer):
         super(GRPOTrainer, self).log(metrics)
         self.control.should_log = due  # every log takes it back, and the step's own is still to come
 
-    def rollout_metrics(self, rows: list[dict[str, Any]]) -> dict[str, float]:
-        """Task accuracy, verdict shares and reflection of rows spread over all processes."""
+    def rollout_metrics(self, rows: list[dict[str, Any]], *, reflection: bool = True) -> dict[str, float]:
+        """Task accuracy, verdict shares and, if asked for, reflection of rows spread over all processes."""
         kept = (
             "completion", "prefill", "gold", "meta", "task", "verdict", "verdict_reason", "finish_reason", "n_tokens",
         )  # fmt: skip
@@ -253,28 +413,21 @@ class ZeroTrainer(GRPOTrainer):
         metrics = {"task_accuracy": outcomes["correct"] / judged if judged else math.nan}
         for name in OUTCOMES[1:]:
             metrics[f"verdicts/{name}"] = outcomes[name] / len(everything)
-        reflection = transitions.summarise(everything)
-        return metrics | {name: value for name, value in reflection.items() if value is not None}
+        figures = transitions.summarise(everything) if reflection else {}
+        return metrics | {name: value for name, value in figures.items() if value is not None}
 
     def _compute_loss(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-        """Leave rows out of the forward pass whose loss is zero whatever they score. Upstream forwards all rows.
+        """The loss of a micro-batch, of which only the last forward pass is left to differentiate.
 
-        Such a row keeps its old log-probabilities (ratio 1), and for the entropy metric the sampled tokens' negative
-        log-probabilities, which estimate the entropy without bias where sampling filters nothing.
+        Upstream forwards all rows at once. Here rows whose loss is zero whatever they score stay out, and all passes
+        but the last have gone backward already, as in gradient accumulation: what is kept for the backward pass does
+        not grow with the batch.
         """
-        whole = self.beta != 0 or self.top_entropy_quantile < 1
-        if self._can_score and not whole:
-            advantages = inputs["advantages"]
-            signal = (advantages.unsqueeze(1) if advantages.dim() == 1 else advantages).ne(0).any(1)
-            sampled = inputs.get("sampling_per_token_logps")
-            self._signal = signal, inputs.get("old_per_token_logps"), sampled
-            self._metrics["train" if self.model.training else "eval"]["update/row_share"].append(
-                self.accelerator.gather(signal.float()).mean().item()
-            )
+        self._update = inputs if self._can_score else None
         try:
             return super()._compute_loss(model, inputs)
         finally:
-            self._signal = None
+            self._update = None
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -291,40 +444,106 @@ class ZeroTrainer(GRPOTrainer):
         Upstream forwards every row at the micro-batch's full width and projects every position (without Triton).
         The results are scattered back into upstream's shape, so every loss type is normalised as upstream does.
         """
+        if self._scored is not None:
+            return *self._scored, None
         if not self._can_score or any(value is not None and value is not False for value in kwargs.values()):
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
             )
         device = input_ids.device
-        shape = len(input_ids), logits_to_keep
-        logps, entropies = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
-        wanted = [True] * len(input_ids)
-        if self._signal is not None:
-            signal, old, sampled = self._signal
-            wanted = signal.tolist()
-            logps = logps if old is None else old.detach().float()
-            entropies = entropies if sampled is None else -sampled.float().nan_to_num()
+        logps, entropies, wanted = self._before_scoring(input_ids, logits_to_keep)
         ids, mask = input_ids.tolist(), attention_mask.bool().tolist()
         prompts, completions = [], []
-        for row, kept, want in zip(ids, mask, wanted, strict=True):
+        for row, kept, want in zip(ids, mask, wanted.tolist(), strict=True):
             prompts.append([t for t, k in zip(row[:-logits_to_keep], kept[:-logits_to_keep], strict=True) if k])
             scored = [t for t, k in zip(row[-logits_to_keep:], kept[-logits_to_keep:], strict=True) if k]
             completions.append(scored if want else [])
-        rows = batching.pack(prompts, [len(c) for c in completions], self._cost, may_share=self._can_pack)
-        passes = batching.chunks(rows, _TOKENS_PER_PASS["cpu" if device.type == "cpu" else "gpu"])
+        passes, useful = self._batching.passes(prompts, completions)
         # Under ZeRO-3 and FSDP every pass gathers weights from all processes, so all run the same number. And there
         # is always one: a loss without a graph has no backward.
         count = max(1, int(self.accelerator.gather(torch.tensor([len(passes)], device=device)).max()))
-        passes += [[batching.PackedRow((0,), (), 1)]] * (count - len(passes))
-        for part in passes:
-            chunk = batching.layout(part, completions, device)
+        passes += [[]] * (count - len(passes))
+        chunks = [self._batching.chunk(part, completions, device) for part in passes]
+
+        def score(chunk: Chunk, known: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
             with self.accelerator.autocast():
-                part_logps, part_entropies = model(
+                found = model(
                     input_ids=chunk.input_ids,
                     attention_mask=chunk.attention_mask,
                     position_ids=chunk.position_ids,
                     scored=(chunk.sources, chunk.targets),
                 )
-            logps = logps.index_put((chunk.row, chunk.column), part_logps)
-            entropies = entropies.index_put((chunk.row, chunk.column), part_entropies)
-        return logps, entropies if compute_entropy else None, None
+            at = chunk.row, chunk.column
+            return known[0].index_put(at, found[0]), known[1].index_put(at, found[1])
+
+        known = logps, entropies
+        update = self._update if torch.is_grad_enabled() else None
+        if update is not None:
+            self._log_tokens(wanted, useful, sum(chunk.input_ids.numel() for chunk in chunks))
+            if self.top_entropy_quantile < 1:  # what counts in a chunk then depends on all the others
+                with torch.no_grad():
+                    for chunk in chunks:
+                        known = score(chunk, known)
+            for chunk in chunks[:-1]:
+                known = self._accumulate(model, update, functools.partial(score, chunk, known))
+            chunks = chunks[-1:]
+        for chunk in chunks:
+            known = score(chunk, known)
+        return known[0], known[1] if compute_entropy else None, None
+
+    def _before_scoring(
+        self, input_ids: torch.Tensor, logits_to_keep: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What stands for rows that are not scored: log-probabilities, entropies; and which rows are, bool [rows].
+
+        A row without advantage keeps its old log-probabilities (ratio 1), and for the entropy metric the sampled
+        tokens' negative log-probabilities, which estimate the entropy without bias where sampling filters nothing.
+        """
+        shape, device = (len(input_ids), logits_to_keep), input_ids.device
+        logps, entropies = torch.zeros(2, *shape, device=device)
+        wanted = torch.ones(len(input_ids), dtype=torch.bool, device=device)
+        if self._update is not None and self.beta == 0 and self.top_entropy_quantile == 1:
+            advantages = self._update["advantages"]
+            wanted = advantages.reshape(len(input_ids), -1).ne(0).any(1)
+            old, sampled = (self._update.get(key) for key in ("old_per_token_logps", "sampling_per_token_logps"))
+            logps = logps if old is None else old.detach().float()
+            entropies = entropies if sampled is None else -sampled.float().nan_to_num()
+        return logps, entropies, wanted
+
+    def _accumulate(
+        self,
+        model: nn.Module,
+        update: dict[str, Any],
+        score: Callable[[], tuple[torch.Tensor, torch.Tensor]],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One forward pass and the gradient of the whole micro-batch's loss with respect to what it scored.
+
+        The gradient is exact though other rows are not scored yet: in every loss type a row's gradient depends on the
+        log-probabilities of that row alone; the normalisers are known from the masks.
+        """
+        state = self.accelerator.gradient_state
+        metrics = self._metrics
+        due = state.sync_gradients
+        # As in gradient accumulation: DDP and DeepSpeed exchange gradients and step at the last backward pass only.
+        state._set_sync_gradients(False)
+        quiet = model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
+        self._metrics = {mode: defaultdict(list) for mode in metrics}  # upstream's are of the last, complete loss
+        try:
+            with quiet:
+                self._scored = score()
+                loss = super()._compute_loss(model, update)
+                scaling = {"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}
+                self.accelerator.backward(loss, **scaling)
+            return self._scored[0].detach(), self._scored[1].detach()
+        finally:
+            self._scored = None
+            self._metrics = metrics
+            state._set_sync_gradients(due)
+
+    def _log_tokens(self, wanted: torch.Tensor, useful: int, forwarded: int) -> None:
+        """Which share of the rows enters the update, and which share of its tokens is needed."""
+        counts = torch.tensor([int(wanted.sum()), len(wanted), useful, forwarded], device=wanted.device)
+        rows, of_rows, tokens, of_tokens = self.accelerator.reduce(counts, reduction="sum").tolist()
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        metrics["update/row_share"].append(rows / of_rows)
+        metrics["update/useful_tokens_share"].append(tokens / of_tokens)

@@ -44,6 +44,48 @@ def test_chunks_hold_every_row_once_within_the_budget(shapes, tokens):
         assert len({len(row.completions) for row in part}) == 1  # packed or plain
 
 
+@given(prompts_of, st.data(), st.integers(1, 60))
+@settings(max_examples=100, deadline=None)
+def test_a_filled_chunk_holds_whole_groups_about_the_budget(prompts, data, tokens):
+    lengths = data.draw(st.lists(st.integers(0, 9), min_size=len(prompts), max_size=len(prompts)))
+    filled = batching.fill(prompts, lengths, tokens)
+    rows = [row for part in filled for row in part]
+    assert sorted(i for row in rows for i in row.completions) == [i for i, length in enumerate(lengths) if length]
+    assert all(part for part in filled)
+    whole = {p: len(p) + sum(n for q, n in zip(prompts, lengths, strict=True) if q == p) for p in prompts}
+    for row in rows:
+        assert all(prompts[i] == row.prompt for i in row.completions)
+        assert row.width == len(row.prompt) + sum(lengths[i] for i in row.completions)
+        if whole[row.prompt] <= tokens:
+            assert row.width == whole[row.prompt]
+    # At most one row beyond the even share, and the even share is at most the budget.
+    widest = max((row.width for row in rows), default=0)
+    assert all(sum(row.width for row in part) <= tokens + widest for part in filled)
+
+
+def test_flat_layout_of_two_groups():
+    completions = [[7, 8], [], [9], [4, 3]]
+    rows = [PackedRow((5, 6), (0, 2), 5), PackedRow((1,), (3,), 3)]
+    chunk = batching.flat_layout(rows, completions, torch.device("cpu"))
+    assert chunk.input_ids.tolist() == [[5, 6, 7, 8, 9, 1, 4, 3]]
+    assert chunk.position_ids.tolist() == [[0, 1, 2, 3, 2, 0, 1, 2]]
+    assert chunk.sources.tolist() == [1, 2, 1, 5, 6]
+    assert chunk.targets.tolist() == [7, 8, 9, 4, 3]
+    assert list(zip(chunk.row.tolist(), chunk.column.tolist(), strict=True)) == [(0, 0), (0, 1), (2, 0), (3, 0), (3, 1)]
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_useful_tokens_are_the_completions_and_each_prompt_once(flat):
+    completions = [[7] * 4, [], [9] * 2, [4] * 3]
+    prompts = [(1, 2)] * 3 + [(3, 4, 5)]
+    layout = batching.Batching(tokens=4, flat=flat, may_share=True, cost=PAIRS_ONLY)
+    passes, useful = layout.passes(prompts, completions)
+    assert useful == 4 + 2 + 3 + 2 + 3
+    assert len(passes) > 1
+    assert sum(layout.chunk(part, completions, torch.device("cpu")).input_ids.numel() for part in passes) >= useful
+    assert layout.chunk([], completions, torch.device("cpu")).input_ids.shape == (1, 1)
+
+
 def test_layout_of_two_completions_behind_one_prompt():
     completions = [[7, 8], [], [9]]
     chunk = batching.layout([PackedRow((5, 6), (0, 2), 5)], completions, torch.device("cpu"))
@@ -69,8 +111,9 @@ def test_plain_rows_need_no_mask_and_padding_sees_itself_alone():
     assert packed.attention_mask[1, 0, 3:].int().tolist() == [[0, 0, 0, 1, 0], [0, 0, 0, 0, 1]]
 
 
-def test_a_row_without_completions_scores_nothing():
-    chunk = batching.layout([PackedRow((0,), (), 1)], [], torch.device("cpu"))
+@pytest.mark.parametrize("lay_out", [batching.layout, batching.flat_layout])
+def test_a_row_without_completions_scores_nothing(lay_out):
+    chunk = lay_out([PackedRow((0,), (), 1)], [], torch.device("cpu"))
     assert chunk.sources.dtype == torch.long
     assert len(chunk.sources) == len(chunk.targets) == 0
 

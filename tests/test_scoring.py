@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GraniteConfig, LlamaConfig, Qwen3Config
 
 from r1rl import batching, scoring
-from r1rl.batching import Cost
+from r1rl.batching import Batching, Cost, PackedRow
 
 SMALL = {
     "vocab_size": 61,
@@ -47,13 +47,15 @@ def test_scores_equal_each_row_alone(name, temperature):
         logps = logits.log_softmax(-1)
         expected.append((logps[range(len(completion)), completion], -(logps.exp() * logps).sum(-1)))
     scoring.add_scoring(model, temperature)
-    share = scoring.can_pack(model)
+    share, flat = scoring.can_pack(model), scoring.can_flatten(model)
     assert share == ("gemma" not in name and "eager" not in name)
-    for cost in (Cost(1.0, 0.0), Cost(0.0, 1.0)):  # all packed, none packed
-        rows = batching.pack(PROMPTS, [len(c) for c in completions], cost, may_share=share)
+    assert flat == ("gemma 2" not in name and "eager" not in name)
+    # All packed, none packed, several groups in a row where that is possible.
+    for cost, flattened in ((Cost(1.0, 0.0), False), (Cost(0.0, 1.0), False), (Cost(0.0, 0.0), flat)):
+        layout = Batching(40, flattened, share, cost)
         seen = 0
-        for part in batching.chunks(rows, 40):
-            chunk = batching.layout(part, completions, torch.device("cpu"))
+        for part in layout.passes(PROMPTS, completions)[0]:
+            chunk = layout.chunk(part, completions, torch.device("cpu"))
             logps, entropies = model(
                 input_ids=chunk.input_ids,
                 attention_mask=chunk.attention_mask,
@@ -67,18 +69,65 @@ def test_scores_equal_each_row_alone(name, temperature):
         assert seen == sum(map(len, completions))
 
 
-def test_recomputed_logits_give_the_same_gradients(monkeypatch):
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_gradient_of_the_scores_equals_log_softmax(monkeypatch, temperature, softcap):
+    monkeypatch.setattr(scoring, "_ROWS_BYTES", 4 * 50 * 7)  # blocks of seven, the last one shorter
     head = torch.nn.Linear(16, 50, bias=False)
-    hidden = torch.randn(30, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    targets = torch.arange(30)
-    gradients = []
-    for kept in (2**30, 0):
-        monkeypatch.setattr(scoring, "_BYTES_KEPT", kept)
-        monkeypatch.setattr(scoring, "_BYTES_PER_CHUNK", 4 * 50 * 7)  # chunks of seven, the last one shorter
-        logps, _ = scoring.score(head, hidden, targets, vocabulary=50)
-        gradients.append(torch.autograd.grad((logps * torch.arange(30)).sum(), (hidden, head.weight)))
-    for kept, recomputed in zip(*gradients, strict=True):
-        assert torch.equal(kept, recomputed)
+    generator = torch.Generator().manual_seed(0)
+    hidden = 3 * torch.randn(30, 16, generator=generator)
+    hidden.requires_grad_()
+    targets, weights = torch.arange(30), torch.randn(30, generator=generator)
+    logits = head(hidden)
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    whole = (logits / temperature).log_softmax(-1)
+    expected = whole[range(30), targets]
+    logps, entropies = scoring.score(head, hidden, targets, temperature=temperature, softcap=softcap)
+    assert torch.allclose(logps, expected, atol=1e-5)
+    assert torch.allclose(entropies, -(whole.exp() * whole).sum(-1), atol=1e-5)
+    assert not entropies.requires_grad
+    gradients = [torch.autograd.grad((x * weights).sum(), (hidden, head.weight)) for x in (expected, logps)]
+    for theirs, ours in zip(*gradients, strict=True):
+        assert (ours - theirs).norm() / theirs.norm() < 1e-5
+
+
+def test_scores_refuse_a_second_backward_pass():
+    head, hidden = torch.nn.Linear(4, 5), torch.ones(3, 4, requires_grad=True)
+    logps, _ = scoring.score(head, hidden, torch.tensor([0, 1, 2]))
+    logps.sum().backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        logps.sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_kept_for_the_backward_pass_is_at_most_the_estimate(dtype):
+    """Counts the tensors that autograd saves, weights apart."""
+    settings = SMALL | {"hidden_size": 96, "head_dim": 24, "intermediate_size": 256, "vocab_size": 301}
+    model = build(LlamaConfig(**settings))
+    scoring.add_scoring(model, 1.0)
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    completions = [list(range(3, 53))] * 8
+    chunk = batching.flat_layout([PackedRow((5,) * 20, tuple(range(8)), 420)], completions, torch.device("cpu"))
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", dtype, enabled=dtype != torch.float32),
+    ):
+        model(
+            input_ids=chunk.input_ids,
+            attention_mask=chunk.attention_mask,
+            position_ids=chunk.position_ids,
+            scored=(chunk.sources, chunk.targets),
+        )
+    assert 0.3 < sum(kept.values()) / (420 * scoring.activation_bytes(model)) < 1.1
 
 
 def test_a_model_that_scales_its_logits_is_left_to_upstream():

@@ -12,7 +12,6 @@ import torch
 from trl import GRPOTrainer
 
 from r1rl import recipe, run_folder, train
-from r1rl.batching import Cost
 from r1rl.rollout import store
 from r1rl.tasks.countdown import Countdown
 from r1rl.verify.verdict import OUTCOMES
@@ -47,106 +46,6 @@ def run(small_run, *overrides):
     """A real training run in this process; returns its folder."""
     assert train.main(["--config", str(TINY), *small_run, "--name", "run", *overrides]) == 0
     return run_folder.RunFolder(Path(small_run[small_run.index("--runs_dir") + 1]) / "run")
-
-
-def batch(trainer, groups=3, size=4, completion=20):
-    """A scored batch as `_compute_loss` gets it: groups behind one prompt each, the second group without signal."""
-    generator = torch.Generator().manual_seed(0)
-    rows, width = groups * size, 12
-    prompt_ids, prompt_mask = torch.zeros(2, rows, width, dtype=torch.long)
-    completion_ids, completion_mask = torch.zeros(2, rows, completion, dtype=torch.long)
-    for row in range(rows):
-        used = 4 + 3 * (row // size)
-        written = 0 if row == 1 else torch.randint(1, completion, (1,), generator=generator).item()
-        prompt_ids[row, width - used :] = torch.arange(3 + row // size, 3 + row // size + used)
-        prompt_mask[row, width - used :] = 1
-        completion_ids[row, :written] = torch.randint(3, 127, (written,), generator=generator)
-        completion_mask[row, :written] = 1
-    advantages = torch.randn(rows, generator=generator)
-    advantages[size : 2 * size] = 0
-    return {
-        "prompt_ids": prompt_ids,
-        "prompt_mask": prompt_mask,
-        "completion_ids": completion_ids,
-        "completion_mask": completion_mask,
-        "advantages": advantages,
-        "num_items_in_batch": completion_mask.sum(),
-        "sampling_per_token_logps": torch.full(completion_ids.shape, -1.0),
-    }
-
-
-def loss_and_gradient(trainer, inputs):
-    trainer.model.train()
-    trainer.model.zero_grad()
-    trainer.current_gradient_accumulation_steps = 1
-    loss = trainer._compute_loss(trainer.model, inputs)
-    loss.backward()
-    return loss.item(), torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
-
-
-@pytest.mark.parametrize("cost", [Cost(1.0, 0.0), Cost(0.0, 1.0)], ids=["groups packed", "rows alone"])
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"loss_type": "grpo"},
-        {"loss_type": "bnpo"},
-        {"loss_type": "dr_grpo"},
-        {"loss_type": "dapo"},
-        {"loss_type": "cispo", "epsilon_high": "5.0"},
-        {"loss_type": "grpo", "importance_sampling_level": "sequence"},  # GSPO
-        {"loss_type": "grpo", "beta": "0.05"},  # the KL term needs every row
-        {"loss_type": "dapo", "top_entropy_quantile": "0.5"},  # so does a quantile over all entropies
-    ],
-    ids=lambda settings: ", ".join(settings.values()),
-)
-@pytest.mark.parametrize("off_policy", [False, True])
-def test_loss_and_gradient_equal_upstream(small_run, settings, cost, off_policy):
-    trainer = build(small_run, *(word for key, value in settings.items() for word in (f"--{key}", value)))
-    inputs = batch(trainer)
-    shape = inputs["completion_ids"].shape
-    noise = torch.Generator().manual_seed(2)
-    if off_policy:
-        with torch.no_grad():
-            ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
-            mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
-            now, _, _ = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, shape[1])
-        inputs["old_per_token_logps"] = now + 0.3 * torch.randn(shape, generator=noise)
-    if trainer.beta:
-        inputs["ref_per_token_logps"] = -2 + torch.randn(shape, generator=noise)
-    trainer._cost = cost
-    ours = loss_and_gradient(trainer, inputs)
-    trainer._can_score = False
-    theirs = loss_and_gradient(trainer, inputs)
-    assert ours[0] == pytest.approx(theirs[0], abs=1e-5, rel=1e-5)
-    assert theirs[1].norm() > 1e-3
-    assert (ours[1] - theirs[1]).norm() / theirs[1].norm() < 1e-4
-
-
-def test_rows_without_signal_are_not_forwarded(small_run):
-    trainer = build(small_run)
-    trainer._cost = Cost(0.0, 1.0)
-    inputs = batch(trainer)
-    widths = []
-    handle = trainer.model.model.register_forward_pre_hook(
-        lambda _, args, kwargs: widths.append(kwargs["input_ids"].shape), with_kwargs=True
-    )
-    loss_and_gradient(trainer, inputs)
-    assert sum(rows for rows, _ in widths) == 12 - 4 - 1  # without the second group and the empty completion
-    widths.clear()
-    inputs["advantages"].zero_()
-    _, gradient = loss_and_gradient(trainer, inputs)  # no signal at all: one pass of one token, for a graph
-    assert widths == [(1, 1)]
-    assert gradient.count_nonzero() == 0
-    handle.remove()
-
-
-def test_the_entropy_metric_estimates_what_was_not_forwarded_from_the_samples(small_run):
-    trainer = build(small_run)
-    inputs = batch(trainer)
-    inputs["advantages"].zero_()
-    loss_and_gradient(trainer, inputs)
-    assert trainer._metrics["train"]["entropy"] == [pytest.approx(1.0)]  # every sampled log-probability was -1
-    assert trainer._metrics["train"]["update/row_share"] == [0.0]
 
 
 def test_every_rollout_is_stored_with_the_advantage_it_was_trained_on(small_run):

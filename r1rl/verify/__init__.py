@@ -6,7 +6,17 @@ from typing import Any
 from r1rl.verify.extraction import answer_tag, answer_tag_reason
 from r1rl.verify.verdict import Status, Verdict, Verifier
 
-__all__ = ["Status", "Verdict", "Verifier", "answer_tag", "answer_tag_reason", "get", "names", "verify_many"]
+__all__ = [
+    "Status",
+    "Verdict",
+    "Verifier",
+    "answer_tag",
+    "answer_tag_reason",
+    "get",
+    "in_processes",
+    "names",
+    "verify_many",
+]
 
 # name -> module with verify(answer, gold, meta) and, where a batch is cheaper, verify_many(items)
 _MODULES = {
@@ -17,6 +27,7 @@ _MODULES = {
     "gym": "r1rl.verify.gym",
     "math": "r1rl.verify.math",
 }
+_IN_PROCESSES = frozenset({"code", "gym", "math"})
 
 
 def names() -> list[str]:
@@ -34,6 +45,11 @@ def get(name: str) -> Verifier:
     """The verifier called `name`. Raises `ValueError` for an unknown name."""
     verifier: Verifier = _module(name).verify
     return verifier
+
+
+def in_processes(name: str) -> bool:
+    """Whether the verifier's work is done in processes of its own, so that this one is free meanwhile."""
+    return name in _IN_PROCESSES
 
 
 def verify_many(name: str, items: list[tuple[str, str, dict[str, Any]]]) -> list[Verdict]:

@@ -1,0 +1,99 @@
+"""Packed attention against attention under the 4-D mask that says the same."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from r1rl import packed_attention
+
+CPU = torch.device("cpu")
+groups_of = st.lists(st.tuples(st.integers(1, 6), st.lists(st.integers(1, 9), max_size=5)), min_size=1, max_size=3)
+
+
+def sees(groups, window):
+    """Which token sees which, bool [tokens, tokens], one token at a time."""
+    owner = []  # group, completion (0: the prompt), position
+    for g, (prompt, lengths) in enumerate(groups):
+        owner += [(g, 0, i) for i in range(prompt)]
+        for c, length in enumerate(lengths, 1):
+            owner += [(g, c, prompt + i) for i in range(length)]
+    mask = torch.zeros(len(owner), len(owner), dtype=torch.bool)
+    for q, (group, completion, position) in enumerate(owner):
+        for k, (other, piece, at) in enumerate(owner):
+            mask[q, k] = group == other and piece in (0, completion) and 0 <= position - at < (window or 10**9)
+    return mask
+
+
+def inputs(tokens, heads, key_heads, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(tokens)
+    shapes = heads, key_heads, key_heads
+    # As layers give them: heads swapped in front of tokens.
+    made = [torch.randn(1, tokens, h, 8, generator=generator).to(dtype).transpose(1, 2) for h in shapes]
+    return [x.requires_grad_() for x in made], torch.randn(1, tokens, heads, 8, generator=generator).to(dtype)
+
+
+def both(groups, heads, key_heads, window, dtype=torch.float32):
+    """Outputs and gradients of ours and of sdpa under the mask in float64."""
+    layout = packed_attention.spans(groups, CPU)
+    (q, k, v), outer = inputs(layout.tokens, heads, key_heads, dtype)
+    ours, _ = packed_attention.attention(
+        None, q, k, v, packed_attention.mask_for(layout), sliding_window=window, dropout=0.0
+    )
+    wide = [x.detach().double().requires_grad_() for x in (q, k, v)]
+    repeated = [wide[0], *(x.repeat_interleave(heads // key_heads, 1) for x in wide[1:])]
+    mask = sees(groups, window)
+    theirs = torch.nn.functional.scaled_dot_product_attention(*repeated, attn_mask=mask).transpose(1, 2)
+    return (
+        [ours, *torch.autograd.grad(ours, (q, k, v), outer)],
+        [theirs, *torch.autograd.grad(theirs, wide, outer.double())],
+    )
+
+
+@given(groups_of, st.sampled_from([(4, 4), (4, 2), (3, 1)]), st.sampled_from([None, 1, 3, 8]), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_equals_attention_under_a_mask(groups, heads, window, keep):
+    before = packed_attention._KEPT
+    packed_attention._KEPT = before if keep else 20  # else weights are computed again, by blocks of heads
+    try:
+        ours, theirs = both(groups, *heads, window)
+    finally:
+        packed_attention._KEPT = before
+    for mine, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(mine.double(), other, atol=1e-5)
+
+
+def test_low_precision_is_as_close_as_its_inputs_allow():
+    ours, theirs = both([(20, [30, 9, 24])], 4, 2, None, torch.bfloat16)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.dtype == torch.bfloat16
+        assert (mine - other).norm() / other.norm() < 0.01
+
+
+def test_products_are_made_in_autocasts_precision():
+    layout = packed_attention.spans([(3, [4])], CPU)
+    (q, k, v), _ = inputs(layout.tokens, 2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, _ = packed_attention.attention(None, q, k, v, packed_attention.mask_for(layout))
+    assert ours.dtype == torch.bfloat16
+
+
+def test_completions_of_similar_length_share_a_part():
+    layout = packed_attention.spans([(5, [10, 3, 7, 4, 1])], CPU)
+    assert [(part.segments, part.length) for part in layout.parts] == [(1, 5), (2, 10), (2, 4), (1, 1)]
+
+
+def test_other_masks_go_to_sdpa_as_before():
+    (q, k, v), _ = inputs(6, 2, 2)
+    module = torch.nn.Module()
+    mask = torch.ones(1, 1, 6, 6, dtype=torch.bool).tril()
+    ours, _ = packed_attention.attention(module, q, k, v, mask, scaling=0.1)
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=0.1)
+    assert torch.equal(ours, expected.transpose(1, 2))
+
+
+def test_attention_that_ignores_the_spans_fails():
+    layout = packed_attention.spans([(3, [4])], CPU)
+    (q, k, v), _ = inputs(layout.tokens, 2, 2)
+    with pytest.raises(RuntimeError, match="size"):
+        torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=packed_attention.mask_for(layout))
