@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from r1rl import __version__, launch
-from r1rl.commands import audit, base, bench, inspect, rewards, tasks, train
+from r1rl.commands import aha, audit, base, bench, inspect, rewards, tasks, train
 
 COMMANDS: Final = {
     "train": train,
     "inspect": inspect,
+    "aha": aha,
     "rewards": rewards,
     "audit": audit,
     "bench": bench,

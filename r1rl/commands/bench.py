@@ -7,15 +7,21 @@ import json
 import sys
 from typing import Final
 
-from r1rl.bench import graders
-from r1rl.commands import print_table, user_errors
+from r1rl.bench import graders, report, rollout, store, train
+from r1rl.bench import growth as growth_part
+from r1rl.bench.tables import text_table
+from r1rl.commands import user_errors
 
 SUMMARY = "Measure a part side by side with the plain way."
 EXAMPLES = """\
 examples:
+  r1rl bench train --preset smollm2-short --dtype bf16
+  r1rl bench rollout --preset smollm2-longtail --repeats 1
   r1rl bench graders data
   r1rl bench graders data --pairs 1000 --json"""
-PARTS: Final = {"graders": graders}
+PARTS: Final = {
+    "train": train, "rollout": rollout, "growth": growth_part, "graders": graders, "store": store, "all": report,
+}  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +36,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> None:
     with user_errors():
         rows = parsed.measure(parsed)
-    if parsed.json:
-        sys.stdout.write(json.dumps(rows) + "\n")
-        return
-    sys.stdout.write(f"{rows[0]['machine']}; medians of interleaved repeats\n")
-    print_table({r["name"]: f"{r['ours']:>10,} {r['peer']:>10,} {r['unit']}  {r['ratio']:.2f}x" for r in rows})
+    sys.stdout.write(json.dumps(rows) + "\n" if parsed.json else text_table(rows))

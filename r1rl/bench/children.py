@@ -1,0 +1,190 @@
+"""The processes of the sides that are compared: started once, then asked for turns one after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from r1rl.bench import machine
+from r1rl.bench.side import JOB_VARIABLE, Job
+from r1rl.bench.turn import Turn
+from r1rl.launch import RunFailedError, free_port
+
+_MEMORY_SHARE = 0.8  # of what is free may one side take
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory", "MemoryError", "bad_alloc")
+_TAIL = 600
+
+
+class NoMemoryError(RunFailedError):
+    """A side needs more memory than it may have."""
+
+
+class Side:
+    """A side's process, or processes where there are several; a context manager.
+
+    Args:
+        job: what it does; `folder` and `memory` are filled in here.
+        processes: of data-parallel training; the job's threads are shared out among them.
+    """
+
+    def __init__(self, job: Job, *, processes: int = 1) -> None:
+        self.job = job
+        self.processes = processes
+
+    def __enter__(self) -> Side:
+        self._folder = tempfile.TemporaryDirectory(prefix="r1rl-bench-")
+        folder = Path(self._folder.name)
+        free = machine.available_memory()
+        job = dataclasses.replace(
+            self.job,
+            folder=str(folder),
+            threads=max(1, self.job.threads // self.processes),
+            memory=None if free is None else int(free * _MEMORY_SHARE),
+        )
+        self._log = folder / "log"
+        with self._log.open("w", encoding="utf-8") as log:
+            self._started = [
+                subprocess.Popen(
+                    [sys.executable, "-m", "r1rl.bench.side"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE if rank == 0 else log,
+                    stderr=log,
+                    env=self._environment(job, rank, folder),
+                    text=True,
+                    start_new_session=True,  # Ctrl-C is for the parent, which ends its children
+                )
+                for rank in range(self.processes)
+            ]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._started:
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in self._started:
+            try:
+                process.wait(timeout=10 if kind is None else 1)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        self._folder.cleanup()
+
+    def wait_until_ready(self) -> None:
+        """Until it can be asked for turns.
+
+        Raises:
+            NoMemoryError, RunFailedError: it ended; the message shows the end of its log.
+        """
+        self._answer()
+
+    def turn(self) -> Turn:
+        """One turn. Raises like `wait_until_ready`."""
+        process = self._started[0]
+        assert process.stdin is not None
+        try:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended, which the missing answer says better
+        return Turn.of(self.job.side, self._answer())
+
+    def _answer(self) -> dict[str, Any]:
+        process = self._started[0]
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if line:
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        log = self._log.read_text(encoding="utf-8", errors="replace")
+        kind = NoMemoryError if any(sign in log for sign in _NO_MEMORY) else RunFailedError
+        raise kind(f"benchmark side {self.job.side!r} ended: …{log.strip()[-_TAIL:]}")
+
+    def _environment(self, job: Job, rank: int, folder: Path) -> dict[str, str]:
+        environment = dict(os.environ)
+        environment |= {
+            JOB_VARIABLE: json.dumps(dataclasses.asdict(job)),
+            "OMP_NUM_THREADS": str(job.threads),
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": environment.get("HF_HUB_OFFLINE", "1"),
+        }
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+            environment.pop(name, None)
+        if self.processes > 1:
+            if rank == 0:
+                self._port = free_port()
+            environment |= {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(self.processes),
+                "LOCAL_WORLD_SIZE": str(self.processes),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(self._port),
+            }
+        return environment
+
+
+@contextmanager
+def sides(jobs: Mapping[str, Job], *, processes: int = 1) -> Iterator[dict[str, Side]]:
+    """All sides at once, ready for turns."""
+    with ExitStack() as stack:
+        started = {name: stack.enter_context(Side(job, processes=processes)) for name, job in jobs.items()}
+        for side in started.values():
+            side.wait_until_ready()
+        yield started
+
+
+def take_turns(
+    jobs: Mapping[str, Job], *, repeats: int, warmup: int, label: str, processes: int = 1
+) -> dict[str, list[Turn]]:
+    """`repeats` turns of each side, interleaved, after `warmup` turns that do not count."""
+    turns: dict[str, list[Turn]] = {name: [] for name in jobs}
+    # The sides of one preset are loaded together: their memory adds up, their processors' time does not.
+    with (
+        sides(jobs, processes=processes) as started,
+        tqdm(total=len(jobs) * (repeats + warmup), desc=label, unit="turn", file=sys.stderr) as bar,
+    ):
+        for number in range(warmup + repeats):
+            for name, side in started.items():
+                bar.set_postfix_str(name)
+                turn = side.turn()
+                bar.update()
+                if number >= warmup:
+                    turns[name].append(turn)
+    return turns
+
+
+def fastest_micro_batch(job: Job, sizes: Sequence[int], *, label: str) -> int:
+    """The micro-batch with which one step of a side takes the least time; one that does not fit is left out.
+
+    Raises:
+        NoMemoryError: none fits.
+    """
+    best: tuple[float, int] | None = None
+    if len(sizes) == 1:
+        return sizes[0]
+    for size in tqdm(sizes, desc=f"{label}: micro-batch of plain TRL", file=sys.stderr):
+        try:
+            with Side(dataclasses.replace(job, micro_batch=size)) as side:
+                side.wait_until_ready()
+                seconds = side.turn().seconds["update"]
+        except NoMemoryError:
+            continue
+        best = min(best or (seconds, size), (seconds, size))
+    if best is None:
+        raise NoMemoryError(f"micro_batch={list(sizes)}: plain TRL has no memory for any of them; try smaller ones")
+    return best[1]

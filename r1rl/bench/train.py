@@ -1,0 +1,118 @@
+"""Whole GRPO steps of ours side by side with plain TRL's, in turns."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from r1rl.bench import children, machine, options
+from r1rl.bench.paired import Row, giga, row
+from r1rl.bench.presets import Setting
+from r1rl.bench.side import Job
+from r1rl.bench.turn import OURS, TRL, Turn
+
+SUMMARY = "Whole GRPO steps, against plain TRL."
+DEFAULT_PRESETS = ["smollm2-short"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_arguments(parser, DEFAULT_PRESETS)
+    parser.add_argument(
+        "--peer-micro-batches",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="micro-batches plain TRL is tried with, before the turns; the fastest counts (default: the preset's)",
+    )
+    parser.add_argument("--model", metavar="FOLDER", help="a model instead of the preset's")
+
+
+def measure(parsed: argparse.Namespace) -> list[Row]:
+    found: list[Row] = []
+    described, threads = machine.describe(options.threads(parsed)), options.threads(parsed)
+    for setting, _ in options.settings(parsed):
+        sizes = parsed.peer_micro_batches or setting.micro_batches
+        turns, size = compare(
+            setting,
+            sizes,
+            threads=threads,
+            repeats=parsed.repeats,
+            warmup=parsed.warmup,
+            model=parsed.model,
+        )
+        found += rows(f"step, {setting.name}", turns, described, note=f"{setting.note}; TRL's micro-batch {size}")
+    return found
+
+
+def compare(
+    setting: Setting,
+    micro_batches: Sequence[int],
+    *,
+    threads: int,
+    repeats: int,
+    warmup: int,
+    model: str | None = None,
+    processes: int = 1,
+    label: str | None = None,
+) -> tuple[dict[str, list[Turn]], int]:
+    """Turns of both sides, and TRL's micro-batch (the fastest of `micro_batches`).
+
+    Raises:
+        ValueError: a micro-batch does not divide the step's rollouts.
+        RunFailedError: a side failed.
+    """
+    rollouts = setting.keys["prompts_per_step"] * setting.keys["num_generations"] // processes
+    for size in micro_batches:
+        if size < 1 or rollouts % size:
+            raise ValueError(f"peer_micro_batches={size}: must divide the step's {rollouts} rollouts")
+    with tempfile.TemporaryDirectory(prefix="r1rl-bench-") as folder:
+        recipe = str(setting.write(Path(folder) / "recipe.yaml"))
+        ours = Job(OURS, "step", recipe, "", None, threads, model=model)
+        peer = Job(TRL, "step", recipe, "", micro_batches[0], threads, model=model)
+        size = micro_batches[0]
+        if processes == 1:
+            size = children.fastest_micro_batch(peer, micro_batches, label=setting.name)
+        jobs = {OURS: ours, TRL: Job(TRL, "step", recipe, "", size, threads, model=model)}
+        turns = children.take_turns(
+            jobs, repeats=repeats, warmup=warmup, label=label or setting.name, processes=processes
+        )
+    for a, b in zip(turns[OURS], turns[TRL], strict=True):
+        assert a.prompts == b.prompts, "both sides must have the same prompts"
+    return turns, size
+
+
+def rows(name: str, turns: dict[str, list[Turn]], described: str, *, note: str = "") -> list[Row]:
+    """What one setting's turns say. Nothing is normalised silently: what both sides sampled has its own rows."""
+
+    def of(figure: Callable[[Turn], float | None], label: str, unit: str, note: str = "") -> Row:
+        ours, peer = ([figure(turn) for turn in turns[side]] for side in (OURS, TRL))
+        return row(f"{name}: {label}", ours, peer, unit, described, note=note)
+
+    return [
+        of(lambda t: 60 / t.seconds["step"], "speed", "steps/min", note),
+        of(lambda t: t.sampled / t.seconds["step"], "speed by sampled token", "tokens/s"),
+        *(
+            of(lambda t, part=part: t.seconds[part], f"time of {label}", "s")  # type: ignore[misc]
+            for part, label in (
+                ("step", "the step"),
+                ("sampling", "sampling"),
+                ("grading", "grading"),
+                ("rest", "the rest of the rollouts"),
+                ("update", "the update"),
+            )
+        ),
+        of(lambda t: t.sampled, "sampled", "tokens"),
+        of(lambda t: t.sampled / len(t.lengths), "mean length", "tokens"),
+        of(lambda t: sum(t.signal) / len(t.signal), "rollouts with signal", "share"),
+        of(lambda t: t.decode_share, "useful of processed in decoding", "share"),
+        of(lambda t: t.update_share, "useful of processed in the update", "share"),
+        of(lambda t: t.prefilled, "prefilled", "tokens"),
+        of(lambda t: t.draws, "decoded", "tokens"),
+        of(lambda t: t.forwarded, "forwarded in the update", "tokens"),
+        of(lambda t: giga(t.sampling_flops()), "operations of sampling", "GFLOP"),
+        of(lambda t: giga(t.update_flops()), "operations of the update", "GFLOP"),
+        of(lambda t: giga(t.update_flops() + (t.sampling_flops() or 0)), "operations of the step", "GFLOP"),
+        of(lambda t: t.peak_bytes / 1e9, "peak memory", "GB"),
+    ]

@@ -1,0 +1,115 @@
+"""r1rl aha: what was measured of reflection in a run, against step 0."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from r1rl.commands import user_errors
+
+if TYPE_CHECKING:
+    from r1rl.aha.figures import Figure
+    from r1rl.aha.suite import Result
+
+SUMMARY = "Measure reflection in a run's rollouts, against step 0."
+EXAMPLES = """\
+examples:
+  r1rl aha runs/countdown-1
+  r1rl aha runs/seed0 runs/seed1 runs/seed2
+  r1rl aha runs/countdown-1 --sql
+  r1rl aha runs/countdown-1 --kind train --json
+  r1rl aha validate
+
+With several runs (seeds of one recipe) each is shown, and all together. `validate` instead of a run measures the
+detectors' own precision and recall on labelled rollouts."""
+
+_VALIDATE = "validate"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help=f"folders of runs, or the word {_VALIDATE}")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line and nothing else")
+    parser.add_argument("--sql", action="store_true", help="print the SQL that recomputes each figure, and no figures")
+    parser.add_argument(
+        "--kind",
+        choices=("probe", "eval", "train"),
+        default="probe",
+        help="rollouts to measure: the probes (default), greedy ones, or the training's, which have no step 0",
+    )
+    parser.add_argument("--exclude-unclean", action="store_true", help="leave rollouts with a hygiene flag out")
+    parser.add_argument("--lexicon", help="show one lexicon's markers alone, or all (default: strict, peers' rates)")
+    parser.add_argument("--workers", type=int, help="processes that annotate (default: one per available core)")
+
+
+def run(parsed: argparse.Namespace) -> None:
+    if parsed.runs == [Path(_VALIDATE)] and not (parsed.runs[0] / "rollouts").is_dir():
+        _validate(as_json=parsed.json)
+        return
+    from r1rl.aha import figures, suite
+    from r1rl.aha.annotations import compute
+    from r1rl.verify.pool import default_workers
+
+    with user_errors():
+        wanted = figures.chosen(parsed.lexicon)
+        workers = default_workers() if parsed.workers is None else parsed.workers
+        for path in parsed.runs:
+            compute(path, kind=parsed.kind, workers=workers, progress=sys.stderr.isatty())
+        if parsed.sql:
+            _print_sql(parsed.runs, wanted, parsed.kind, clean_only=parsed.exclude_unclean)
+            return
+        results = suite.measure(
+            parsed.runs, kind=parsed.kind, lexicon=parsed.lexicon, clean_only=parsed.exclude_unclean
+        )
+    _show(results, as_json=parsed.json)
+
+
+def _show(results: Sequence[Result], *, as_json: bool) -> None:
+    from rich.console import Console
+
+    from r1rl.aha import terminal
+
+    console = Console()
+    for i, result in enumerate(results):
+        if as_json:
+            sys.stdout.write(json.dumps(terminal.as_json(result), allow_nan=False) + "\n")
+            continue
+        if i:
+            console.print()
+        terminal.print_result(result, console)
+
+
+def _print_sql(runs: Sequence[Path], wanted: Sequence[Figure], kind: str, *, clean_only: bool) -> None:
+    """Statements for any DuckDB; each figure's line gives the numbers of the table at every step."""
+    from r1rl.aha import figures
+    from r1rl.aha.annotations import views
+
+    for path in runs:
+        sys.stdout.write(f"-- {path}\n{views(path)}\n")
+        for figure in wanted:
+            line = figures.sql(figure, kind, clean_only=clean_only)
+            sys.stdout.write(f"-- {figure.label}: {figure.definition}\n{line};\n")
+        if len(runs) > 1:
+            sys.stdout.write("DROP VIEW rollouts; DROP VIEW annotations;\n")
+
+
+def _validate(*, as_json: bool) -> None:
+    from r1rl.aha import validation
+
+    results = validation.run()
+    if as_json:
+        sys.stdout.write(json.dumps(results, indent=2, allow_nan=False) + "\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = validation.lines(results)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        table.add_row(*row.values())
+    Console().print(table)
