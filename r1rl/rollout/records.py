@@ -35,6 +35,7 @@ def rows(
     rewards: dict[str, Sequence[float | None]] | None = None,
     reward: Sequence[float | None] | None = None,
     advantages: Sequence[float] | None = None,
+    kept: Sequence[bool] | None = None,
 ) -> list[dict[str, Any]]:
     """One store row per completion; groups are runs of `samples_per_prompt` consecutive completions.
 
@@ -42,6 +43,7 @@ def rows(
         inputs: dataset rows (prompt, prompt_id, gold, meta, …), one per completion.
         texts: the decoded completions.
         rewards: per-rule rewards by rule name; `reward` is their weighted sum.
+        kept: false for a completion whose group is thrown away; None where no group can be.
     """
     now = time.time()
     found = []
@@ -66,10 +68,12 @@ def rows(
             "finish_reason": completion.finish_reason,
             "gold": example["gold"],
             "meta": example["meta"],
+            "verifier": example["verifier"],
             "verdict": verdicts[i].status,
             "verdict_reason": verdicts[i].reason,
             "reward": None if reward is None else reward[i],
             "advantage": None if advantages is None else advantages[i],
+            "kept": None if kept is None else kept[i],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "cap": sampling.max_completion_length,

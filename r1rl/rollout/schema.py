@@ -7,16 +7,21 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 VERSION_KEY: Final = b"r1rl.rollout_schema_version"
 KINDS: Final = ("train", "probe", "eval")
 FINISH_REASONS: Final = ("eos", "stop", "length")
 REWARD_PREFIX: Final = "reward_"
 
 # `reward` and the per-rule rewards are null where the gold could not be judged, `advantage` outside training,
-# tokens and log-probs where the sampler did not keep them.
-NULLABLE: Final = frozenset({"token_ids", "logprobs", "verdict", "verdict_reason", "reward", "advantage"})
+# tokens and log-probs where the sampler did not keep them, `kept` where no group can be thrown away.
+NULLABLE: Final = frozenset(
+    {"token_ids", "logprobs", "verifier", "verdict", "verdict_reason", "reward", "advantage", "kept"}
+)
+IMPORTED_NULLABLE: Final = frozenset({"n_tokens", "finish_reason", "temperature", "top_p", "cap", "wall_time"})
+"""Null besides in imported rollouts, where the other tool's file does not say."""
 
 
 def _field(name: str, kind: pa.DataType) -> pa.Field:
@@ -44,10 +49,12 @@ SCHEMA: Final = pa.schema(
         _field("finish_reason", pa.string()),  # eos | stop | length
         _field("gold", pa.string()),
         _field("meta", pa.string()),  # JSON
+        _field("verifier", pa.string()),  # name of the verifier that judges it; since version 2
         _field("verdict", pa.string()),
         _field("verdict_reason", pa.string()),
         _field("reward", pa.float64()),
         _field("advantage", pa.float64()),
+        _field("kept", pa.bool_()),  # false: its group was sampled and thrown away (dynamic sampling); since version 2
         _field("temperature", pa.float64()),  # 0.0: greedy
         _field("top_p", pa.float64()),
         _field("cap", pa.int32()),  # tokens
@@ -55,6 +62,9 @@ SCHEMA: Final = pa.schema(
     ],
     metadata={VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
+
+VERIFIER_OF_TASK: Final = {"countdown": "countdown"}
+"""Tasks that only one verifier judges; a version 1 shard does not name it."""
 
 _VALUES: Final = {"kind": KINDS, "finish_reason": FINISH_REASONS}
 
@@ -70,11 +80,37 @@ def version(schema: pa.Schema) -> int:
     return int((schema.metadata or {}).get(VERSION_KEY, b"0"))
 
 
-def table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+def stored(names: Iterable[str]) -> pa.Schema:
+    """with_rewards(names) as readers and merged shards have it: every column may be null, as an older shard's are."""
+    schema = with_rewards(names)
+    return pa.schema([field.with_nullable(True) for field in schema], metadata=schema.metadata)
+
+
+def current(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A shard's rows, of any version up to this one, as rows of `schema`, which is a selection of `stored` columns.
+
+    A column that the shard lacks is null; `verifier` is derived from `task` where only one verifier can be meant,
+    so a table without the column `verifier` must bring `task` for that.
+    """
+    columns = []
+    for field in schema:
+        if field.name in table.column_names:
+            columns.append(table.column(field.name))
+        elif field.name == "verifier" and "task" in table.column_names:
+            known = pa.table({"task": list(VERIFIER_OF_TASK), "verifier": list(VERIFIER_OF_TASK.values())})
+            at = pc.index_in(table.column("task"), value_set=known.column("task"))
+            columns.append(known.column("verifier").combine_chunks().take(at))
+        else:
+            columns.append(pa.nulls(len(table), field.type))
+    return pa.table(columns, schema=schema)
+
+
+def table(rows: Sequence[dict[str, Any]], *, imported: bool = False) -> pa.Table:
     """Rows -> Arrow table with SCHEMA's columns, then reward_<name> columns sorted by name.
 
     A NaN in a reward or advantage column becomes null, and a lone surrogate in a text becomes "?" (UTF-8 has
-    none). Raises ValueError for an unknown column, a missing value, or a value that does not fit its column.
+    none). `imported` rows may lack what IMPORTED_NULLABLE names. Raises ValueError for an unknown column, a missing
+    value, or a value that does not fit its column.
     """
     keys = {key for row in rows for key in row}
     known = set(SCHEMA.names)
@@ -82,6 +118,9 @@ def table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     if unknown := sorted(keys - known - extra):
         raise ValueError(f"column={unknown[0]}: not a rollout column; extra columns are named {REWARD_PREFIX}<name>")
     schema = with_rewards(extra)
+    if imported:
+        fields = [field.with_nullable(field.nullable or field.name in IMPORTED_NULLABLE) for field in schema]
+        schema = pa.schema(fields, metadata=schema.metadata)
     return pa.table([_column(field, rows) for field in schema], schema=schema)
 
 
@@ -89,7 +128,9 @@ def _column(field: pa.Field, rows: Sequence[dict[str, Any]]) -> pa.Array:
     values = [row.get(field.name) for row in rows]
     if not field.nullable and None in values:
         raise ValueError(f"{field.name}=None: row {values.index(None)} lacks it, the column allows no nulls")
-    if (allowed := _VALUES.get(field.name)) and (bad := [value for value in values if value not in allowed]):
+    if (allowed := _VALUES.get(field.name)) and (
+        bad := [value for value in values if value not in allowed and value is not None]
+    ):
         raise ValueError(f"{field.name}={bad[0]!r}: need one of {', '.join(allowed)}")
     if field.type == pa.float64() and field.nullable:
         values = [None if isinstance(value, float) and math.isnan(value) else value for value in values]

@@ -1,49 +1,59 @@
-"""Rollouts on disk: RUN/rollouts/<kind>-<step>-<rank>.parquet, one whole shard or none.
+"""Rollouts on disk: RUN/rollouts/*.parquet, written a shard at a time, each whole or not there.
 
 A shard is written under a temporary name, fsynced and renamed, so a reader, or a run killed at any moment, never
-sees half of one. Writing the same (kind, step, rank) again replaces the shard: that is how a resumed run repeats a
-step without doubling its rows.
+sees half of one. Writing the same (kind, step, rank) again replaces its rows: that is how a resumed run repeats a
+step without doubling them. `r1rl compact` merges shards; see r1rl.rollout.shards for the names.
+
+Reading, in one line each:
+
+    store.query(run, "SELECT step, avg(reward) FROM rollouts WHERE kind = 'train' GROUP BY step ORDER BY step")
+    store.read(run, kind="probe").to_pandas()
+    polars.from_arrow(store.read(run, columns=["step", "completion"]))
+    duckdb.sql("SELECT * FROM 'runs/NAME/rollouts/*.parquet' LIMIT 5")
+
+The last one, from outside, sees every row once except in the moment in which a merge deletes what it merged. Of a
+store that was never compacted it needs read_parquet(…, union_by_name = true) for columns that only some shards have.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
-import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeVar
 
-import duckdb
 import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
+from r1rl.rollout import compaction, shard_files, view
 from r1rl.rollout import schema as rollout_schema
-from r1rl.rollout.schema import KINDS, REWARD_PREFIX, SCHEMA, SCHEMA_VERSION
+from r1rl.rollout import shards as names
+from r1rl.rollout.schema import KINDS, SCHEMA
+from r1rl.rollout.shards import FOLDER, Shard
 
-FOLDER: Final = "rollouts"
-_SHARD_NAME: Final = re.compile(r"(train|probe|eval)-(\d{6,})-(\d{4,})\.parquet")
-
-
-class Shard(NamedTuple):
-    """A whole shard and what its name says."""
-
-    step: int
-    kind: str
-    rank: int
-    path: Path
+_THREADS: Final = 8
+_TRIES: Final = 100
+_cleaned: set[Path] = set()
+_T = TypeVar("_T")
 
 
 def write_shard(
-    run_dir: str | os.PathLike[str], rows: Sequence[dict[str, Any]], *, kind: str, step: int, rank: int
+    run_dir: str | os.PathLike[str],
+    rows: Sequence[dict[str, Any]],
+    *,
+    kind: str,
+    step: int,
+    rank: int,
+    imported: bool = False,
 ) -> Path:
-    """Write one rank's rollouts of one step durably; returns the shard's path.
+    """Write one rank's rollouts of one step durably; returns the path of the shard they are in.
 
     `kind`, `step` and `rank` are filled in where a row leaves them out. Columns beyond the schema must be called
-    reward_<name>. Raises ValueError if a row contradicts the shard's key or does not fit the schema; then nothing
-    is written and an older shard of that key stays.
+    reward_<name>; `imported` rows may lack what schema.IMPORTED_NULLABLE names. Raises ValueError if a row
+    contradicts the shard's key or does not fit the schema; then nothing is written and an older shard of that key
+    stays.
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r}: need one of {', '.join(KINDS)}")
@@ -54,49 +64,57 @@ def write_shard(
         for name, value in key.items():
             if row.get(name, value) != value:
                 raise ValueError(f"{name}={row[name]!r}: a row of another shard; this one has {name}={value!r}")
-    table = rollout_schema.table([{**row, **key} for row in rows])
+    table = rollout_schema.table([{**row, **key} for row in rows], imported=imported)
 
     folder = Path(run_dir) / FOLDER
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        _sync_folder(folder.parent)
-    path = folder / f"{kind}-{step:06d}-{rank:04d}.parquet"
-    # Unique, so that a writer thought dead and its replacement cannot write into one file.
-    temporary = folder / f".{path.name}.{uuid.uuid4().hex}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
-    _sync_folder(folder)
+        names.sync_folder(folder.parent)
+    elif folder not in _cleaned:  # once a process
+        names.clean_temporaries(folder)
+        names.clean_merged(folder)
+    _cleaned.add(folder)
+    path = names.loose_path(folder, kind, step, rank)
+    with names.temporary_file(path) as file:
+        shard_files.write(table, file, table.schema)
+        with names.lock(folder, alone=False):
+            merged = names.covering(folder, kind, step)
+            if merged is None:
+                os.replace(file.name, path)
+    if merged is not None:
+        path = _put_into_merged(folder, table, kind, step, rank) or write_shard(
+            run_dir, rows, kind=kind, step=step, rank=rank, imported=imported
+        )
+    names.sync_folder(folder)
     return path
+
+
+def _put_into_merged(folder: Path, table: pa.Table, kind: str, step: int, rank: int) -> Path | None:
+    """Where the rows are now; None where the merged shard is gone by the time the lock is held."""
+    with names.lock(folder, alone=True):
+        merged = names.covering(folder, kind, step)
+        return None if merged is None else compaction.put_into(folder, merged, table, step=step, rank=rank)
 
 
 def shards(
     run_dir: str | os.PathLike[str], *, kind: str | None = None, steps: Collection[int] | None = None
 ) -> list[Shard]:
-    """The run's whole shards in order of step, kind, rank. Raises ValueError where there is no rollout folder."""
+    """The run's whole shards in order of step, kind, rank; of merged ones those that may hold one of `steps`.
+
+    Raises ValueError where there is no rollout folder.
+    """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"kind={kind!r}: need one of {', '.join(KINDS)}")
-    root = Path(run_dir)
-    if not root.is_dir():
-        raise ValueError(f"run={str(root)!r}: no such run folder; runs are folders below runs/")
-    if not (root / FOLDER).is_dir():
-        raise ValueError(f"run={str(root)!r}: has no {FOLDER}/ folder; not a run, or nothing was sampled yet")
     wanted = None if steps is None else set(steps)
-    found = []
-    for path in (root / FOLDER).iterdir():
-        if (match := _SHARD_NAME.fullmatch(path.name)) is None:
-            continue
-        shard = Shard(int(match[2]), match[1], int(match[3]), path)
-        if kind in (None, shard.kind) and (wanted is None or shard.step in wanted):
-            found.append(shard)
-    return sorted(found)
+    return [
+        shard
+        for shard in names.listing(names.rollouts_of(run_dir))[0]
+        if kind in (None, shard.kind) and (wanted is None or _holds(shard, wanted))
+    ]
+
+
+def _holds(shard: Shard, wanted: Collection[int]) -> bool:
+    return shard.step in wanted or (shard.merged and any(shard.step <= step <= shard.last_step for step in wanted))
 
 
 def read(
@@ -111,55 +129,134 @@ def read(
     The columns are the union over the run's shards, null where a shard lacks one; `columns` picks some of them, in
     that order. Raises ValueError for an unknown run, kind or column, or a shard of a newer r1rl.
     """
-    dataset = _dataset(run_dir, kind=kind, steps=steps)
-    if unknown := [name for name in columns or () if name not in dataset.schema.names]:
-        raise ValueError(f"column={unknown[0]}: not in this run; it has {', '.join(dataset.schema.names)}")
-    return dataset.to_table(columns=None if columns is None else list(columns))
+    return again_if_merged(lambda: _read(run_dir, kind, None if steps is None else set(steps), columns))
+
+
+def _read(
+    run_dir: str | os.PathLike[str], kind: str | None, steps: set[int] | None, columns: Sequence[str] | None
+) -> pa.Table:
+    found = shards(run_dir, kind=kind, steps=steps)
+    extra = columns is None or not set(columns) <= set(SCHEMA.names)
+    # The schema covers every shard of the run, so a selection has the same columns whatever it selects.
+    rewards = _rewards(run_dir) if extra else set()
+    schema = shard_files.stored_schema(rewards, _known(columns, rewards))
+    ordering = None if columns is None else list(dict.fromkeys([*columns, "step"]))
+
+    def one(shard: Shard) -> tuple[pa.Table, pa.Array]:
+        wanted = steps if shard.merged else None
+        _, table = shard_files.read(shard.path, columns=ordering if shard.merged else columns, steps=wanted)
+        at = table.column("step") if shard.merged else None
+        return rollout_schema.current(table, schema), at
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        tables = list(pool.map(one, found))
+    parts: list[tuple[tuple[int, str, int], pa.Table]] = []
+    single = len({shard.kind for shard in found}) < 2
+    for shard, (table, at) in zip(found, tables, strict=True):
+        if at is None or single:  # merged shards of one kind do not overlap
+            parts.append(((shard.step, shard.kind, shard.rank), table))
+        else:
+            parts += [((step, shard.kind, -1), piece) for step, piece in _by_step(table, at)]
+    parts.sort(key=lambda part: part[0])
+    return pa.concat_tables([schema.empty_table(), *(table for _, table in parts)])
+
+
+def _by_step(table: pa.Table, steps: pa.ChunkedArray) -> Iterator[tuple[int, pa.Table]]:
+    start = 0
+    runs = pc.run_end_encode(steps.combine_chunks())
+    if isinstance(runs, pa.ChunkedArray):
+        runs = runs.combine_chunks()
+    for step, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        yield step, table.slice(start, end - start)
+        start = end
 
 
 def query(run_dir: str | os.PathLike[str], sql: str) -> pa.Table:
-    """Answer to a DuckDB query over the view `rollouts` (all kinds and steps of the run).
+    """Answer to one DuckDB SELECT over the view `rollouts` (all kinds and steps of the run).
 
-    Only that view can be read: no other file, no network. Raises ValueError for an unknown run or an SQL error.
+    Only that view can be read: no other file, no network. Raises ValueError for an unknown run, an SQL error or
+    anything but one SELECT.
     """
-    dataset = _dataset(run_dir)
-    with duckdb.connect(config={"python_enable_replacements": "false"}) as connection:
-        connection.register(FOLDER, dataset)
-        connection.execute("SET enable_external_access = false")
+
+    def answer() -> pa.Table:
+        with view.opened(run_dir) as connection:
+            return view.select(connection, sql).to_arrow_table()
+
+    return again_if_merged(lambda: view.explained(sql, answer))
+
+
+def find(
+    run_dir: str | os.PathLike[str],
+    where: str,
+    *,
+    limit: int = 20,
+    offset: int = 0,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """A page of the rollouts for which an SQL condition holds, in an order that lasts until the run changes.
+
+    `find(run, "step = 40 AND verdict = 'wrong' AND contains(completion, 'Wait')", offset=20)`. Only the condition's
+    columns are read of all rollouts, so this is far faster than `query` for whole rollouts with their tokens. Raises
+    ValueError as `read` and `query`, and for a negative limit or offset.
+    """
+    if limit < 0 or offset < 0:
+        raise ValueError(f"limit={limit}, offset={offset}: need both >= 0")
+
+    def answer() -> pa.Table:
+        with view.opened(run_dir) as connection:
+            found = view.find(connection, where, limit=limit, offset=offset)
+            rewards = view.rewards(connection)
+        schema = shard_files.stored_schema(rewards, _known(columns, rewards))
+        with ThreadPoolExecutor(_THREADS) as pool:
+            tables = list(pool.map(lambda place: shard_files.take(*place, schema), found))
+        return pa.concat_tables([schema.empty_table(), *tables])
+
+    return again_if_merged(lambda: view.explained(where, answer))
+
+
+def again_if_merged(read_once: Callable[[], _T]) -> _T:
+    """What `read_once` returns, tried again where a merge deleted a file between its listing and its reading."""
+    for _ in range(_TRIES):
         try:
-            relation = connection.sql(sql)
-            if relation is None:
-                raise ValueError(f"sql={sql!r}: gives no rows; try SELECT … FROM {FOLDER}")
-            return relation.to_arrow_table()
-        except duckdb.Error as error:
-            raise ValueError(f"sql={sql!r}: {error}") from error
+            return read_once()
+        except FileNotFoundError as error:
+            gone = error
+    raise gone
 
 
-def _dataset(
-    run_dir: str | os.PathLike[str], *, kind: str | None = None, steps: Collection[int] | None = None
-) -> ds.Dataset:
-    # The schema covers every shard of the run, so a selection has the same columns whatever it selects.
-    rewards: set[str] = set()
-    for shard in shards(run_dir):
-        found = pq.read_schema(shard.path)
-        written = rollout_schema.version(found)
-        if not 1 <= written <= SCHEMA_VERSION:
-            raise ValueError(
-                f"schema_version={written} in {shard.path}: this r1rl reads 1 to {SCHEMA_VERSION}; upgrade r1rl"
-            )
-        rewards.update(name for name in found.names if name.startswith(REWARD_PREFIX))
-    selected = [str(shard.path) for shard in shards(run_dir, kind=kind, steps=steps)]
-    schema = rollout_schema.with_rewards(rewards)
-    # A column that a later schema adds is null in older shards, whatever SCHEMA says of new rows.
-    schema = pa.schema([field.with_nullable(True) for field in schema], metadata=SCHEMA.metadata)
-    if not selected:
-        return ds.dataset(schema.empty_table())
-    return ds.dataset(selected, schema=schema, format="parquet")
+def rewind(run_dir: str | os.PathLike[str], step: int) -> None:
+    """Forget what was sampled after `step` updates. No process may be writing to the run.
+
+    Cut off, it leaves a store in which calling it again finishes the work.
+    """
+    folder = names.rollouts_of(run_dir)
+    names.clean_temporaries(folder, older_than_seconds=0)
+    with contextlib.ExitStack() as stack:
+        if any(shard.merged for shard in names.listing(folder)[0]):
+            stack.enter_context(names.lock(folder, alone=True))
+        counting, litter = names.listing(folder)
+        names.remove(litter)  # before the ranges shrink that hide it
+        for shard in counting:
+            # Rollouts of step k are sampled by the policy after k updates, probes of step k as well.
+            last = step - 1 if shard.kind == "train" else step
+            if shard.step > last:
+                names.remove([shard])
+            elif shard.last_step > last:
+                compaction.cut(folder, shard, last)
+        names.sync_folder(folder)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _rewards(run_dir: str | os.PathLike[str]) -> set[str]:
+    """The reward columns of all the run's shards."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        feet = pool.map(lambda shard: shard_files.footer(shard.path), shards(run_dir))
+        return {name for foot in feet for name in foot.rewards}
+
+
+def _known(columns: Sequence[str] | None, rewards: Collection[str]) -> Sequence[str] | None:
+    """The columns, checked against those of the run."""
+    known = rollout_schema.with_rewards(rewards).names
+    for name in columns or ():
+        if name not in known:
+            raise ValueError(f"column={name}: not in this run; it has {', '.join(known)}")
+    return columns

@@ -65,8 +65,8 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
 def test_schema_has_the_contract_columns() -> None:
     assert " ".join(schema.SCHEMA.names) == (
         "run kind step policy_step rank prompt_id group_id sample_idx task template prompt prefill completion "
-        "token_ids logprobs n_tokens finish_reason gold meta verdict verdict_reason reward advantage temperature "
-        "top_p cap wall_time"
+        "token_ids logprobs n_tokens finish_reason gold meta verifier verdict verdict_reason reward advantage kept "
+        "temperature top_p cap wall_time"
     )
 
 
