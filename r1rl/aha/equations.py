@@ -20,16 +20,19 @@ Value: TypeAlias = "int | Fraction"  # an int where it is one: same hash as the 
 
 _SIGNS: Final = str.maketrans({"×": "*", "·": "*", "⋅": "*", "∙": "*", "✕": "*", "÷": "/", "−": "-", "–": "-"})
 _SIGNS.update(str.maketrans({"≈": "=", "\u00a0": " ", "[": "(", "]": ")", "$": " ", "`": " ", "&": " "}))
+_ASCII_SIGNS: Final = ("[", "$", "`", "&", "]")
 _FRACTION: Final = re.compile(r"\\[dt]?frac\s{0,3}\{([^{}\\]{1,80})\}\s{0,3}\{([^{}\\]{1,80})\}")
 _LATEX: Final = re.compile(r"\\(?:\\|[()\[\],;:! ]|[A-Za-z]{1,20})")
 _LATEX_SIGNS: Final = {"times": "*", "cdot": "*", "ast": "*", "div": "/", "approx": "=", "equiv": "=", "\\": "\n"}
 _LATEX_BLANK: Final = frozenset({"left", "right", "boxed", "quad", "qquad", "displaystyle", "bigl", "bigr"})
+_VERB: Final = r"(?:is equal to|equals to|equals|equal to|gives us|gives|yields|makes|is|to get|to make|to give)"
+# Only after a number or a bracket, which are rare in prose, so that the search is quick.
 _WORDS: Final = re.compile(
-    r"(?:,\s?)?\b(?:(?:which|that|this|it) )?(?:is equal to|equals|gives us|gives|yields|makes|is|to get)\b"
-    r"|\b(?:times|plus|minus|divided by|multiplied by)\b"
+    rf"([0-9)][\s*]{{0,6}})((?:,\s?)?(?:(?:which|that|this|it) )?{_VERB}|times|plus|minus|divided by|multiplied by)(?!\w)"
 )
 _WORD_SIGNS: Final = {"times": "*", "multiplied by": "*", "plus": "+", "minus": "-", "divided by": "/"}
-_HAS_WORDS: Final = re.compile(r"equal|gives|yields|makes|\bis\b|to get|times|plus|minus| by ")
+_HAS_WORDS: Final = (" is ", "equal", " give", "yields", " make", "to get", "times", "plus", "minus", " by ")
+_THOUSANDS: Final = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
 _LETTER_TIMES: Final = re.compile(r"(?<=[0-9)\s])[xX](?=\s?[0-9(])")
 _BULLET: Final = re.compile(r"^[ \t]*[-*+•](?=[ \t])", re.MULTILINE)
 
@@ -60,16 +63,21 @@ class Side(NamedTuple):
 class Equation(NamedTuple):
     """What stands between "=" signs, in order: 3*5 and 15 in "a = 3*5 = 15".
 
-    `final` is the index of the last side that is one plain number, or None.
+    `final` is the index of the last side that is one plain number, or None. `checks`: of every expression with
+    something after "=" (or alone with a number before it), its span and whether the two are equal.
     """
 
     sides: tuple[Side, ...]
     final: int | None
+    checks: tuple[tuple[int, int, bool], ...] = ()
 
 
 def normalise(text: str) -> str:
     """`text` with ASCII signs for words, LaTeX and Unicode signs; its length stays, so spans fit the original."""
-    text = text.translate(_SIGNS)
+    if not text.isascii() or any(sign in text for sign in _ASCII_SIGNS):
+        text = text.translate(_SIGNS)
+    if "," in text:
+        text = _THOUSANDS.sub(_without_commas, text)
     if "\\" in text:
         for _ in range(3):  # innermost first: a fraction of fractions of fractions
             text, changed = _FRACTION.subn(_fraction_inline, text)
@@ -82,11 +90,26 @@ def normalise(text: str) -> str:
         text = text.replace("//", "^^")
     if "x" in text or "X" in text:
         text = _LETTER_TIMES.sub("*", text)
-    if _HAS_WORDS.search(text):
-        text = _WORDS.sub(lambda found: _WORD_SIGNS.get(found[0], "=").ljust(len(found[0])), text)
+    if any(word in text for word in _HAS_WORDS):
+        text = _WORDS.sub(_word, text)
     if "\n" in text or text[:1] in "-*+• ":
         text = _BULLET.sub(lambda found: " " * len(found[0]), text)
     return text
+
+
+def _word(found: re.Match[str]) -> str:
+    word = found[2]
+    if not (found[1][-1].isspace() or word[0] == ","):
+        return found[0]  # "2is", "3times"
+    return found[1] + _WORD_SIGNS.get(word, "=").ljust(len(word))
+
+
+def _without_commas(found: re.Match[str]) -> str:
+    # "1,200" is one number; in "100*1=100,100+7" the comma parts two equations.
+    after = found.string[found.end() : found.end() + 2].lstrip()
+    if found.string[: found.start()].rstrip(" ")[-1:] == "=" and after[:1] in tuple("+-*/"):
+        return found[0]
+    return found[0].replace(",", "").rjust(len(found[0]), "0")
 
 
 def _fraction_inline(found: re.Match[str]) -> str:
@@ -126,8 +149,26 @@ def equations(text: str) -> Iterator[tuple[int, Equation]]:
             yield start, equation
 
 
+_PLAIN: Final = re.compile(r"([0-9]{1,9})\s*([-+*/])\s*([0-9]{1,9})\s*=\s*(-?[0-9]{1,9})\s*")
+_PLAIN_TEMPLATES: Final = {sign: f"{{}} {sign} {{}}" for sign in "+-*/"}
+
+
 @lru_cache(maxsize=65_536)
 def _read_run(text: str, glued_before: bool, glued_after: bool) -> tuple[Equation, ...]:
+    # "3 * 5 = 15", by far the commonest, in one go.
+    if not (glued_before or glued_after) and (found := _PLAIN.fullmatch(text)):
+        first, sign, second, claimed = found.groups()
+        left, right, claim = int(first), int(second), int(claimed)
+        same = _apply(sign, left, right) == claim
+        sides = (
+            Side((left, right), _PLAIN_TEMPLATES[sign], None, 0, found.end(3)),
+            Side((claim,), "", claim, found.start(4), found.end(4)),
+        )
+        return (Equation(sides, 1, ((0, found.end(4), same),)),)
+    return _read_any_run(text, glued_before, glued_after)
+
+
+def _read_any_run(text: str, glued_before: bool, glued_after: bool) -> tuple[Equation, ...]:
     equations: list[Equation] = []
     sides: list[list[Term]] = []
     side: list[Term] = []
@@ -213,7 +254,86 @@ def _equation(terms: list[list[Term]]) -> Equation:
     last = len(terms) - 1
     sides = tuple(_side(side, allow_ratio=0 < index == last) for index, side in enumerate(terms))
     final = next((index for index in range(last, -1, -1) if sides[index].claim is not None), None)
-    return Equation(sides, final)
+    return Equation(sides, final, _checks(terms, sides) if last else ())
+
+
+def _checks(terms: list[list[Term]], sides: tuple[Side, ...]) -> tuple[tuple[int, int, bool], ...]:
+    checks = []
+    for index, side in enumerate(sides):
+        if side.claim is not None or not side.template:
+            continue
+        following = sides[index + 1] if index + 1 < len(sides) else None
+        other = following or (sides[index - 1] if len(sides) == 2 else None)
+        if other is None:
+            continue
+        value = evaluated(terms[index])
+        if other.claim is not None:
+            same = value is not None and close(other.claim, value)
+        else:  # "3*5 = 15 + 7 = 22" runs on from the value
+            same = value is not None and (value == evaluated(terms[index + 1]) or close(other.values[0], value))
+        checks.append((min(side.start, other.start), max(side.end, other.end), same))
+    return tuple(checks)
+
+
+def close(claim: Value, value: Value) -> bool:
+    """Whether `claim` is `value`, or `value` cut or rounded to the decimals that `claim` has."""
+    if claim == value or isinstance(claim, int):
+        return claim == value
+    scale = 10
+    while scale <= 10**6 and (claim * scale).denominator != 1:
+        scale *= 10
+    return scale <= 10**6 and abs(claim - value) * scale < 1
+
+
+def evaluated(terms: list[Term]) -> Value | None:
+    """The exact value of one side's tokens, as written; None where it divides by zero or is no expression."""
+    if len(terms) > MAX_SIDE_TERMS:
+        return None
+    values: list[Value] = []
+    pending: list[str] = []
+
+    def reduce() -> None:
+        right, left = values.pop(), values.pop()
+        if (value := _apply(pending.pop(), left, right)) is None:
+            raise ZeroDivisionError
+        values.append(value)
+
+    try:
+        for term in terms:
+            if term.value is not None:
+                values.append(term.value)
+            elif term.sign == "(":
+                pending.append("(")
+            elif term.sign == ")":
+                while pending[-1] != "(":
+                    reduce()
+                pending.pop()
+            else:
+                while pending and _RANK[pending[-1]] >= _RANK[term.sign]:
+                    reduce()
+                pending.append(term.sign)
+        while pending:
+            reduce()
+    except (ZeroDivisionError, IndexError, KeyError):
+        return None
+    return values[0] if len(values) == 1 else None
+
+
+_RANK: Final = {"(": 0, "+": 1, "-": 1, "*": 2, "/": 2}
+
+
+def _apply(sign: str, left: Value, right: Value) -> Value | None:
+    if sign == "+":
+        return left + right
+    if sign == "-":
+        return left - right
+    if sign == "*":
+        return left * right
+    if not right:
+        return None
+    if isinstance(left, int) and isinstance(right, int) and left % right == 0:
+        return left // right
+    return whole(Fraction(left) / right)
 
 
 def _side(terms: list[Term], *, allow_ratio: bool) -> Side:

@@ -108,7 +108,7 @@ def test_published_lists_hit_each_of_their_terms(lexicon: str, size: int) -> Non
 
 
 def test_unknown_lexicon_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="lexicon='nature': need one of strict, r1-nature, oat, simplerl"):
+    with pytest.raises(ValueError, match="lexicon='nature': need one of strict, r1-nature, oat, orz, simplerl"):
         find("wait", "nature")
 
 

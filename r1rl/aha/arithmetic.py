@@ -1,0 +1,39 @@
+"""Arithmetic slips: equations whose two sides are not equal, "24 * 12 = 240", in any task's reasoning.
+
+Only what is surely a whole equation is checked: not half of one after a word or another sign ("x - 3*4 = 20"), not a
+mixed number, not what is called rounded or leaves a remainder. Decimals may be cut or rounded: 7/3 = 2.33 is no slip.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from r1rl.aha.equations import Equation
+
+_HALF: Final = re.compile(r"(?:[\w)}\]]\s*[-+*/^×·÷−]\s*|[0-9] +|[\w^\\])$")
+_ROUGH: Final = re.compile(r"≈|approx|about|round|nearly|remainder|\brem\b|\br ?[0-9]|\bmod\b|almost|\.\.\.")
+_BEFORE, _AFTER = 24, 24  # characters looked at around an equation that does not hold
+
+
+class Check(NamedTuple):
+    """`completion[start:end]` is an equation; `holds`: its sides are equal."""
+
+    start: int
+    end: int
+    holds: bool
+
+
+def checks(completion: str, equations: Iterable[tuple[int, Equation]]) -> list[Check]:
+    """The equations that can be checked, in order; offsets are those of the completion. Linear in the text."""
+    found = []
+    for offset, equation in equations:
+        for start, end, holds in equation.checks:
+            first, last = offset + start, offset + end
+            if first and _HALF.search(completion, max(0, first - 4), first):
+                continue
+            if not holds and _ROUGH.search(completion, max(0, first - _BEFORE), last + _AFTER):
+                continue
+            found.append(Check(first, last, holds))
+    return found
