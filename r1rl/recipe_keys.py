@@ -29,6 +29,22 @@ class Recipe:
         default="embedded",
         metadata=_help("What samples the rollouts: r1rl's own engine or transformers' generate."),
     )
+    sampling_dtype: Literal["auto", "float32", "bfloat16"] = field(
+        default="auto",
+        metadata=_help(
+            "Number format of the embedded engine's weights. auto: bfloat16 where bf16 is set and the processor has "
+            "instructions for it, until its log-probabilities differ from the update's by more than max_logp_gap."
+        ),
+    )
+    max_logp_gap: float = field(
+        default=0.05, metadata=_help("Largest mean difference of log-probabilities (nats) that auto accepts.")
+    )
+    kv_cache_gb: float | None = field(
+        default=None,
+        metadata=_help(
+            "Memory for keys and values in sampling, 10^9 bytes a process. Default: a quarter of the free."
+        ),
+    )
     task: str = field(default="countdown", metadata=_help("Task name, see `r1rl tasks`."))
     task_options: dict[str, Any] | str | None = field(
         default_factory=dict,
@@ -150,7 +166,8 @@ LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "need at least 1, or -1 to count num_train_epochs",
     ),
     "num_train_epochs": (lambda value: value > 0, "need more than 0"),
-    **dict.fromkeys(("learning_rate", "beta", "probe_every", "max_wasted_steps"), _NOT_NEGATIVE),
+    "kv_cache_gb": (lambda value: value > 0, "need more than 0"),
+    **dict.fromkeys(("learning_rate", "max_logp_gap", "beta", "probe_every", "max_wasted_steps"), _NOT_NEGATIVE),
     **dict.fromkeys(("top_k", "weight_decay", "max_grad_norm", "warmup_steps"), _NOT_NEGATIVE),
     **dict.fromkeys(("prompts_per_step", "max_resamples", "train_size", "heldout_size", "probe_size"), _AT_LEAST_ONE),
     **dict.fromkeys(("probe_generations", "max_completion_length"), _AT_LEAST_ONE),

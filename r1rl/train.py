@@ -173,6 +173,9 @@ def build_trainer(
         prompt=prompt,
         engine=own.engine,
         max_resamples=own.max_resamples if own.dynamic_sampling else 0,
+        sampling_dtype=own.sampling_dtype,
+        max_logp_gap=own.max_logp_gap,
+        kv_cache_gb=own.kv_cache_gb,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)

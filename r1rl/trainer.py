@@ -5,8 +5,8 @@ Everything that overrides TRL is here; each override says what upstream does, as
 
 from __future__ import annotations
 
-import copy
 import functools
+import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
-from trl.trainer.utils import nanstd
+from trl.trainer.utils import nanstd, pad
 
 from r1rl import allocation, dynamic_sampling, scoring
 from r1rl.aha import transitions
@@ -28,12 +28,14 @@ from r1rl.prompts import Prompt
 from r1rl.rollout import records, store
 from r1rl.rollout.engine import Completion, Engine
 from r1rl.rollout.sampling import Sampling, row_key
+from r1rl.rollout.weights import SamplingWeights, format_for
 from r1rl.run_folder import RunFolder
 from r1rl.verify.ahead import Ahead
 from r1rl.verify.verdict import OUTCOMES, Verdict, outcome
 from rewards.accuracy import Accuracy, reward_of
 
 TRL_VERSION = "1.16.0"
+logger = logging.getLogger(__name__)
 
 
 class ZeroTrainer(GRPOTrainer):
@@ -45,6 +47,11 @@ class ZeroTrainer(GRPOTrainer):
         engine: `embedded` samples with `r1rl.rollout.engine`; `generate` leaves it to TRL (and to vLLM where
             `use_vllm` is set).
         max_resamples: rounds in which a step may replace groups without signal, see `dynamic_sampling`; 0: none.
+        sampling_dtype: number format of the embedded engine's weights: `float32`, `bfloat16`, or `auto`, which is
+            `bfloat16` where the update computes in it too and the processor has instructions for it.
+        max_logp_gap: nats; where sampling's log-probabilities differ by more from the update's, on average over the
+            tokens of a step, `auto` goes back to the training weights.
+        kv_cache_gb: 10^9 bytes for keys and values while sampling; None: a quarter of what is free.
     """
 
     _metrics: dict[str, Any]  # upstream's, by mode and name: the values of the step under way
@@ -57,6 +64,9 @@ class ZeroTrainer(GRPOTrainer):
         prompt: Prompt,
         engine: str = "embedded",
         max_resamples: int = 0,
+        sampling_dtype: str = "auto",
+        max_logp_gap: float = 0.05,
+        kv_cache_gb: float | None = None,
         **kwargs: Any,
     ) -> None:
         self.folder = folder
@@ -72,7 +82,7 @@ class ZeroTrainer(GRPOTrainer):
         self._grading: Ahead | None = None
         self._batch: list[dynamic_sampling.Group] = []  # sampled already, for upstream to fetch
         self._rewards_per_func: torch.Tensor | None = None
-        self._sampling_copy: nn.Module | None = None
+        self._sampling_weights = SamplingWeights()
         config: GRPOConfig = kwargs["args"]
         self._mask_truncated = config.mask_truncated_completions
         # TRL takes every completion without a final EOS for truncated; one that a stop string ended is not.
@@ -95,7 +105,11 @@ class ZeroTrainer(GRPOTrainer):
             allocation.keep_freed_memory()
         for scored in filter(None, (policy, self.ref_model)):
             scoring.add_scoring(scored, self.temperature)
-        self.engine = Engine(self.processing_class, self.eos_token_ids)
+        memory = None if kv_cache_gb is None else int(kv_cache_gb * 1e9)
+        self.engine = Engine(self.processing_class, self.eos_token_ids, memory=memory)
+        self.sampling_dtype = format_for(sampling_dtype, bf16=self.args.bf16, device=self.accelerator.device)
+        self.max_logp_gap = max_logp_gap if sampling_dtype == "auto" else math.inf
+        self._sampled_at = -1  # the step whose weights sampled the last batch
         vocabulary = self.model.config.get_text_config().vocab_size
         self.stop_strings = self.engine.stop_strings(prompt.stop, vocabulary)
 
@@ -130,7 +144,7 @@ class ZeroTrainer(GRPOTrainer):
 
     @contextmanager
     def _sampling_model(self) -> Iterator[nn.Module]:
-        """The whole policy, ready for inference: a bf16 copy where `bf16` is set, else the training weights."""
+        """The whole policy, ready for inference, in the number format that sampling uses."""
         with (
             unwrap_model_for_generation(
                 self.model_wrapped,
@@ -140,15 +154,9 @@ class ZeroTrainer(GRPOTrainer):
             ) as policy,
             torch.no_grad(),
             self._dist.summon_full_params(self.model_wrapped, recurse=False),
+            self._sampling_weights.of(policy, self.sampling_dtype or next(policy.parameters()).dtype) as model,
         ):
-            if not self.args.bf16 or next(policy.parameters()).dtype == torch.bfloat16:
-                yield policy
-                return
-            if self._sampling_copy is None:
-                self._sampling_copy = copy.deepcopy(policy).to(torch.bfloat16)
-            for mine, theirs in zip(self._sampling_copy.parameters(), policy.parameters(), strict=True):
-                mine.copy_(theirs)
-            yield self._sampling_copy
+            yield model
 
     def _generate_single_turn(
         self,
@@ -166,6 +174,7 @@ class ZeroTrainer(GRPOTrainer):
             keys = [row_key(self.args.seed, *stream, first + i) for i in range(len(prompt_ids))]
             on_finished = self._grading.finished if self._grading else None
             self._sampled = self.sample(prompt_ids, keys, self.sampling(), on_finished)
+            self._log_sampling()
             return [c.token_ids for c in self._sampled], [c.logprobs for c in self._sampled]
         ids, logprobs = super()._generate_single_turn(
             prompt_ids, images, multimodal_fields, num_generations, has_tool_images
@@ -204,6 +213,18 @@ class ZeroTrainer(GRPOTrainer):
         output = super()._generate(prompts)
         self._log_lengths(self._sampled, calls=1)
         return output
+
+    def _log_sampling(self) -> None:
+        """Which share of the tokens that sampling forwarded was needed: prompts once, every completion's own."""
+        work = self.engine.work
+        counts = torch.tensor(
+            [work.prompt_tokens + work.sampled_tokens, work.prefilled_tokens + work.row_steps],
+            device=self.accelerator.device,
+        )
+        useful, forwarded = self.accelerator.reduce(counts, reduction="sum").tolist()
+        self._metrics["train" if self.model.training else "eval"]["sampling/useful_tokens_share"].append(
+            useful / forwarded
+        )
 
     def _log_lengths(self, completions: Sequence[Completion], *, calls: int) -> None:
         """Put one entry of the length metrics where upstream put one for each of the last `calls` calls."""
@@ -280,6 +301,12 @@ class ZeroTrainer(GRPOTrainer):
             )
         finally:
             self._batch = []
+        self._sampled_at = self.state.global_step
+        if all(len(c.policy_logprobs) == len(c.token_ids) for c in self._sampled):
+            output["policy_per_token_logps"] = pad(
+                [torch.tensor(c.policy_logprobs, device=self.accelerator.device) for c in self._sampled],
+                padding_side="right",
+            )
         # Equal rewards may differ from their mean in the last bit, and upstream scales that up to a thousandth.
         groups, mine = output["advantages"].view(len(batch), -1), step.places.of(process)
         groups[[place - mine.start for place in step.places.open if place in mine]] = 0
@@ -489,6 +516,8 @@ class ZeroTrainer(GRPOTrainer):
             chunks = chunks[-1:]
         for chunk in chunks:
             known = score(chunk, known)
+        if update is not None:
+            self._watch_gap(update, known[0].detach(), wanted)
         return known[0], known[1] if compute_entropy else None, None
 
     def _before_scoring(
@@ -539,6 +568,26 @@ class ZeroTrainer(GRPOTrainer):
             self._scored = None
             self._metrics = metrics
             state._set_sync_gradients(due)
+
+    def _watch_gap(self, update: dict[str, Any], logps: torch.Tensor, wanted: torch.Tensor) -> None:
+        """Log how far sampling's log-probabilities are from those of the weights that learn, on the same tokens."""
+        sampled = update.get("policy_per_token_logps")
+        if sampled is None or self._sampled_at != self.state.global_step:  # the policy has moved on since
+            return
+        real = update["completion_mask"].bool() & wanted.unsqueeze(1)
+        gaps = (logps - sampled[:, : logps.shape[1]])[real].abs()
+        found = torch.tensor([gaps.sum(), gaps.numel()], dtype=torch.float64, device=logps.device)
+        total, count = self.accelerator.reduce(found, reduction="sum").tolist()
+        if not count:
+            return
+        gap = total / count
+        self._metrics["train" if self.model.training else "eval"]["sampling/logp_gap"].append(gap)
+        if gap > self.max_logp_gap and self.sampling_dtype is not None:
+            self.sampling_dtype = None
+            logger.warning(
+                "sampling in bfloat16 is %.3f nats from the policy on average (max_logp_gap=%s): sampling with the "
+                "training weights from here on", gap, self.max_logp_gap,
+            )  # fmt: skip
 
     def _log_tokens(self, wanted: torch.Tensor, useful: int, forwarded: int) -> None:
         """Which share of the rows enters the update, and which share of its tokens is needed."""

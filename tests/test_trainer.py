@@ -1,5 +1,6 @@
 """ZeroTrainer against TRL: what is overridden, and that it computes the same."""
 
+import copy
 import hashlib
 import inspect
 import json
@@ -233,13 +234,36 @@ def test_truncated_completions_can_be_masked(small_run):
 
 
 def test_sampling_weights_follow_the_policy_in_bf16(small_run):
-    trainer = build(small_run, "--bf16", "true")
-    with torch.no_grad():
-        next(trainer.model.parameters()).add_(0.5)
-    with trainer._sampling_model() as model:
-        for mine, theirs in zip(model.parameters(), trainer.model.parameters(), strict=True):
-            assert mine.dtype == torch.bfloat16
-            assert torch.equal(mine, theirs.to(torch.bfloat16))
+    trainer = build(small_run, "--bf16", "true", "--sampling_dtype", "bfloat16")
+    ids = torch.tensor([[5, 9, 11, 7]])
+    for _ in range(2):
+        with torch.no_grad():
+            for parameter in trainer.model.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.02)
+            plain = copy.deepcopy(trainer.model).to(torch.bfloat16)
+            with trainer._sampling_model() as model:
+                assert next(model.parameters()).dtype == torch.bfloat16
+                gap = model(ids).logits.float().log_softmax(-1) - plain(ids).logits.float().log_softmax(-1)
+        assert gap.abs().max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("words", "gap", "after"),
+    [
+        (["--sampling_dtype", "float32"], (0, 1e-4), torch.float32),
+        (["--sampling_dtype", "bfloat16", "--max_logp_gap", "0"], (1e-4, 0.1), torch.bfloat16),  # as told
+        (["--sampling_dtype", "auto"], (0, 1e-4), None),  # the recipe computes in float32
+        (["--sampling_dtype", "auto", "--bf16", "true"], (1e-4, 0.1), torch.bfloat16),
+        (["--sampling_dtype", "auto", "--bf16", "true", "--max_logp_gap", "1e-5"], (1e-4, 0.1), None),  # fell back
+    ],
+)
+def test_gap_between_sampling_and_policy_is_watched(small_run, monkeypatch, words, gap, after):
+    monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: True)
+    trainer = build(small_run, "--max_steps", "1", *words)
+    trainer.train()
+    found = [entry["sampling/logp_gap"] for entry in trainer.state.log_history if "sampling/logp_gap" in entry]
+    assert gap[0] <= found[0] < gap[1]
+    assert trainer.sampling_dtype == after
 
 
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(small_run, tmp_path):

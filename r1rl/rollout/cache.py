@@ -277,7 +277,7 @@ def group_attention(
     own_keys, own_values = layer.keys[:rows, :, : cache.longest], layer.values[:rows, :, : cache.longest]
     scores = torch.matmul(mine, own_keys.transpose(-1, -2))
     width = 0 if layer.prompt_keys is None else layer.prompt_keys.shape[2]
-    if width:
+    if layer.prompt_keys is not None and width:
         theirs = torch.matmul(cache.gather_groups(mine), layer.prompt_keys.transpose(-1, -2))
         scores = torch.cat([cache.scatter_groups(theirs), scores], dim=-1)
     if softcap is not None:
@@ -287,7 +287,7 @@ def group_attention(
         scores = scores + mask
     weights = scores.softmax(-1, dtype=torch.float32).to(own_values.dtype)
     output = torch.matmul(weights[..., width:], own_values)
-    if width:
+    if layer.prompt_values is not None and width:
         output += cache.scatter_groups(torch.matmul(cache.gather_groups(weights[..., :width]), layer.prompt_values))
     return output.reshape(rows, 1, heads, size).to(query.dtype), None
 

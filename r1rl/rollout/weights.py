@@ -66,6 +66,20 @@ def can_pack(model: nn.Module) -> bool:
     return on_cpu and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 
 
+def format_for(wanted: str, *, bf16: bool, device: torch.device) -> torch.dtype | None:
+    """The number format of sampling weights; None: the training weights' own.
+
+    Args:
+        wanted: `auto`, `float32` or `bfloat16`; `auto` is bfloat16 where the update computes in it and `device` has
+            instructions for it, else None.
+        bf16: whether the update computes in bfloat16.
+    """
+    if wanted != "auto":
+        return getattr(torch, wanted)
+    fast = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if bf16 and fast else None
+
+
 class SamplingWeights:
     """A copy of a policy to sample from, refreshed before every use. Its memory is held only while it is in use.
 
@@ -108,7 +122,7 @@ def _twin(policy: nn.Module, packs: bool) -> tuple[nn.Module, list[PackedLinears
     packed: list[PackedLinears] = []
     for module in policy.modules() if packs else ():
         plain = {name: child for name, child in module.named_children() if type(child) is nn.Linear}
-        groups = [names for names in _SAME_INPUT if set(names) <= set(plain)]
+        groups: list[tuple[str, ...]] = [names for names in _SAME_INPUT if set(names) <= set(plain)]
         groups += [(name,) for name in plain if not any(name in names for names in groups)]
         for names in groups:
             together = PackedLinears([plain[name] for name in names])
