@@ -108,6 +108,21 @@ class GroupLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         return -1
 
+    def unshare(self, prompt_of: torch.Tensor, shift: torch.Tensor, own: int) -> None:
+        """Put each row's prompt in front of its own `own` tokens, moved right by `shift` (int64 [rows])."""
+        rows, room = len(prompt_of), self.cache.capacity
+        for name in ("keys", "values"):
+            stored, prompts = getattr(self, name), getattr(self, f"prompt_{name}")
+            new = prompts.new_zeros(rows, prompts.shape[1], room, prompts.shape[3])
+            width = prompts.shape[2]
+            for row, (prompt, by) in enumerate(zip(prompt_of.tolist(), shift.tolist(), strict=True)):
+                new[row, :, by:width] = prompts[prompt, :, : width - by]
+            if own:
+                new[:, :, width : width + own] = stored[:rows, :, :own]
+            setattr(self, name, new)
+            setattr(self, f"prompt_{name}", None)
+        self.is_initialized = True
+
     def move(self, source: torch.Tensor, target: torch.Tensor, filled: int) -> None:
         assert self.keys is not None
         assert self.values is not None
@@ -124,7 +139,8 @@ class GroupCache(Cache):
 
     Attributes:
         prompt_of: int64 [rows], the prompt of each row.
-        lengths: int64 [rows], own tokens stored before this step.
+        lengths: int64 [rows], own tokens stored before this step, and `width` more once prompts are unshared.
+        width: tokens that unshared prompts take up in front of a row's own; 0 while they are shared.
         prompt_lengths: int64 [prompts].
     """
 
@@ -133,6 +149,8 @@ class GroupCache(Cache):
         self.cap = cap
         none = torch.zeros(0, dtype=torch.long, device=device)
         self.prompt_of = self.lengths = self.prompt_lengths = self.row_index = none
+        self.width = 0
+        self._first = none  # of a row's tokens, its unshared prompt included
         self.longest = 0  # most own tokens of a row, the new one included
         self.level = False  # all rows have as many
         self.capacity = 0  # own tokens there is room for
@@ -176,6 +194,19 @@ class GroupCache(Cache):
         in_order = torch.arange(len(counts), device=counts.device).repeat_interleave(self._width)
         self._aligned = prompt_of.shape == in_order.shape and bool((prompt_of == in_order).all())
 
+    def unshare(self) -> None:
+        """Give every row its prompt for itself, for good: quicker where hardly any siblings are left."""
+        keys = self.layers[0].prompt_keys
+        width = 0 if keys is None else keys.shape[2]
+        own = int(self.lengths.max())
+        self.width, self.cap = width, self.cap + width
+        self.capacity += width
+        self._first = width - self.prompt_lengths[self.prompt_of]
+        for layer in self.layers if width else ():
+            layer.unshare(self.prompt_of, self._first, own)
+        self.prompt_lengths = self.prompt_lengths.new_zeros(1)
+        self.set_rows(torch.zeros_like(self.prompt_of), self.lengths + width)
+
     def begin_step(self) -> None:
         """Make room for one token more of every row."""
         shortest, longest = (int(end) for end in self.lengths.aminmax())
@@ -203,6 +234,7 @@ class GroupCache(Cache):
             filled = int(self.lengths[source].max())
             for layer in self.layers:
                 layer.move(source, target, filled)
+        self._first = self._first[index] if self.width else self._first
         self.set_rows(self.prompt_of[index], self.lengths[index])
         return order
 
@@ -217,7 +249,10 @@ class GroupCache(Cache):
             prompt_lengths = self.prompt_lengths[self.prompt_of][:, None]
             own = torch.arange(self.longest, device=self.lengths.device)
             prompt = torch.arange(width, device=own.device)
-            seen = torch.cat([prompt < prompt_lengths, own <= self.lengths[:, None]], dim=1)
+            mine = own <= self.lengths[:, None]
+            if self.width:
+                mine &= own >= self._first[:, None]
+            seen = torch.cat([prompt < prompt_lengths, mine], dim=1)
             if window is not None:
                 at = torch.cat([prompt.expand(len(seen), -1), prompt_lengths + own], dim=1)
                 seen &= at > prompt_lengths + self.lengths[:, None] - window

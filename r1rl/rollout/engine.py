@@ -23,6 +23,7 @@ from r1rl.rollout.sampling import Sampling, StopStrings, draw
 _PREFILL_TOKENS = 8192  # a prefill pass holds at most so many, padding included
 _SHARED_PREFIX = 16  # a beginning common to all prompts is computed apart from this many tokens on
 _ADMIT_FROM = 8  # waiting rows enter once a slot in so many is free
+_SHARING_FROM = 2  # rows a prompt; with no more than that on average, each gets its prompt's keys for itself
 _MEMORY_SHARE = 0.25  # of what is free at the start
 
 
@@ -172,7 +173,8 @@ class _Batch:
         )
         # A group's rows one after another, prompts in the order of their first row.
         first = {prompt: i for i, prompt in reversed(list(enumerate(self.prompts)))}
-        self.waiting = sorted(range(len(self.prompts)), key=lambda i: (first[self.prompts[i]], i))[::-1]
+        self.group_of = [first[prompt] for prompt in self.prompts]
+        self.waiting = sorted(range(len(self.prompts)), key=lambda i: (self.group_of[i], i))[::-1]
         self.slots = self._slots(heads)
         self.rows: list[int] = []
         self.held: list[tuple[int, ...]] = []  # prompts in the cache
@@ -264,6 +266,9 @@ class _Batch:
 
     def step(self) -> None:
         """Sample one token for every row; finished rows leave."""
+        groups = len({self.group_of[i] for i in self.rows})
+        if not self.waiting and not self.cache.width and len(self.rows) <= _SHARING_FROM * groups:
+            self.cache.unshare()
         self.cache.begin_step()
         with self._group_attention():
             logits = self.model(
@@ -275,7 +280,8 @@ class _Batch:
             ).logits[:, -1]
         self.cache.end_step()
         self.work.widths[len(self.rows)] += 1
-        drawn = draw(logits, self.row_keys, self.cache.lengths.cpu() - 1, self.sampling)
+        sampled = self.cache.lengths.cpu() - self.cache.width - 1
+        drawn = draw(logits, self.row_keys, sampled, self.sampling)
         finished = self._record(drawn.tokens, drawn.logprobs, drawn.policy_logprobs)
         self.tokens, self.positions = drawn.tokens, self.positions + 1
         if finished:

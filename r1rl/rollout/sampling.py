@@ -117,7 +117,7 @@ def invert(probabilities: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """
     count, vocabulary = probabilities.shape
     blocks = functional.pad(probabilities, (0, -vocabulary % _BLOCK)).view(count, -1, _BLOCK)
-    sums = blocks.sum(-1, dtype=torch.float64)
+    sums = blocks.sum(-1).double()
     ends = sums.cumsum(-1)
     threshold = uniform * ends[:, -1]
     block = _first_beyond(ends, sums, threshold)

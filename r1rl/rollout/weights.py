@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 _SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Names under which `transformers` keeps linear layers that one module applies to the same tensor."""
@@ -44,7 +45,7 @@ class PackedLinears:
         """What each layer makes of x; computed once for one tensor."""
         if self._last is None or self._last[0] is not x:
             y = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-            self._last = x, y.split(self.sizes, dim=-1)
+            self._last = x, y.split_with_sizes(self.sizes, dim=-1) if len(self.sizes) > 1 else (y,)
         return self._last[1]
 
 
@@ -95,8 +96,10 @@ class SamplingWeights:
     @contextmanager
     def of(self, policy: nn.Module, dtype: torch.dtype) -> Iterator[nn.Module]:
         """A model with `policy`'s present weights in `dtype`, for inference alone."""
-        packs = can_pack(policy) and dtype in (torch.float32, torch.bfloat16)
-        if not packs and all(p.dtype == dtype for p in policy.parameters() if p.is_floating_point()):
+        sharded = any(isinstance(p, DTensor) for p in policy.parameters())
+        packs = can_pack(policy) and dtype in (torch.float32, torch.bfloat16) and not sharded
+        # Sharded weights are gathered once: the processes' samples do not take the same number of forward passes.
+        if not sharded and not packs and all(p.dtype == dtype for p in policy.parameters() if p.is_floating_point()):
             yield policy
             return
         if self._copy is None or self._dtype != dtype:
@@ -107,7 +110,8 @@ class SamplingWeights:
                     linears.pack(dtype)
                 theirs = dict(policy.named_parameters(remove_duplicate=False))
                 for name, mine in self._copy.named_parameters(remove_duplicate=False):
-                    mine.data = theirs[name].detach().to(dtype)
+                    weight = theirs[name].detach()
+                    mine.data = (weight.full_tensor() if isinstance(weight, DTensor) else weight).to(dtype)
             yield self._copy
         finally:
             for linears in self._packed:
@@ -118,6 +122,9 @@ class SamplingWeights:
 
 def _twin(policy: nn.Module, packs: bool) -> tuple[nn.Module, list[PackedLinears]]:
     """A copy of the modules without weights of its own, and those that are to be packed for it."""
+    if any(isinstance(p, DTensor) for p in policy.parameters()):
+        # FSDP2 refuses copies; each module's class is one of its own over the model's.
+        policy = type(policy).__bases__[1](policy.config)
     memo: dict[int, object] = {id(p): nn.Parameter(p.detach()[:0], requires_grad=False) for p in policy.parameters()}
     packed: list[PackedLinears] = []
     for module in policy.modules() if packs else ():
