@@ -91,7 +91,8 @@ def compare(folder: Path, rollouts: int, seed: int, *, with_peers: bool) -> list
 
     size = sum(shard.path.stat().st_size for shard in store.shards(run))
     rows = [row(f"store, compaction of {merged.before} shards into {merged.after}", seconds, None)]
-    rows.append(row("store, size with tokens and log-probs, peer: JSONL", size / 1e9, plain and plain.gigabytes, "GB"))
+    written = None if plain is None else plain.gigabytes
+    rows.append(row("store, size with tokens and log-probs, peer: JSONL", size / 1e9, written, "GB"))
     ours, answer = _timed(lambda: store.query(run, RATES), REPEATS)
     for kind in ("parquet", "jsonl"):
         peer = None

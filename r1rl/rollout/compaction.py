@@ -18,6 +18,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from r1rl.rollout import schema as rollout_schema
 from r1rl.rollout import shard_files, shards
@@ -26,9 +27,6 @@ from r1rl.rollout.shards import Shard
 
 TARGET_BYTES: Final = 256 * 2**20
 """Size at which a merged shard is full. Rewinding into one, or writing into it again, rewrites that much."""
-
-MANY: Final = 1000
-"""Loose shards at the end of a run that are worth merging: reading so many takes longer than a second."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,8 @@ def compact(run_dir: str | os.PathLike[str], *, target_bytes: int = TARGET_BYTES
     old = {shard for shard, foot in footers.items() if foot.version < SCHEMA_VERSION}
     skipped = 0
     groups = plan([shard for shard in before if shard in footers], is_over(run_dir), target_bytes, old)
-    with _bar(sum(len(group.parts) for group in groups), shown=progress) as bar:
+    total = sum(len(group.parts) for group in groups)
+    with tqdm(total=total, desc="merging", unit="shard", disable=not progress) as bar:
         for group in groups:
             skipped += not merge(folder, group, schema)
             bar.update(len(group.parts))
@@ -87,13 +86,6 @@ def compact(run_dir: str | os.PathLike[str], *, target_bytes: int = TARGET_BYTES
         if shard in old:
             _rewrite(shard, schema)
     return Compacted(len(before), len(shards.listing(folder)[0]), skipped)
-
-
-def compact_if_many(run_dir: str | os.PathLike[str]) -> None:
-    """Compact a run that has ended with more than MANY loose shards; where the file system has no locks, do not."""
-    with contextlib.suppress(OSError):
-        if sum(not shard.merged for shard in shards.listing(shards.rollouts_of(run_dir))[0]) > MANY:
-            compact(run_dir)
 
 
 def is_over(run_dir: str | os.PathLike[str]) -> bool:
@@ -223,19 +215,3 @@ def _replace(folder: Path, target: Path, tables: Iterable[pa.Table], schema: pa.
     shards.remove([old])
     shards.sync_folder(folder)
     return target
-
-
-class _NoBar:
-    def update(self, count: int) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def _bar(total: int, *, shown: bool) -> Iterator[_NoBar]:
-    if not shown:
-        yield _NoBar()
-        return
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, desc="merging", unit="shard") as bar:
-        yield bar

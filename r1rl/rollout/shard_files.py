@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from r1rl.rollout import schema as rollout_schema
 from r1rl.rollout.schema import REWARD_PREFIX, SCHEMA, SCHEMA_VERSION
 
-ROW_GROUP_ROWS: Final = 4096
+ROW_GROUP_ROWS: Final = 2048
 ROW_GROUP_BYTES: Final = 128 * 2**20
 """A row group ends at whichever comes first: small enough to fetch a few rollouts of one fast (its tokens are decoded
 whole), large enough to scan fast."""

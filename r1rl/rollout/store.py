@@ -208,7 +208,7 @@ def find(
             rewards = view.rewards(connection)
         schema = shard_files.stored_schema(rewards, _known(columns, rewards))
         with ThreadPoolExecutor(_THREADS) as pool:
-            tables = list(pool.map(lambda place: shard_files.take(*place, schema), found))
+            tables = list(pool.map(lambda place: shard_files.take(place[0], place[1], schema), found))
         return pa.concat_tables([schema.empty_table(), *tables])
 
     return again_if_merged(lambda: view.explained(where, answer))

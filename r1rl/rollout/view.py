@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
@@ -37,7 +37,7 @@ def opened(run_dir: str | os.PathLike[str]) -> Iterator[duckdb.DuckDBPyConnectio
 
     Raises:
         ValueError: no such run, or a shard of a newer version.
-        FileNotFoundError: a merge deleted a shard meanwhile; try again.
+        FileNotFoundError: a merge deleted a shard meanwhile, before or while the connection was used; try again.
     """
     # Absolute, as DuckDB compares names with what is allowed.
     found = [shard.path.absolute() for shard in shards.listing(shards.rollouts_of(run_dir))[0]]
@@ -51,9 +51,13 @@ def opened(run_dir: str | os.PathLike[str]) -> Iterator[duckdb.DuckDBPyConnectio
         try:
             for statement in _definitions(found, feet):
                 connection.execute(statement)
-        except duckdb.IOException as error:
-            raise _missing(found, error) from error
-        yield connection
+            yield connection
+        except duckdb.Error as error:
+            # How DuckDB says that a file is gone depends on when it notices.
+            gone = [path.name for path in found if not path.exists()]
+            if gone:
+                raise FileNotFoundError(f"{gone[0]}: deleted by a merge while it was to be read") from error
+            raise
 
 
 def select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
@@ -67,6 +71,19 @@ def select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRe
     return relation
 
 
+def chosen(columns: Sequence[str], where: str, limit: int | None = None) -> str:
+    """A subquery: some columns of the rollouts that a condition holds for, in the store's order."""
+    few = "" if limit is None else f" LIMIT {limit}"
+    return f"(SELECT {', '.join(map(_quoted, columns))} FROM {NAME} WHERE {_condition(where)}{few})"
+
+
+def batches(relation: duckdb.DuckDBPyRelation, rows: int) -> pa.RecordBatchReader:
+    """An answer, read as it is computed."""
+    # The first is what DuckDB before 1.5 lacks and later ones want.
+    reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch
+    return reader(rows)
+
+
 def rewards(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """The reward columns of the view."""
     return [name for name in connection.table(NAME).columns if name.startswith(REWARD_PREFIX)]
@@ -74,8 +91,7 @@ def rewards(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 def find(connection: duckdb.DuckDBPyConnection, where: str, *, limit: int, offset: int) -> list[tuple[Path, list[int]]]:
     """Shards and row numbers in them of the rollouts that a condition holds for, in the store's order."""
-    # The line feed ends a comment that the condition may end with.
-    sql = f"SELECT filename, file_row_number FROM {_LOCATED} WHERE ({where}\n) LIMIT {limit} OFFSET {offset}"
+    sql = f"SELECT filename, file_row_number FROM {_LOCATED} WHERE {_condition(where)} LIMIT {limit} OFFSET {offset}"
     by_shard: dict[Path, list[int]] = {}
     for path, row in select(connection, sql).fetchall():
         by_shard.setdefault(Path(path), []).append(row)
@@ -83,21 +99,17 @@ def find(connection: duckdb.DuckDBPyConnection, where: str, *, limit: int, offse
 
 
 def explained(sql: str, work: Callable[[], _T]) -> _T:
-    """What `work` returns, with DuckDB's errors as a ValueError that names the query.
-
-    A shard that a merge deleted meanwhile is a FileNotFoundError.
-    """
+    """What `work` returns, with DuckDB's errors as a ValueError that names the query."""
     try:
         return work()
-    except duckdb.IOException as error:
-        # The view's files were all there a moment ago.
-        raise FileNotFoundError(str(error)) from error
     except duckdb.Error as error:
         raise ValueError(f"sql={sql!r}: {error}") from error
 
 
-def _missing(found: list[Path], error: duckdb.IOException) -> Exception:
-    return error if all(path.exists() for path in found) else FileNotFoundError(str(error))
+def _condition(where: str) -> str:
+    if not where.strip():
+        raise ValueError("where='': need an SQL condition; try \"verdict = 'correct'\"")
+    return f"({where}\n)"  # the line feed ends a comment that the condition may end with
 
 
 def _definitions(found: list[Path], feet: list[shard_files.Footer]) -> list[str]:

@@ -1,0 +1,75 @@
+"""r1rl import: rollouts of another trainer, to look at and measure as a run's."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from r1rl.commands import user_errors
+
+SUMMARY = "Make a run's rollout store from TRL's completions, verl's dumps or JSON lines."
+EXAMPLES = """\
+examples:
+  r1rl import grpo-output --to runs/theirs                               # TRL with log_completions=True
+  r1rl import rollout_data --to runs/theirs --verifier math --extraction boxed   # verl's trainer.rollout_data_dir
+  r1rl import rollouts.jsonl --to runs/theirs --column completion=text --column gold=target
+
+Neither trainer stores which answers were right: --verifier judges them again (verl's `acc` is taken where it is there).
+Their training step k is step k - 1 of the store, which counts the updates made before. TRL writes the rollouts of the
+last update before each log, so log every step (logging_steps=1)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="a file, or the folder that holds them")
+    parser.add_argument("--to", type=Path, required=True, metavar="RUN", help="the run folder to make")
+    parser.add_argument("--format", choices=("trl", "verl", "jsonl"), help="default: told from the files")
+    parser.add_argument("--kind", choices=("train", "probe", "eval"), default="train", help="default: train")
+    parser.add_argument("--task", default="imported", metavar="NAME", help="where the prompts are from, as countdown")
+    parser.add_argument("--verifier", metavar="NAME", help="judge every answer by it: math, countdown, choice, …")
+    parser.add_argument(
+        "--extraction", default="answer-tag", metavar="NAME", help="where the answer stands (default: answer-tag)"
+    )
+    parser.add_argument(
+        "--column", action="append", default=[], metavar="OURS=THEIRS", help="their name for a column of the store"
+    )
+    parser.add_argument(
+        "--weight", action="append", default=[], metavar="REWARD=W", help="as in TRL's reward_weights (default: 1 each)"
+    )
+
+
+def run(parsed: argparse.Namespace) -> None:
+    from r1rl.rollout import importers
+
+    with user_errors():
+        settings = importers.Settings(
+            kind=parsed.kind,
+            task=parsed.task,
+            verifier=parsed.verifier,
+            extraction=parsed.extraction,
+            columns=dict(_pairs("--column", parsed.column)),
+            weights={name: _number(name, value) for name, value in _pairs("--weight", parsed.weight)},
+        )
+        done = importers.load(
+            parsed.source, parsed.to, format=parsed.format, settings=settings, progress=sys.stderr.isatty()
+        )
+    left = f"; left out: {', '.join(done.left_out)}" if done.left_out else ""
+    sys.stdout.write(f"{done.rollouts:,} rollouts of {done.steps:,} steps in {parsed.to}{left}\n")
+
+
+def _pairs(key: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    found = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise ValueError(f"{key}={text!r}: need NAME=VALUE")
+        found.append((name, value))
+    return found
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--weight {name}={text}: need a number") from None
