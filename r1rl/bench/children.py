@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,9 +22,10 @@ from r1rl.bench.side import JOB_VARIABLE, Job
 from r1rl.bench.turn import Turn
 from r1rl.launch import RunFailedError, free_port
 
-_MEMORY_SHARE = 0.8  # of what is free may one side take
+_MEMORY_SHARE = 0.75  # of what is free may one side take; ours, beside plain TRL, needs less than the rest
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory", "MemoryError", "bad_alloc")
 _TAIL = 600
+_SEARCH_SECONDS = 15.0  # for one micro-batch, begun turns not cut off
 
 
 class NoMemoryError(RunFailedError):
@@ -148,43 +150,73 @@ def sides(jobs: Mapping[str, Job], *, processes: int = 1) -> Iterator[dict[str, 
         yield started
 
 
-def take_turns(
-    jobs: Mapping[str, Job], *, repeats: int, warmup: int, label: str, processes: int = 1
-) -> dict[str, list[Turn]]:
-    """`repeats` turns of each side, interleaved, after `warmup` turns that do not count."""
-    turns: dict[str, list[Turn]] = {name: [] for name in jobs}
-    # The sides of one preset are loaded together: their memory adds up, their processors' time does not.
-    with (
-        sides(jobs, processes=processes) as started,
-        tqdm(total=len(jobs) * (repeats + warmup), desc=label, unit="turn", file=sys.stderr) as bar,
-    ):
-        for number in range(warmup + repeats):
-            for name, side in started.items():
-                bar.set_postfix_str(name)
-                turn = side.turn()
-                bar.update()
-                if number >= warmup:
-                    turns[name].append(turn)
-    return turns
+@dataclass
+class Taken:
+    """Turns by side, equally many of each; `stopped`: fewer than were asked for, by a Ctrl-C."""
+
+    turns: dict[str, list[Turn]]
+    stopped: bool = False
+
+    def go_on(self) -> None:
+        """Raises KeyboardInterrupt where it was stopped."""
+        if self.stopped:
+            raise KeyboardInterrupt
 
 
-def fastest_micro_batch(job: Job, sizes: Sequence[int], *, label: str) -> int:
-    """The micro-batch with which one step of a side takes the least time; one that does not fit is left out.
+def take_turns(jobs: Mapping[str, Job], *, repeats: int, warmup: int, label: str, processes: int = 1) -> Taken:
+    """`repeats` turns of each side, interleaved, after `warmup` turns that do not count.
+
+    Every other round goes the other way round, so that no side always follows the same one.
 
     Raises:
-        NoMemoryError: none fits.
+        KeyboardInterrupt: before the first round was whole.
     """
-    best: tuple[float, int] | None = None
-    if len(sizes) == 1:
-        return sizes[0]
-    for size in tqdm(sizes, desc=f"{label}: micro-batch of plain TRL", file=sys.stderr):
+    turns: dict[str, list[Turn]] = {name: [] for name in jobs}
+    try:
+        # The sides of one preset are loaded together: their memory adds up, their processors' time does not.
+        with (
+            sides(jobs, processes=processes) as started,
+            tqdm(total=len(jobs) * (repeats + warmup), desc=label, unit="turn", file=sys.stderr) as bar,
+        ):
+            for number in range(warmup + repeats):
+                for name in list(started)[:: -1 if number % 2 else 1]:
+                    bar.set_postfix_str(name)
+                    turn = started[name].turn()
+                    bar.update()
+                    if number >= warmup:
+                        turns[name].append(turn)
+    except KeyboardInterrupt:
+        whole = min(map(len, turns.values()))
+        if not whole:
+            raise
+        return Taken({name: taken[:whole] for name, taken in turns.items()}, stopped=True)
+    return Taken(turns)
+
+
+def micro_batch_seconds(job: Job, sizes: Sequence[int], *, rollouts: int, group: int) -> dict[int, float | None]:
+    """Seconds that a side's update of a step of `rollouts` takes in micro-batches of each size, None: no memory for it.
+
+    A turn updates on one micro-batch of made-up completions of the cap's length, to which plain TRL pads in any case.
+
+    Args:
+        group: rollouts of a prompt.
+    """
+    found: dict[int, float | None] = {}
+    for size in tqdm(sizes, desc=f"micro-batch of {job.side}", file=sys.stderr):
+        whole = size if size % group == 0 else rollouts
+        trial = dataclasses.replace(job, work="update", micro_batch=size, prompts=whole // group)
+        times: list[float] = []
+        spent = 0.0
         try:
-            with Side(dataclasses.replace(job, micro_batch=size)) as side:
+            with Side(trial) as side:
                 side.wait_until_ready()
-                seconds = side.turn().seconds["update"]
+                while spent < _SEARCH_SECONDS:
+                    seconds = side.turn().seconds
+                    spent += seconds["step"]
+                    gradient = (seconds["update"] - seconds["optimizer"]) * rollouts / whole
+                    times.append(gradient + seconds["optimizer"])
         except NoMemoryError:
-            continue
-        best = min(best or (seconds, size), (seconds, size))
-    if best is None:
-        raise NoMemoryError(f"micro_batch={list(sizes)}: plain TRL has no memory for any of them; try smaller ones")
-    return best[1]
+            found[size] = None
+        else:
+            found[size] = min(times)
+    return found

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from r1rl.bench import machine, options, train
+from r1rl.bench.children import Taken
 from r1rl.bench.endless import write
-from r1rl.bench.paired import Row, fitted_exponent, row, significant
-from r1rl.bench.presets import setting
+from r1rl.bench.paired import Row, fitted_exponent, keeping, row, significant
+from r1rl.bench.presets import NO_SIGNAL_LOST, setting
 from r1rl.bench.turn import OURS, TRL, Turn
 
 SUMMARY = "How a step's time and memory grow with group, cap and processes, against plain TRL."
-GROUPS = [4, 8, 16, 32, 64]
-CAPS = [128, 256, 512, 1024, 2048]
+EXAMPLES = """\
+examples:
+  r1rl bench growth
+  r1rl bench growth --over cap --caps 128 512 2048 --repeats 1"""
+OVER = ("group", "cap", "processes")
 _PROMPTS, _GROUP, _CAP, _MICRO_BATCH = 2, 8, 128, 16
 _FIGURES: dict[str, tuple[Callable[[Turn], float], str]] = {
     "time of the step": (lambda turn: turn.seconds["step"], "s"),
@@ -24,13 +28,25 @@ _FIGURES: dict[str, tuple[Callable[[Turn], float], str]] = {
     "time of the update": (lambda turn: turn.seconds["update"], "s"),
     "peak memory": (lambda turn: turn.peak_bytes / 1e9, "GB"),
 }
+_NOTE = (
+    "2 prompts; a group of 8, a cap of 128 and one process but for what grows; a random model of the tiny base's shape "
+    "that never ends by itself, every group with signal, TRL in micro-batches of 16; memory is the first process's"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_run_arguments(parser)
-    parser.add_argument("--groups", nargs="*", type=int, metavar="G", default=GROUPS, help="rollouts a prompt")
-    parser.add_argument("--caps", nargs="*", type=int, metavar="N", default=CAPS, help="tokens a completion")
-    parser.add_argument("--processes", nargs="*", type=int, metavar="N", default=[1, 2], help="data-parallel processes")
+    parser.add_argument("--over", nargs="+", choices=OVER, default=list(OVER), help="what grows (default: all three)")
+    sizes: tuple[tuple[str, list[int], str], ...] = (
+        ("groups", [4, 8, 16, 32, 64], "rollouts a prompt"),
+        ("caps", [128, 256, 512, 1024, 2048], "tokens a completion"),
+        ("processes", [1, 2], "data-parallel processes"),
+    )
+    for name, default, what in sizes:
+        shown = " ".join(map(str, default))
+        parser.add_argument(
+            f"--{name}", nargs="+", type=int, metavar="N", default=default, help=f"{what} (default: {shown})"
+        )
 
 
 def measure(parsed: argparse.Namespace) -> list[Row]:
@@ -38,18 +54,20 @@ def measure(parsed: argparse.Namespace) -> list[Row]:
     for key, least in (("groups", 2), ("caps", 1), ("processes", 1)):
         if any(value < least for value in getattr(parsed, key)):
             raise ValueError(f"{key}={getattr(parsed, key)}: need at least {least} each")
+    if any(_PROMPTS % number for number in parsed.processes):
+        raise ValueError(f"processes={parsed.processes}: must divide the {_PROMPTS} prompts of a step; try 1 2")
     threads = options.threads(parsed)
     described = machine.describe(threads)
     found: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="r1rl-bench-") as folder:
-        model = str(_endless(Path(folder), max(parsed.caps, default=_CAP)))
+    with keeping(found), tempfile.TemporaryDirectory(prefix="r1rl-bench-") as folder:
+        model = str(_endless(Path(folder), max(parsed.caps) if "cap" in parsed.over else _CAP))
 
-        def turns(label: str, group: int, cap: int, processes: int = 1) -> dict[str, list[Turn]]:
+        def take(label: str, group: int, cap: int, processes: int) -> Taken:
             changes: dict[str, Any] = {
                 "prompts_per_step": _PROMPTS,
                 "num_generations": group,
                 "max_completion_length": cap,
-                "reward_funcs": ["r1rl.bench.signal:characters"],
+                "reward_funcs": [NO_SIGNAL_LOST],
                 "reward_weights": [1.0],
             }
             prepared = setting("tiny", dtype="fp32", seed=parsed.seed, changes=changes)
@@ -66,11 +84,21 @@ def measure(parsed: argparse.Namespace) -> list[Row]:
                 label=label,
             )[0]
 
-        by_group = {group: turns(f"group {group}", group, _CAP) for group in parsed.groups}
-        by_cap = {cap: turns(f"cap {cap}", _GROUP, cap) for cap in parsed.caps}
-        by_processes = {n: turns(f"{n} processes", _GROUP, _CAP, n) for n in parsed.processes}
-    for name, measured in (("group", by_group), ("cap", by_cap), ("processes", by_processes)):
-        found += rows(name, measured, described, fitted=name != "processes")
+        plan: dict[str, tuple[Sequence[int], Callable[[int], Taken]]] = {
+            "group": (parsed.groups, lambda n: take(f"group {n}", n, _CAP, 1)),
+            "cap": (parsed.caps, lambda n: take(f"cap {n}", _GROUP, n, 1)),
+            "processes": (parsed.processes, lambda n: take(f"{n} processes", _GROUP, _CAP, n)),
+        }
+        for name in dict.fromkeys(parsed.over):
+            sizes, take_at = plan[name]
+            measured: dict[int, dict[str, list[Turn]]] = {}
+            try:
+                for size in sorted(set(sizes)):
+                    taken = take_at(size)
+                    measured[size] = taken.turns
+                    taken.go_on()
+            finally:
+                found += rows(name, measured, described, fitted=name != "processes")
     return found
 
 
@@ -95,11 +123,15 @@ def rows(name: str, measured: dict[int, dict[str, list[Turn]]], described: str, 
         ]
         found += of_sizes
         if fitted and len(measured) > 1:
-            exponents = [fitted_exponent(list(measured), [r[side] for r in of_sizes]) for side in ("ours", "peer")]
-            ours, peer = (significant(exponent, 3) for exponent in exponents)
-            found.append(
-                row(f"growth, {name}: exponent of {label}", [ours], [peer if peer > 0 else None], "power", described)
+            ours, peer = (
+                significant(fitted_exponent(list(measured), [r[side] for r in of_sizes]), 3)
+                for side in ("ours", "peer")
             )
+            # The ratio of two exponents says nothing.
+            exponent = row(f"growth, {name}: exponent of {label}", [ours], [peer], "power", described)
+            found.append(exponent | {"ratio": None})
+    if found:
+        found[0]["note"] = _NOTE
     return found
 
 

@@ -32,6 +32,10 @@ class Peak:
     flops: float
     bandwidth: float
 
+    def best(self, other: Peak) -> Peak:
+        """The higher of each rate: only something else that ran can have made one lower."""
+        return Peak(max(self.flops, other.flops), max(self.bandwidth, other.bandwidth))
+
 
 def describe(threads: int) -> str:
     """One line for people: cores, processor, memory, versions of Python and torch."""
@@ -50,7 +54,7 @@ def default_threads() -> int:
 
 
 def peak(dtype: torch.dtype, threads: int) -> Peak:
-    """Measure both rates, each the best of some tries, because only something else can make one slower."""
+    """Measure both rates, each the best of some tries."""
     import torch
 
     before = torch.get_num_threads()

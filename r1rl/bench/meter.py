@@ -61,6 +61,7 @@ class Meter:
             "grading": seconds["grading"],
             "rest": max(0.0, seconds["rollout"] - seconds["sampling"] - seconds["grading"]),
             "update": max(0.0, whole - seconds["rollout"]) if seconds["rollout"] else 0.0,
+            "optimizer": seconds["optimizer"],
         }
         lengths = [len(row) for row in self._completions]
         return {
@@ -77,7 +78,7 @@ class Meter:
 
     def _reset(self) -> None:
         self._started = 0.0
-        self._seconds = dict.fromkeys(("rollout", "sampling", "grading"), 0.0)
+        self._seconds = dict.fromkeys(("rollout", "sampling", "grading", "optimizer"), 0.0)
         self._prompts: list[list[int]] = []
         self._completions: list[list[int]] = []
         self._signal: list[bool] = []
@@ -85,6 +86,14 @@ class Meter:
         self._draws = 0
         self._sampled_forwards: list[Forward] = []
         self._update: list[Forward] = []
+
+    def before_optimizer(self) -> None:
+        """The gradient is there."""
+        self._gradient_at = time.perf_counter()
+
+    def after_optimizer(self) -> None:
+        """The weights are new."""
+        self._seconds["optimizer"] += time.perf_counter() - self._gradient_at
 
     def _timed(self, method: Callable[..., Any], stage: str) -> Callable[..., Any]:
         def timed(*arguments: Any, **options: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from r1rl.bench import machine
 from r1rl.bench.presets import PRESETS, RECIPES, Setting, setting
@@ -40,18 +39,15 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="of torch, on both sides (default: all cores)")
 
 
-def settings(parsed: argparse.Namespace, **changes: Any) -> list[tuple[Setting, str]]:
+def settings(parsed: argparse.Namespace) -> list[tuple[Setting, str]]:
     """The chosen presets in the chosen number formats.
 
     Raises:
         ValueError: an option is out of range, or a preset cannot be had.
     """
     check(parsed)
-    for key in ("prompts_per_step", "num_generations", "max_completion_length"):
-        if getattr(parsed, key, None) is not None:
-            changes[key] = getattr(parsed, key)
     return [
-        (setting(name, dtype=dtype, seed=parsed.seed, data=parsed.data, changes=changes), dtype)
+        (setting(name, dtype=dtype, seed=parsed.seed, data=parsed.data), dtype)
         for name in parsed.preset
         for dtype in parsed.dtype or [default_dtype(name)]
     ]

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 Row = dict[str, Any]
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C. `rows` says what had been measured by then."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        super().__init__()
+        self.rows = rows
+
+
+@contextmanager
+def keeping(rows: list[Row]) -> Iterator[None]:
+    """Let a Ctrl-C take along the rows that are there by then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped(rows) from None
 
 
 def row(

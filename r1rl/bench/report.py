@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
-import json
-import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,27 +12,24 @@ from typing import Any, Final
 
 from tqdm.auto import tqdm
 
-from r1rl.bench import graders, growth, plot, rollout, store, train
-from r1rl.bench.paired import Row
-from r1rl.bench.tables import markdown_table
+from r1rl.bench import aha, graders, growth, inspect, page, rollout, store, train
+from r1rl.bench.paired import Row, Stopped
+from r1rl.recipe_values import nearest
 
 SUMMARY = "All benchmarks; writes BENCHMARKS.md."
+EXAMPLES = """\
+examples:
+  r1rl bench all --data data
+  r1rl bench all --only train-tiny growth-group
+  r1rl bench all --repeats 1 --output preview.md --rows runs/preview
+
+Every part is kept as soon as it is measured, and the page shows what is kept. After a Ctrl-C or a failure, the same
+command goes on where it was; once all parts are there, it begins anew. `make bench DATA=data` is the first example."""
 
 _MODULES: Final[dict[str, Any]] = {
-    "train": train, "rollout": rollout, "growth": growth, "graders": graders, "store": store,
+    "train": train, "rollout": rollout, "growth": growth, "graders": graders, "store": store, "inspect": inspect,
+    "aha": aha,
 }  # fmt: skip
-_PACKAGES: Final = ("r1rl", "torch", "transformers", "trl", "accelerate", "numpy", "pyarrow", "duckdb", "math-verify")
-_HEAD: Final = """\
-# Benchmarks
-
-Every table comes from one run in which both sides take turns, and shows medians. The ratio is ours / peer, the median
-of the ratios of neighbouring turns: above 1 is better for speeds and shares, below 1 for times, operations and memory.
-In the tables of the store, it is the peer's time / ours. The peer of steps and of sampling is plain TRL 1.16: its own
-trainer with `generate`, no override, no gradient checkpointing, the fastest of several micro-batches, the same model,
-problems, rewards, optimizer, sampling settings, threads and seed. A learning rate of 1e-7 keeps the policy, and so the
-lengths that both sides sample, the same in all turns.
-
-"""
 
 
 @dataclass(frozen=True)
@@ -48,8 +42,27 @@ class Part:
 
     @property
     def name(self) -> str:
-        """For a file."""
-        return "-".join(word for word in (self.words[0], *self.words[2:]) if not word.startswith("-"))
+        """For a file and for --only."""
+        values = [word for word in self.words[1:] if not word.startswith("-") and not word.isdigit()]
+        return "-".join((self.words[0], *values)).replace("smollm2-", "")
+
+    @property
+    def repeated(self) -> bool:
+        """Whether its sides take turns as often as they are told to."""
+        return self.words[0] in ("train", "rollout", "growth", "inspect")
+
+    def command(self, parsed: argparse.Namespace) -> list[str]:
+        """The words after `r1rl bench`."""
+        words = [*self.words, "--seed", str(parsed.seed)]
+        if self.repeated and parsed.repeats is not None:
+            if "--repeats" not in words:
+                words += ["--repeats", ""]
+            words[words.index("--repeats") + 1] = str(parsed.repeats)
+        if self.words[0] in ("train", "rollout", "growth") and parsed.threads is not None:
+            words += ["--threads", str(parsed.threads)]
+        if self.data:
+            words[1:1] = [str(parsed.data)] if self.data == "data" else [self.data, str(parsed.data)]
+        return words
 
 
 def _train(title: str, preset: str, *more: str) -> Part:
@@ -58,94 +71,88 @@ def _train(title: str, preset: str, *more: str) -> Part:
 
 PLAN: Final = (
     _train("A whole step, bf16", "smollm2-short", "--dtype", "bf16"),
+    _train("A whole step, every group with signal, bf16", "smollm2-signal", "--dtype", "bf16"),
     _train("A whole step, fp32", "smollm2-short", "--dtype", "fp32"),
-    _train("A whole step, every group with signal", "smollm2-signal", "--dtype", "bf16"),
+    _train("A whole step, every group with signal, fp32", "smollm2-signal", "--dtype", "fp32"),
     _train("A whole step with worked examples", "smollm2-fewshot", "--dtype", "bf16"),
     _train("The same without stop strings", "smollm2-fewshot-nostop", "--dtype", "bf16"),
     _train("The tiny recipe's step", "tiny", "--repeats", "7", "--warmup", "1"),
     Part("Sampling alone, bf16", ("rollout", "--preset", "smollm2-short", "--dtype", "bf16")),
     Part("Sampling alone, fp32", ("rollout", "--preset", "smollm2-short", "--dtype", "fp32")),
-    Part("Sampling with a long tail", ("rollout", "--preset", "smollm2-longtail", "--dtype", "bf16")),
-    Part("How a step grows", ("growth",)),
+    Part("Sampling with a long tail", ("rollout", "--preset", "smollm2-longtail", "--dtype", "bf16", "--peers", "trl")),
+    Part("How a step grows with the group", ("growth", "--over", "group")),
+    Part("How a step grows with the cap", ("growth", "--over", "cap")),
+    Part("How a step grows with processes", ("growth", "--over", "processes")),
     Part("Graders", ("graders",), "data"),
     Part("Rollout store", ("store",)),
+    Part("Report and pages of rollouts", ("inspect",)),
+    Part("Annotations", ("aha",)),
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--data", type=Path, metavar="PATH", help="folder with the problems; without it their parts miss"
+        "--data", type=Path, metavar="PATH", help="folder with the problems; without it their parts are left out"
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="PART", help=f"measure these and nothing else: {', '.join(p.name for p in PLAN)}"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every part (default: 0)")
-    parser.add_argument(
-        "--output", type=Path, default=Path("BENCHMARKS.md"), metavar="FILE", help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--plot", type=Path, default=Path("docs/growth.svg"), metavar="FILE", help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--rows",
-        type=Path,
-        default=Path("runs/bench"),
-        metavar="FOLDER",
-        help="rows of finished parts (default: %(default)s)",
-    )
-    parser.add_argument("--resume", action="store_true", help="take the parts that are finished there")
+    parser.add_argument("--repeats", type=int, metavar="N", help="turns of each side (default: each part's own)")
+    parser.add_argument("--threads", type=int, metavar="N", help="of torch, on both sides (default: all cores)")
+    for name, default, what in (
+        ("output", "BENCHMARKS.md", "the page"),
+        ("plot", "docs/growth.svg", "the curves in it"),
+        ("rows", "runs/bench", "folder of the parts that were measured"),
+    ):
+        parser.add_argument(
+            f"--{name}", type=Path, default=Path(default), metavar="PATH", help=f"{what} (default: {default})"
+        )
 
 
 def measure(parsed: argparse.Namespace) -> list[Row]:
-    """Measure every part, then write the page. A part that fails, or a Ctrl-C, leaves the page as it was."""
-    made: list[tuple[Part, list[str], list[Row]]] = []
-    plan = [part for part in PLAN if parsed.data is not None or not part.data]
+    """Measure every part that is not kept, and write the page after each."""
+    if parsed.repeats is not None and parsed.repeats < 1:
+        raise ValueError(f"repeats={parsed.repeats}: need at least 1")
+    plan = chosen(parsed)
+    kept = page.read(parsed.rows, [part.name for part in PLAN])
+    done = {part.name for part in plan if part.name in kept and kept[part.name].words == part.command(parsed)}
+    if parsed.only is not None or len(done) == len(plan):
+        done = set()
+    if done:
+        sys.stderr.write(f"{len(done)} of {len(plan)} parts are in {parsed.rows} already; going on\n")
     for part in tqdm(plan, desc="benchmarks", unit="part", file=sys.stderr):
-        words = [*part.words, "--seed", str(parsed.seed)]
-        if part.data:
-            words[1:1] = [str(parsed.data)] if part.data == "data" else [part.data, str(parsed.data)]
-        kept = parsed.rows / f"{part.name}.json"
-        if parsed.resume and kept.is_file():
-            rows = json.loads(kept.read_text(encoding="utf-8"))
-        else:
+        if part.name in done:
+            continue
+        words, started = part.command(parsed), time.perf_counter()
+        try:
             rows = _measured(words)
-            _replace(kept, json.dumps(rows))
-        made.append((part, words, rows))
-    growing = [row for _, _, rows in made for row in rows if row["name"].startswith("growth, ")]
-    if growing:
-        _replace(parsed.plot, growth_plot(growing))
-    shown = os.path.relpath(parsed.plot, parsed.output.parent) if growing else ""
-    _replace(parsed.output, page(made, plot_path=shown))
-    return [row for _, _, rows in made for row in rows]
+        except KeyboardInterrupt as interrupt:
+            sys.stderr.write(f"\nstopped in {part.name}; the same command goes on there\n")
+            raise Stopped(interrupt.rows if isinstance(interrupt, Stopped) else []) from None
+        kept[part.name] = page.keep(parsed.rows, part.name, words, time.perf_counter() - started, rows)
+        shown = [(other.title, kept[other.name]) for other in PLAN if other.name in kept]
+        page.write(parsed.output, parsed.plot, shown)
+    return [row for part in plan for row in kept[part.name].rows]
 
 
-def page(made: Sequence[tuple[Part, list[str], list[Row]]], *, plot_path: str = "") -> str:
-    """The page's Markdown."""
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES if _installed(name))
-    machines = dict.fromkeys(row["machine"] for _, _, rows in made for row in rows)
-    text = _HEAD + f"Made on {datetime.date.today().isoformat()} by `make bench`, with {versions}.\n\n"
-    text += "".join(f"- {machine}\n" for machine in machines)
-    for part, words, rows in made:
-        # Where the data lies is no one else's concern.
-        shown = ["DATA" if before == "--data" or (words[0] == "graders" and i == 1) else word
-                 for i, (before, word) in enumerate(zip(["", *words], words, strict=False))]  # fmt: skip
-        text += f"\n## {part.title}\n\n`r1rl bench {' '.join(shown)}`\n\n{markdown_table(rows)}"
-        if words[0] == "growth" and plot_path:
-            text += f"\n![time and memory of a step against the group and the cap]({plot_path})\n"
-    return text
+def chosen(parsed: argparse.Namespace) -> list[Part]:
+    """The parts of the plan that are asked for.
 
-
-def growth_plot(rows: Sequence[Row]) -> str:
-    """Curves of the rows of `growth` that name a size."""
-    charts = []
-    for figure, unit in (("time of the step", "s"), ("peak memory", "GB")):
-        for size, label in (("group", "rollouts a prompt"), ("cap", "tokens a completion")):
-            start = f"growth, {size}: {figure} at "
-            chosen = [row for row in rows if row["name"].startswith(start)]
-            curves: dict[str, list[tuple[float, float]]] = {
-                name: [(float(row["name"].removeprefix(start)), row[side]) for row in chosen]
-                for side, name in (("ours", "r1rl"), ("peer", "plain TRL"))
-            }
-            if chosen:
-                charts.append((f"{figure}, by {size}", label, unit, curves))
-    return plot.panels(charts)
+    Raises:
+        ValueError: one is unknown, or needs the data folder.
+    """
+    names = [part.name for part in PLAN]
+    for name in parsed.only or []:
+        if name not in names:
+            raise ValueError(f"only={name!r}: known are {', '.join(names)}{nearest(name, names)}")
+    plan = [part for part in PLAN if parsed.only is None or part.name in parsed.only]
+    if parsed.data is not None:
+        return plan
+    for part in plan:
+        if part.data and parsed.only is not None:
+            raise ValueError(f"data=None: {part.name} reads problems; give their folder with --data")
+    return [part for part in plan if not part.data]
 
 
 def _measured(words: Sequence[str]) -> list[Row]:
@@ -154,19 +161,3 @@ def _measured(words: Sequence[str]) -> list[Row]:
     module.add_arguments(parser)
     run: Callable[[argparse.Namespace], list[Row]] = module.measure
     return run(parser.parse_args(list(words[1:])))
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a whole file: it is either the old or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def _installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

@@ -10,12 +10,16 @@ from pathlib import Path
 
 from r1rl.bench import children, machine, options
 from r1rl.bench.machine import Peak
-from r1rl.bench.paired import Row, giga, row
+from r1rl.bench.paired import Row, giga, keeping, row
 from r1rl.bench.side import Job
 from r1rl.bench.turn import CONTINUOUS, OURS, TRL, Turn
 from r1rl.launch import RunFailedError
 
 SUMMARY = "Sampling alone, against plain TRL's generate and continuous batching."
+EXAMPLES = """\
+examples:
+  r1rl bench rollout --preset smollm2-short --dtype fp32 bf16
+  r1rl bench rollout --preset smollm2-longtail --peers trl --repeats 1"""
 _BYTES = {"fp32": 4, "bf16": 2}
 
 
@@ -34,7 +38,7 @@ def measure(parsed: argparse.Namespace) -> list[Row]:
     threads = options.threads(parsed)
     described = machine.describe(threads)
     for setting, dtype in options.settings(parsed):
-        with tempfile.TemporaryDirectory(prefix="r1rl-bench-") as folder:
+        with keeping(found), tempfile.TemporaryDirectory(prefix="r1rl-bench-") as folder:
             recipe = str(setting.write(Path(folder) / "recipe.yaml"))
             # The micro-batch only has to divide the batch: nothing is updated.
             jobs = {
@@ -48,13 +52,14 @@ def measure(parsed: argparse.Namespace) -> list[Row]:
                     del jobs[CONTINUOUS]
             kind = torch.bfloat16 if dtype == "bf16" else torch.float32
             peak = machine.peak(kind, threads)
-            turns = children.take_turns(jobs, repeats=parsed.repeats, warmup=parsed.warmup, label=setting.name)
-        name = f"sampling, {setting.name}"
-        found += rows(name, turns, described, peak=peak, bytes_each=_BYTES[dtype], note=setting.note)
-        if why:
-            found.append(
-                row(f"{name}: speed", [None], [None], "tokens/s", described, note=f"continuous batching: {why}")
-            )
+            taken = children.take_turns(jobs, repeats=parsed.repeats, warmup=parsed.warmup, label=setting.name)
+            peak = peak.best(machine.peak(kind, threads))  # minutes later
+            name = f"sampling, {setting.name}"
+            found += rows(name, taken.turns, described, peak=peak, bytes_each=_BYTES[dtype], note=setting.note)
+            if why:
+                missing = row(f"{name}: speed, against continuous batching", [None], [None], "tokens/s", described)
+                found.append(missing | {"note": why})
+            taken.go_on()
     return found
 
 

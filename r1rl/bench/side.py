@@ -11,6 +11,8 @@ import json
 import os
 import resource
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from r1rl.recipe import LoadedRecipe
 
 JOB_VARIABLE = "R1RL_BENCH_JOB"
+_PARENT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,15 @@ class Job:
 
     Args:
         side: one of `r1rl.bench.turn`.
-        work: `step` or `sample`.
+        work: `step`; `sample`, sampling alone; or `update`, a step whose completions are made up, up to the cap.
         recipe: the recipe file.
         folder: for its run folder and output.
         micro_batch: rollouts a forward pass; None is our trainer's own choice.
         threads: of torch.
         memory: bytes it may allocate, None for no limit.
         model: a folder instead of the recipe's model.
+        prompts: of a step, instead of the recipe's.
+        checkpointing: gradient checkpointing, which is plain TRL's default, for that side.
     """
 
     side: str
@@ -50,6 +55,8 @@ class Job:
     threads: int
     memory: int | None = None
     model: str | None = None
+    prompts: int | None = None
+    checkpointing: bool = False
 
 
 class _Over(BaseException):
@@ -60,21 +67,35 @@ def main() -> int:
     """Do the job that standard input names. Everything but answers goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     job = Job(**json.loads(os.environ[JOB_VARIABLE]))
     if job.memory is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))
     import torch
 
     torch.set_num_threads(job.threads)
+    serve(job, sys.stdin, answers)
+    return 0
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent is gone: a turn of minutes would go on for nobody."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_SECONDS)
+    os._exit(1)
+
+
+def serve(job: Job, questions: TextIO, answers: TextIO) -> None:
+    """Take a turn and answer for each line of questions."""
     from r1rl.bench.meter import Meter
 
     trainer = build(job)
+    if job.work == "update":
+        _make_up_completions(trainer)
     meter = Meter(trainer, job.side)
-    turns = _turns(job, meter, answers)
-    trainer.add_callback(turns)
+    trainer.add_callback(_turns(job, meter, questions, answers))
     with contextlib.suppress(_Over):
         trainer.train()
-    return 0
 
 
 def build(job: Job) -> GRPOTrainer:
@@ -84,6 +105,8 @@ def build(job: Job) -> GRPOTrainer:
     overrides = ["--runs_dir", job.folder, "--name", "run"]
     if job.micro_batch is not None:
         overrides += ["--per_device_train_batch_size", str(job.micro_batch)]
+    if job.prompts is not None:
+        overrides += ["--prompts_per_step", str(job.prompts)]
     if job.model is not None:
         overrides += ["--model_name_or_path", job.model]
     loaded = recipe.load(Path(job.recipe), overrides)
@@ -112,7 +135,7 @@ def _plain(job: Job, loaded: LoadedRecipe, folder: Any, source: str, tokenizer: 
         "num_generations", "max_completion_length", "temperature", "learning_rate", "lr_scheduler_type", "max_steps",
         "seed", "bf16", "use_cpu", "reward_weights", "remove_unused_columns", "dataloader_pin_memory", "report_to",
         "per_device_train_batch_size", "gradient_accumulation_steps", "save_strategy", "logging_steps", "optim",
-        "disable_dropout",
+        "disable_dropout", "loss_type", "beta", "epsilon", "scale_rewards", "num_iterations", "top_p", "top_k", "min_p",
     )  # fmt: skip
     settings = {key: getattr(grpo, key) for key in same}
     checkpointing = (
@@ -123,7 +146,7 @@ def _plain(job: Job, loaded: LoadedRecipe, folder: Any, source: str, tokenizer: 
         disable_tqdm=True,
         use_transformers_continuous_batching=job.side == CONTINUOUS,
         model_init_kwargs={"dtype": loaded.model.dtype},
-        **{checkpointing: False},
+        **{checkpointing: job.checkpointing},
         **settings,
     )
     options = own.reward_options if isinstance(own.reward_options, dict) else {}
@@ -136,7 +159,7 @@ def _plain(job: Job, loaded: LoadedRecipe, folder: Any, source: str, tokenizer: 
     )
 
 
-def _turns(job: Job, meter: Meter, answers: TextIO) -> Any:
+def _turns(job: Job, meter: Meter, questions: TextIO, answers: TextIO) -> Any:
     """A callback that waits for a line before each turn and answers after it."""
     import torch
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -150,7 +173,7 @@ def _turns(job: Job, meter: Meter, answers: TextIO) -> Any:
         """Until the next turn is asked for, all processes together."""
         more = torch.tensor(0.0)
         if trainer.accelerator.is_main_process:
-            more += bool(sys.stdin.readline())
+            more += bool(questions.readline())
         if several:
             torch.distributed.broadcast(more, src=0)
         if not more:
@@ -176,6 +199,12 @@ def _turns(job: Job, meter: Meter, answers: TextIO) -> Any:
             if job.work == "sample":
                 _sample(meter, trainer, wait, answer)
 
+        def on_pre_optimizer_step(self, *arguments: Any, **options: Any) -> None:
+            meter.before_optimizer()
+
+        def on_optimizer_step(self, *arguments: Any, **options: Any) -> None:
+            meter.after_optimizer()
+
         def on_step_begin(
             self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
         ) -> None:
@@ -186,6 +215,20 @@ def _turns(job: Job, meter: Meter, answers: TextIO) -> Any:
             wait()
 
     return Turns()
+
+
+def _make_up_completions(trainer: GRPOTrainer) -> None:
+    """Random tokens in place of sampling, every completion as long as the cap allows: the most that is padded to."""
+    import torch
+
+    barred = {*trainer.eos_token_ids, trainer.processing_class.pad_token_id}
+    allowed = torch.tensor([i for i in range(trainer.model.config.vocab_size) if i not in barred])
+
+    def make_up(prompt_ids: list[list[int]], *arguments: Any, **options: Any) -> tuple[list[list[int]], None]:
+        shape = len(prompt_ids), trainer.max_completion_length
+        return allowed[torch.randint(len(allowed), shape)].tolist(), None
+
+    trainer._generate_single_turn = make_up
 
 
 def _sample(meter: Meter, trainer: GRPOTrainer, wait: Any, answer: Any) -> None:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from r1rl.bench import children, machine, options
-from r1rl.bench.paired import Row, giga, row
+from r1rl.bench.children import Taken
+from r1rl.bench.paired import Row, giga, keeping, row
 from r1rl.bench.presets import Setting
 from r1rl.bench.side import Job
 from r1rl.bench.turn import OURS, TRL, Turn
+from r1rl.launch import RunFailedError
 
 SUMMARY = "Whole GRPO steps, against plain TRL."
+EXAMPLES = """\
+examples:
+  r1rl bench train --preset tiny --repeats 7 --warmup 1
+  r1rl bench train --preset smollm2-short smollm2-signal --dtype fp32 bf16
+  r1rl bench train --preset smollm2-fewshot --data data --repeats 1 --peer-micro-batches 16"""
 DEFAULT_PRESETS = ["smollm2-short"]
 
 
@@ -26,23 +34,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="micro-batches plain TRL is tried with, before the turns; the fastest counts (default: the preset's)",
     )
+    parser.add_argument(
+        "--peer-checkpointing",
+        choices=("yes", "no"),
+        default="no",
+        help="gradient checkpointing in plain TRL, its own default: less memory, more time (default: no)",
+    )
     parser.add_argument("--model", metavar="FOLDER", help="a model instead of the preset's")
 
 
 def measure(parsed: argparse.Namespace) -> list[Row]:
     found: list[Row] = []
     described, threads = machine.describe(options.threads(parsed)), options.threads(parsed)
-    for setting, _ in options.settings(parsed):
-        sizes = parsed.peer_micro_batches or setting.micro_batches
-        turns, size = compare(
-            setting,
-            sizes,
-            threads=threads,
-            repeats=parsed.repeats,
-            warmup=parsed.warmup,
-            model=parsed.model,
-        )
-        found += rows(f"step, {setting.name}", turns, described, note=f"{setting.note}; TRL's micro-batch {size}")
+    checkpointing = parsed.peer_checkpointing == "yes"
+    with keeping(found):
+        for setting, _ in options.settings(parsed):
+            taken, choice = compare(
+                setting,
+                parsed.peer_micro_batches or setting.micro_batches,
+                threads=threads,
+                repeats=parsed.repeats,
+                warmup=parsed.warmup,
+                model=parsed.model,
+                checkpointing=checkpointing,
+            )
+            name = f"step, {setting.name}" + (", TRL with gradient checkpointing" if checkpointing else "")
+            found += rows(name, taken.turns, described, note=f"{setting.note}; {choice}")
+            taken.go_on()
     return found
 
 
@@ -56,8 +74,9 @@ def compare(
     model: str | None = None,
     processes: int = 1,
     label: str | None = None,
-) -> tuple[dict[str, list[Turn]], int]:
-    """Turns of both sides, and TRL's micro-batch (the fastest of `micro_batches`).
+    checkpointing: bool = False,
+) -> tuple[Taken, str]:
+    """Turns of both sides, and in words which of `micro_batches` plain TRL had: the fastest that fits.
 
     Raises:
         ValueError: a micro-batch does not divide the step's rollouts.
@@ -69,18 +88,34 @@ def compare(
             raise ValueError(f"peer_micro_batches={size}: must divide the step's {rollouts} rollouts")
     with tempfile.TemporaryDirectory(prefix="r1rl-bench-") as folder:
         recipe = str(setting.write(Path(folder) / "recipe.yaml"))
-        ours = Job(OURS, "step", recipe, "", None, threads, model=model)
-        peer = Job(TRL, "step", recipe, "", micro_batches[0], threads, model=model)
-        size = micro_batches[0]
-        if processes == 1:
-            size = children.fastest_micro_batch(peer, micro_batches, label=setting.name)
-        jobs = {OURS: ours, TRL: Job(TRL, "step", recipe, "", size, threads, model=model)}
-        turns = children.take_turns(
+        peer = Job(TRL, "step", recipe, "", micro_batches[0], threads, model=model, checkpointing=checkpointing)
+        choice = f"TRL's micro-batch {micro_batches[0]}"
+        if len(micro_batches) > 1:
+            group = setting.keys["num_generations"]
+            tried = children.micro_batch_seconds(peer, micro_batches, rollouts=rollouts, group=group)
+            size, choice = fastest(tried)
+            peer = dataclasses.replace(peer, micro_batch=size)
+        jobs = {OURS: Job(OURS, "step", recipe, "", None, threads, model=model), TRL: peer}
+        taken = children.take_turns(
             jobs, repeats=repeats, warmup=warmup, label=label or setting.name, processes=processes
         )
-    for a, b in zip(turns[OURS], turns[TRL], strict=True):
+    for a, b in zip(taken.turns[OURS], taken.turns[TRL], strict=True):
         assert a.prompts == b.prompts, "both sides must have the same prompts"
-    return turns, size
+    return taken, choice
+
+
+def fastest(tried: Mapping[int, float | None]) -> tuple[int, str]:
+    """The micro-batch of the least seconds, and the choice in words.
+
+    Raises:
+        RunFailedError: there was no memory for any.
+    """
+    fitting = {size: seconds for size, seconds in tried.items() if seconds is not None}
+    if not fitting:
+        raise RunFailedError(f"peer_micro_batches={list(tried)}: no memory for any of them; try smaller ones")
+    size = min(fitting, key=lambda size: fitting[size])
+    times = (f"{size}: {'no memory' if seconds is None else f'{seconds:.3g} s'}" for size, seconds in tried.items())
+    return size, f"TRL's micro-batch {size}, the fastest by an update at the cap ({', '.join(times)})"
 
 
 def rows(name: str, turns: dict[str, list[Turn]], described: str, *, note: str = "") -> list[Row]:

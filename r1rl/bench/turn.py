@@ -19,7 +19,8 @@ class Turn:
 
     Args:
         side: who.
-        seconds: `step`, and in it `sampling`, `grading`, `rest` (of the rollout batch) and `update`.
+        seconds: `step`, and in it `sampling`, `grading`, `rest` (of the rollout batch) and `update`, and in that
+            the `optimizer`'s step.
         prompts: token ids, one prompt a rollout.
         lengths: tokens of each completion.
         signal: whether each rollout has an advantage.
