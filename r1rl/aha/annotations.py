@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from r1rl.aha.annotation import DETECTOR_VERSION, SCHEMA, annotate
+from r1rl.aha.annotation import DETECTOR_VERSION, SCHEMA, annotate_all
 from r1rl.rollout import shards, store
 
 FOLDER: Final = "annotations"
@@ -102,7 +102,7 @@ def annotate_part(part: Part) -> int:
             return 0
     except FileNotFoundError:
         return 0
-    table = pa.Table.from_pylist([annotate(row) for row in rows], schema=SCHEMA)
+    table = pa.Table.from_pylist(annotate_all(rows), schema=SCHEMA)
     part.path.parent.mkdir(parents=True, exist_ok=True)
     temporary = part.path.with_name(f".{part.path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -136,14 +136,21 @@ def clean(run_dir: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def connection(
-    run_dir: str | os.PathLike[str], *, kind: str | None = None, steps: Collection[int] | None = None
+    run_dir: str | os.PathLike[str],
+    *,
+    kind: str | None = None,
+    steps: Collection[int] | None = None,
+    threads: int | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB with the view `annotations` over the current files. Raises ValueError where there are none."""
     found = [str(path.absolute()) for path in files(run_dir, kind=kind, steps=steps)]
     if not found:
         what = "rollouts" if kind is None else f"{kind} rollouts"
         raise ValueError(f"run={str(run_dir)!r}: no annotated {what}; the run sampled none so far, or try --kind train")
-    with duckdb.connect(config={"python_enable_replacements": "false"}) as opened:
+    config: dict[str, str | bool | int | float | list[str]] = {"python_enable_replacements": "false"}
+    if threads is not None:
+        config["threads"] = threads
+    with duckdb.connect(config=config) as opened:
         listed = ", ".join("'" + name.replace("'", "''") + "'" for name in found)
         opened.execute(f"CREATE VIEW annotations AS SELECT * FROM read_parquet([{listed}])")
         yield opened

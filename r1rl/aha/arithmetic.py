@@ -13,7 +13,12 @@ from typing import Final, NamedTuple
 from r1rl.aha.equations import Equation
 
 _HALF: Final = re.compile(r"(?:[\w)}\]]\s*[-+*/^×·÷−]\s*|[0-9] +|[\w^\\])$")
-_ROUGH: Final = re.compile(r"≈|approx|about|round|nearly|remainder|\brem\b|\br ?[0-9]|\bmod\b|almost|\.\.\.")
+_ROUGH: Final = re.compile(
+    r"≈|\bapprox|(?<!how )(?<!what )\babout (?=[$0-9])|\bround|\bnearly\b|\balmost\b|\bremainder\b|\brem\b"
+    r"|\br ?[0-9]|\bmod\b|[0-9]\.\.\.",
+    re.IGNORECASE,
+)
+_CLEAR: Final = frozenset(",.:;>\n")
 _BEFORE, _AFTER = 24, 24  # characters looked at around an equation that does not hold
 
 
@@ -31,7 +36,8 @@ def checks(completion: str, equations: Iterable[tuple[int, Equation]]) -> list[C
     for offset, equation in equations:
         for start, end, holds in equation.checks:
             first, last = offset + start, offset + end
-            if first and _HALF.search(completion, max(0, first - 4), first):
+            before = completion[max(0, first - 4) : first].rstrip(" ")[-1:]
+            if before and before not in _CLEAR and _HALF.search(completion, max(0, first - 4), first):
                 continue
             if not holds and _ROUGH.search(completion, max(0, first - _BEFORE), last + _AFTER):
                 continue

@@ -4,9 +4,9 @@ A Countdown attempt is
 - complete: an expression that uses every given number exactly once, written whole, "(3*5)+7 = 22", or as a chain,
   "3 * 5 = 15 , 15 + 7 = 22", whose intermediate results are traced back to the given numbers; or
 - illegal (some number is not given, or used too often) or partial (a number is left out), and put forward all the
-  same: the text after it says that it hits the target or misses it, "target 22 got 21 no" (of a partial one: names the
-  target or has its value), or the reasoning ends with its coming to the target. A step on the way, a side sum and
-  working backwards from the target ("22 - 7 = 15") are no attempts.
+  same: the text after it says that it hits the target or misses it, "target 22 got 21 no", and does not go on from it,
+  or the reasoning ends with its coming to the target. A step on the way, a side sum and working backwards from the
+  target ("22 - 7 = 15") are no attempts.
 
 Equations are not attempts: a chain is one attempt. Other tasks: `r1rl.aha.math_attempts`.
 """
@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final, Literal
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple
 
 from r1rl.aha.countdown_trace import MAX_NUMBERS, Step, trace
 from r1rl.aha.equations import Value, whole
@@ -28,15 +28,14 @@ __all__ = ["Attempt", "countdown_problem", "find_attempts", "from_steps", "reaso
 Status = Literal["complete", "partial", "illegal"]
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One candidate answer; `text == completion[start:end]`, in characters.
 
     `expression` is over the given numbers only (of an illegal one: as written). `value` is its true value as a
     fraction ("22", "7/2"), None where it divides by zero or cannot be read. `claimed` is the last value the model wrote
     for it, as a fraction, None if it wrote none. `right`: complete, and the true value is the target, whatever was
-    claimed. `repeats_previous`: the previous attempt over again up to commutativity and associativity, such as a
-    conclusion; no retry. `slip`: the claimed value is not the true one.
+    claimed. `repeats_previous`: the previous attempt over again up to commutativity and associativity, not rejected
+    in between, or its value again as "the answer is ..."; no retry. `slip`: the claimed value is not the true one.
     """
 
     start: int
@@ -69,7 +68,8 @@ def find_attempts(
 
 def countdown_problem(gold: object, meta: dict[str, Any]) -> tuple[list[int], Value] | None:
     """The given numbers and the target, None where `gold` or `meta` cannot be used."""
-    numbers, target = meta.get("numbers"), _fraction(gold)
+    numbers = meta.get("numbers")
+    target = _fraction(gold) if isinstance(gold, str) else None
     if target is None or not isinstance(numbers, (list, tuple)) or not 2 <= len(numbers) <= MAX_NUMBERS:
         return None
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
@@ -80,11 +80,17 @@ def countdown_problem(gold: object, meta: dict[str, Any]) -> tuple[list[int], Va
 def from_steps(completion: str, steps: Sequence[Step], target: Value) -> list[Attempt]:
     """The attempts among the steps of `trace`, in order."""
     attempts: list[Attempt] = []
-    previous = ""
+    previous: Step | None = None
     for step in steps:
         if not step.committed:
             continue
         complete = step.status == "complete"
+        repeats = False
+        if previous is not None and previous.value == step.value:
+            # Worded as a conclusion it is one, though an intermediate may have been traced another way.
+            repeats = (not previous.rejected and step.same_form(previous)) or (
+                _CONCLUDES.search(completion, max(0, step.start - _CONCLUSION_CHARS), step.start) is not None
+            )
         attempts.append(
             Attempt(
                 start=step.start,
@@ -95,21 +101,27 @@ def from_steps(completion: str, steps: Sequence[Step], target: Value) -> list[At
                 claimed=None if step.claimed is None else str(step.claimed),
                 complete=complete,
                 right=complete and step.value == target,
-                repeats_previous=bool(step.form) and step.form == previous,
+                repeats_previous=repeats,
                 status=step.status,
                 slip=step.slip,
             )
         )
-        previous = step.form
+        previous = step
     return attempts
 
 
+_CONCLUSION_CHARS: Final = 48
+_CONCLUDES: Final = re.compile(
+    r"\b(?:answer|solution|expression|equation)(?: (?:is|would be|will be))?\s?[:=]?[\s$*(\\\[{a-z]{0,10}$",
+    re.IGNORECASE,
+)
 _PLAIN_VALUE: Final = re.compile(r"-?[0-9]{1,16}(?:/[0-9]{1,16}|\.[0-9]{1,16})?")
 
 
-def _fraction(text: object) -> Value | None:
+@lru_cache(maxsize=4_096)
+def _fraction(text: str) -> Value | None:
     # Fraction("1e99999999") would compute it.
-    if not isinstance(text, str) or not _PLAIN_VALUE.fullmatch(text.strip()):
+    if not _PLAIN_VALUE.fullmatch(text.strip()):
         return None
     try:
         return whole(Fraction(text.strip()))

@@ -47,12 +47,13 @@ def backtracking(steps: Sequence[Step], numbers: Sequence[int], target: Value, *
     `closed`: the reasoning ends by itself, so a state that nothing follows was given up; else its fate is not known.
     """
     result = Backtracking()
-    everything = _product(numbers)
+    given = tuple(numbers)
+    everything = _product(given)
     roots: list[Step] = []  # partial results not used yet in this branch
     branch: list[Step] = []  # all partial steps since the last attempt
     waiting: bool | None = None  # whether the state of the step before is live; None: no such state
     pending = ""  # how this branch began, until it is known not to be a restated conclusion
-    forms: set[str] = set()
+    tried: dict[Value | None, list[Step]] = {}  # attempts so far, by value
     previous: Step | None = None  # the last attempt
     fresh = True  # no branch under way
 
@@ -72,14 +73,14 @@ def backtracking(steps: Sequence[Step], numbers: Sequence[int], target: Value, *
         if step.status == "illegal" and not step.committed:
             continue
         inside = step.expression
-        consumed = [root for root in roots if _uses(inside, root)]
-        used = step.readings[0].used if step.readings else 0
-        others = [root for root in roots if root not in consumed]
-        together = used
-        for root in others:
-            together *= root.readings[0].used
-        parallel = bool(used) and everything % together == 0
-        gone = bool(others) and not parallel
+        others = roots and [root for root in roots if not _uses(inside, root)]
+        consumed = len(others) < len(roots)
+        gone = False
+        if others:
+            together = step.readings[0].used if step.readings else 0
+            for root in others:
+                together *= root.readings[0].used
+            gone = not together or everything % together != 0
         if waiting is not None:
             left(waiting, gone and not consumed)
             waiting = None
@@ -92,23 +93,19 @@ def backtracking(steps: Sequence[Step], numbers: Sequence[int], target: Value, *
         fresh = False
         roots = ([] if gone else others) + ([step] if step.status == "partial" else [])
         if step.committed:
-            restated = (
-                previous is not None
-                and bool(step.form)
-                and step.form == previous.form
-                and not (previous.says and not previous.says[-1].says)
-            )
-            if not restated:
+            of_value = tried.setdefault(step.value, [])
+            again = any(step.same_form(other) for other in of_value[-_BRANCH:])
+            if not (again and previous is not None and not previous.rejected and step.same_form(previous)):
                 count(pending)
-                result.duplicate_retries += step.form in forms
+                result.duplicate_retries += again
             pending = ""
-            if step.form:
-                forms.add(step.form)
+            if not again:
+                of_value.append(step)
             previous, roots, branch, fresh = step, [], [], True
             continue
         branch.append(step)
         if not step.slip:
-            values = _state(roots, numbers)
+            values = _state(roots, given)
             if values is not None and len(values) <= MAX_SEARCHED:
                 waiting = reachable(values, target)
     if waiting is not None and closed:
@@ -119,25 +116,29 @@ def backtracking(steps: Sequence[Step], numbers: Sequence[int], target: Value, *
 
 def _uses(expression: str, step: Step, *, again: bool = True) -> bool:
     """Whether an expression holds a step's; `again`: or is the same one, written again."""
+    if len(step.readings) == 1:
+        inside = step.readings[0].expression
+        return inside in expression and (again or inside != expression)
     return any(reading.expression in expression for reading in step.readings) and (
         again or all(reading.expression != expression for reading in step.readings)
     )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4_096)
 def _primes(numbers: tuple[int, ...]) -> dict[int, int]:
     return dict(zip(sorted(set(numbers)), PRIMES, strict=False))
 
 
-def _product(numbers: Sequence[int]) -> int:
-    primes = _primes(tuple(numbers))
+@lru_cache(maxsize=4_096)
+def _product(numbers: tuple[int, ...]) -> int:
+    primes = _primes(numbers)
     product = 1
     for number in numbers:
         product *= primes[number]
     return product
 
 
-def _state(roots: Sequence[Step], numbers: Sequence[int]) -> tuple[Value, ...] | None:
+def _state(roots: Sequence[Step], numbers: tuple[int, ...]) -> tuple[Value, ...] | None:
     """The values still to be combined, None where one is unknown."""
     rest = _product(numbers)
     values: list[Value] = []
@@ -146,34 +147,38 @@ def _state(roots: Sequence[Step], numbers: Sequence[int]) -> tuple[Value, ...] |
             return None
         rest //= root.readings[0].used
         values.append(root.value)
-    for number, prime in _primes(tuple(numbers)).items():
+    return tuple(sorted([*values, *_unused(rest, numbers)]))
+
+
+@lru_cache(maxsize=16_384)
+def _unused(rest: int, numbers: tuple[int, ...]) -> tuple[int, ...]:
+    """The numbers whose primes make up `rest`."""
+    values = []
+    for number, prime in _primes(numbers).items():
         while rest % prime == 0:
             rest //= prime
             values.append(number)
-    return tuple(sorted(values))
+    return tuple(values)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def reachable(values: tuple[Value, ...], target: Value) -> bool:
     """Whether some expression over `values`, each used exactly once, is `target`. Exact and exhaustive."""
     if len(values) == 1:
         return values[0] == target
     if len(values) == 2:
-        return _reach_two(values[0], 1, values[1], target)
+        return _reach_two(values[0], values[1], target)
     for i, first in enumerate(values):
         for j in range(i + 1, len(values)):
             second = values[j]
             rest = values[:i] + values[i + 1 : j] + values[j + 1 :]
-            if len(rest) == 1:  # the commonest, without a fraction being made
-                last = rest[0]
-                if (
-                    _reach_two(first + second, 1, last, target)
-                    or _reach_two(first - second, 1, last, target)
-                    or _reach_two(second - first, 1, last, target)
-                    or _reach_two(first * second, 1, last, target)
-                    or (second and _reach_two(first, second, last, target))
-                    or (first and _reach_two(second, first, last, target))
-                ):
+            if len(rest) == 1:  # the commonest, without a fraction being made of the two
+                goals = _goals(rest[0], target)
+                if goals is None or first + second in goals or first * second in goals:
+                    return True
+                if first - second in goals or second - first in goals:
+                    return True
+                if any((second and first == goal * second) or (first and second == goal * first) for goal in goals):
                     return True
                 continue
             results = {first + second, first - second, second - first, first * second}
@@ -186,14 +191,25 @@ def reachable(values: tuple[Value, ...], target: Value) -> bool:
     return False
 
 
-def _reach_two(top: Value, bottom: Value, other: Value, target: Value) -> bool:
-    """Whether top/bottom and `other` make `target`."""
-    scaled, goal = other * bottom, target * bottom
+@lru_cache(maxsize=16_384)
+def _goals(other: Value, target: Value) -> frozenset[Value] | None:
+    """The values that make `target` with `other`, None where every value does."""
+    if not other and not target:
+        return None
+    goals = {target - other, target + other, other - target}
+    if other:
+        goals |= {whole(Fraction(target) / other), target * other}
+        if target:
+            goals.add(whole(Fraction(other) / target))
+    return frozenset(goals)
+
+
+def _reach_two(first: Value, second: Value, target: Value) -> bool:
     return (
-        top + scaled == goal
-        or top - scaled == goal
-        or scaled - top == goal
-        or top * other == goal
-        or (other != 0 and top == target * scaled)
-        or (top != 0 and scaled == target * top)
+        first + second == target
+        or first - second == target
+        or second - first == target
+        or first * second == target
+        or (second != 0 and first == target * second)
+        or (first != 0 and second == target * first)
     )

@@ -1,13 +1,12 @@
-"""Equations in running text: "So 3 × 5 = 15, which" holds one, with the sides 3 * 5 and 15.
+"""Equations in running text: "So 3 * 5 = 15, which" holds one, with the sides 3 * 5 and 15.
 
-Reads ASCII, Unicode and LaTeX signs and words such as "times" and "gives". It only cuts the text up; what a side is
-worth is for `r1rl.verify.countdown` to say. Work is linear in the text, and no text raises.
+Reads the ASCII signs that `r1rl.aha.notation` leaves. Work is linear in the text, and no text raises.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
@@ -17,24 +16,6 @@ MAX_DIGITS: Final = 16
 _CACHED_CHARS: Final = 80
 
 Value: TypeAlias = "int | Fraction"  # an int where it is one: same hash as the Fraction, and much faster
-
-_SIGNS: Final = str.maketrans({"×": "*", "·": "*", "⋅": "*", "∙": "*", "✕": "*", "÷": "/", "−": "-", "–": "-"})
-_SIGNS.update(str.maketrans({"≈": "=", "\u00a0": " ", "[": "(", "]": ")", "$": " ", "`": " ", "&": " "}))
-_ASCII_SIGNS: Final = ("[", "$", "`", "&", "]")
-_FRACTION: Final = re.compile(r"\\[dt]?frac\s{0,3}\{([^{}\\]{1,80})\}\s{0,3}\{([^{}\\]{1,80})\}")
-_LATEX: Final = re.compile(r"\\(?:\\|[()\[\],;:! ]|[A-Za-z]{1,20})")
-_LATEX_SIGNS: Final = {"times": "*", "cdot": "*", "ast": "*", "div": "/", "approx": "=", "equiv": "=", "\\": "\n"}
-_LATEX_BLANK: Final = frozenset({"left", "right", "boxed", "quad", "qquad", "displaystyle", "bigl", "bigr"})
-_VERB: Final = r"(?:is equal to|equals to|equals|equal to|gives us|gives|yields|makes|is|to get|to make|to give)"
-# Only after a number or a bracket, which are rare in prose, so that the search is quick.
-_WORDS: Final = re.compile(
-    rf"([0-9)][\s*]{{0,6}})((?:,\s?)?(?:(?:which|that|this|it) )?{_VERB}|times|plus|minus|divided by|multiplied by)(?!\w)"
-)
-_WORD_SIGNS: Final = {"times": "*", "multiplied by": "*", "plus": "+", "minus": "-", "divided by": "/"}
-_HAS_WORDS: Final = (" is ", "equal", " give", "yields", " make", "to get", "times", "plus", "minus", " by ")
-_THOUSANDS: Final = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
-_LETTER_TIMES: Final = re.compile(r"(?<=[0-9)\s])[xX](?=\s?[0-9(])")
-_BULLET: Final = re.compile(r"^[ \t]*[-*+•](?=[ \t])", re.MULTILINE)
 
 # What an equation may consist of; "." divides a number or ends a sentence, "^" and "%" spoil an expression.
 _RUN: Final = re.compile(r"[-0-9(+*/=^%][-0-9+*/()=.^%\s]*")
@@ -72,100 +53,50 @@ class Equation(NamedTuple):
     checks: tuple[tuple[int, int, bool], ...] = ()
 
 
-def normalise(text: str) -> str:
-    """`text` with ASCII signs for words, LaTeX and Unicode signs; its length stays, so spans fit the original."""
-    if not text.isascii() or any(sign in text for sign in _ASCII_SIGNS):
-        text = text.translate(_SIGNS)
-    if "," in text:
-        text = _THOUSANDS.sub(_without_commas, text)
-    if "\\" in text:
-        for _ in range(3):  # innermost first: a fraction of fractions of fractions
-            text, changed = _FRACTION.subn(_fraction_inline, text)
-            if not changed:
-                break
-        text = _LATEX.sub(_latex, text).replace("{", "(").replace("}", ")")
-    if "**" in text:
-        text = re.sub(r"\*{2,}", _stars, text)
-    if "//" in text:
-        text = text.replace("//", "^^")
-    if "x" in text or "X" in text:
-        text = _LETTER_TIMES.sub("*", text)
-    if any(word in text for word in _HAS_WORDS):
-        text = _WORDS.sub(_word, text)
-    if "\n" in text or text[:1] in "-*+• ":
-        text = _BULLET.sub(lambda found: " " * len(found[0]), text)
-    return text
-
-
-def _word(found: re.Match[str]) -> str:
-    word = found[2]
-    if not (found[1][-1].isspace() or word[0] == ","):
-        return found[0]  # "2is", "3times"
-    return found[1] + _WORD_SIGNS.get(word, "=").ljust(len(word))
-
-
-def _without_commas(found: re.Match[str]) -> str:
-    # "1,200" is one number; in "100*1=100,100+7" the comma parts two equations.
-    after = found.string[found.end() : found.end() + 2].lstrip()
-    if found.string[: found.start()].rstrip(" ")[-1:] == "=" and after[:1] in tuple("+-*/"):
-        return found[0]
-    return found[0].replace(",", "").rjust(len(found[0]), "0")
-
-
-def _fraction_inline(found: re.Match[str]) -> str:
-    return f"(({found[1]})/({found[2]}".ljust(len(found[0]) - 2) + "))"
-
-
-def _latex(found: re.Match[str]) -> str:
-    name = found[0][1:]
-    if name in _LATEX_SIGNS:
-        return _LATEX_SIGNS[name].rjust(len(found[0]))
-    # Layout vanishes; other commands (\text, \neq, \to) end an expression.
-    return " " * len(found[0]) if name in _LATEX_BLANK or not name.isalpha() else ";".ljust(len(found[0]))
-
-
-def _stars(found: re.Match[str]) -> str:
-    # "3**5" and "3 ** 5" are powers, which end nothing well; "**3*5 = 15**" is bold type.
-    text, before, after = found.string, found.start() - 1, found.end()
-    left, right = text[before : before + 1] if before >= 0 else "", text[after : after + 1]
-    glued = (left.isdigit() or left == ")") and (right.isdigit() or right == "(")
-    power = glued or left == " " == right
-    return ("^" if power else " ") * len(found[0])
-
-
 def equations(text: str) -> Iterator[tuple[int, Equation]]:
     """Runs of arithmetic, split at "=", each with its offset. Linear in the text.
 
     A run ends at a word, at punctuation, at a line's end (unless it goes on with "="), or where no expression could
     go on, as between two numbers.
     """
+    length = len(text)
     for found in _RUN.finditer(text):
         start, end = found.span()
         # Part of a name or a unit: "x1", "v2.0", "2nd".
-        glued_before = start > 0 and (text[start - 1].isalnum() or text[start - 1] in "_.")
-        glued_after = text[end : end + 1].isalnum() or text[end : end + 1] == "_"
-        read = _read_run if end - start <= _CACHED_CHARS else _read_run.__wrapped__
-        for equation in read(found[0], glued_before, glued_after):
+        before, last = text[start - 1] if start else " ", text[end - 1]
+        glued_before = before != " " and text[start].isdigit() and (before.isalnum() or before in "_.")
+        glued_after = last != " " and last.isdigit() and end < length and (text[end].isalnum() or text[end] == "_")
+        if glued_before or glued_after:
+            read: Sequence[Equation] = _read_any_run(found[0], glued_before, glued_after)
+        elif end - start <= _CACHED_CHARS:
+            read = _read_run(found[0])
+        else:
+            read = _read_any_run(found[0], False, False)
+        for equation in read:
             yield start, equation
 
 
-_PLAIN: Final = re.compile(r"([0-9]{1,9})\s*([-+*/])\s*([0-9]{1,9})\s*=\s*(-?[0-9]{1,9})\s*")
+_PLAIN: Final = re.compile(r"(-?[0-9]{1,9})\s*([-+*/])\s*([0-9]{1,9})\s*=\s*(-?[0-9]{1,9})(?:\.\s|\s)*")
+_NUMBER: Final = re.compile(r"([0-9]{1,15})(?:\.\s|\s)*")
 _PLAIN_TEMPLATES: Final = {sign: f"{{}} {sign} {{}}" for sign in "+-*/"}
 
 
-@lru_cache(maxsize=65_536)
-def _read_run(text: str, glued_before: bool, glued_after: bool) -> tuple[Equation, ...]:
+@lru_cache(maxsize=16_384)
+def _read_run(text: str) -> tuple[Equation, ...]:
     # "3 * 5 = 15", by far the commonest, in one go.
-    if not (glued_before or glued_after) and (found := _PLAIN.fullmatch(text)):
+    if found := _PLAIN.fullmatch(text):
         first, sign, second, claimed = found.groups()
         left, right, claim = int(first), int(second), int(claimed)
-        same = _apply(sign, left, right) == claim
+        same = apply(sign, left, right) == claim
         sides = (
             Side((left, right), _PLAIN_TEMPLATES[sign], None, 0, found.end(3)),
             Side((claim,), "", claim, found.start(4), found.end(4)),
         )
         return (Equation(sides, 1, ((0, found.end(4), same),)),)
-    return _read_any_run(text, glued_before, glued_after)
+    if found := _NUMBER.fullmatch(text):
+        value = int(found[1])
+        return (Equation((Side((value,), "", value, 0, found.end(1)),), 0),)
+    return _read_any_run(text, False, False)
 
 
 def _read_any_run(text: str, glued_before: bool, glued_after: bool) -> tuple[Equation, ...]:
@@ -253,6 +184,8 @@ def _trim(side: list[Term]) -> list[Term]:
 def _equation(terms: list[list[Term]]) -> Equation:
     last = len(terms) - 1
     sides = tuple(_side(side, allow_ratio=0 < index == last) for index, side in enumerate(terms))
+    if last == 1 and sides[1].claim is None and len(sides[0].values) == 2 < len(sides[1].values):
+        sides = (_side(terms[0], allow_ratio=True), sides[1])  # "22/3 = 5 + 7/3"
     final = next((index for index in range(last, -1, -1) if sides[index].claim is not None), None)
     return Equation(sides, final, _checks(terms, sides) if last else ())
 
@@ -262,15 +195,17 @@ def _checks(terms: list[list[Term]], sides: tuple[Side, ...]) -> tuple[tuple[int
     for index, side in enumerate(sides):
         if side.claim is not None or not side.template:
             continue
-        following = sides[index + 1] if index + 1 < len(sides) else None
-        other = following or (sides[index - 1] if len(sides) == 2 else None)
-        if other is None:
+        if index + 1 < len(sides):
+            place = index + 1
+        elif len(sides) == 2:  # "22 = 3*5 + 7"
+            place = 0
+        else:
             continue
-        value = evaluated(terms[index])
+        other, value = sides[place], evaluated(terms[index])
         if other.claim is not None:
             same = value is not None and close(other.claim, value)
         else:  # "3*5 = 15 + 7 = 22" runs on from the value
-            same = value is not None and (value == evaluated(terms[index + 1]) or close(other.values[0], value))
+            same = value is not None and (value == evaluated(terms[place]) or close(other.values[0], value))
         checks.append((min(side.start, other.start), max(side.end, other.end), same))
     return tuple(checks)
 
@@ -294,7 +229,7 @@ def evaluated(terms: list[Term]) -> Value | None:
 
     def reduce() -> None:
         right, left = values.pop(), values.pop()
-        if (value := _apply(pending.pop(), left, right)) is None:
+        if (value := apply(pending.pop(), left, right)) is None:
             raise ZeroDivisionError
         values.append(value)
 
@@ -322,7 +257,7 @@ def evaluated(terms: list[Term]) -> Value | None:
 _RANK: Final = {"(": 0, "+": 1, "-": 1, "*": 2, "/": 2}
 
 
-def _apply(sign: str, left: Value, right: Value) -> Value | None:
+def apply(sign: str, left: Value, right: Value) -> Value | None:
     if sign == "+":
         return left + right
     if sign == "-":

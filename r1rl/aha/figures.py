@@ -20,6 +20,7 @@ import numpy as np
 from r1rl.aha.annotation import FIRST_TOKENS
 from r1rl.aha.annotations import connection
 from r1rl.aha.bootstrap import Array
+from r1rl.recipe_values import nearest
 
 Unit = Literal["share", "gap", "count", "tokens", "per_1k"]
 LEXICONS: Final = ("strict", "r1-nature", "oat", "orz", "simplerl")
@@ -244,11 +245,19 @@ def chosen(lexicon: str | None = None) -> list[Figure]:
     return [figure for figure in FIGURES.values() if figure.key not in dropped]
 
 
+def check(keys: Sequence[str], among: Sequence[Figure]) -> None:
+    """Raise ValueError for a key that no figure has."""
+    known = [figure.key for figure in among]
+    for key in keys:
+        if key not in known:
+            raise ValueError(f"figure={key!r}: no figure of the table{nearest(key, known)} (--sql lists all)")
+
+
 def sql(figure: Figure, kind: str, *, clean_only: bool = False) -> str:
     """One line of SQL that gives the figure at each step, from the view `annotations`."""
     return (
-        f"SELECT step, sum(({figure.numerator})::DOUBLE) / nullif(sum(({figure.denominator})::DOUBLE), 0) AS "
-        f"{figure.key} FROM {SOURCES[figure.source].format(where=_where(kind, clean_only))} GROUP BY step ORDER BY step"
+        f"SELECT step, {_ratio(figure)} AS {figure.key} FROM "
+        f"{SOURCES[figure.source].format(where=_where(kind, clean_only))} GROUP BY step ORDER BY step"
     )
 
 
@@ -311,12 +320,22 @@ def counts(run_dir: Path | str, kind: str, wanted: Sequence[Figure], *, clean_on
 def of_step(run_dir: Path | str, kind: str, step: int, keys: Sequence[str]) -> dict[str, float]:
     """Figures of one step's annotated rollouts, those that are not defined left out. Raises ValueError for none."""
     found: dict[str, float] = {}
-    with connection(run_dir, kind=kind, steps=[step]) as database:
-        for key in keys:
-            for at, value in database.execute(sql(FIGURES[key], kind)).fetchall():
-                if at == step and value is not None:
-                    found[key] = value
-    return found
+    where = f"{_where(kind, clean_only=False)} AND step = {int(step)}"
+    with connection(run_dir, kind=kind, steps=[step], threads=1) as database:
+        # One statement a source: most of the time of a small one goes into its planning.
+        for source, text in SOURCES.items():
+            mine = [FIGURES[key] for key in keys if FIGURES[key].source == source]
+            if not mine:
+                continue
+            columns = ", ".join(_ratio(figure) for figure in mine)
+            values = database.execute(f"SELECT {columns} FROM {text.format(where=where)}").fetchone()
+            assert values is not None
+            found |= {figure.key: value for figure, value in zip(mine, values, strict=True) if value is not None}
+    return {key: found[key] for key in keys if key in found}
+
+
+def _ratio(figure: Figure) -> str:
+    return f"sum(({figure.numerator})::DOUBLE) / nullif(sum(({figure.denominator})::DOUBLE), 0)"
 
 
 def _where(kind: str, clean_only: bool) -> str:

@@ -1,7 +1,8 @@
 """L0 hygiene: rollouts whose reflection figures should be read apart. Every test is linear in the text.
 
 - truncated: cut at the token cap.
-- repetition loop: a stretch of at least `LOOP_CHARS` characters that is one unit at least four times in a row.
+- repetition loop: a stretch of at least `LOOP_CHARS` characters that is one unit at least four times in a row, or one
+  digit `LOOP_DIGITS` times.
 - continues after the answer: more text after `</answer>`, or a new turn, "User:", at the start of a line.
 - code only: at least four fifths of the reasoning's lines are program code.
 - mixed language: words of two scripts, LaTeX, Greek letters and tags aside.
@@ -14,35 +15,28 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 LOOP_CHARS: Final = 100
+LOOP_DIGITS: Final = 40
 _MAX_UNIT: Final = 400
 _ANCHOR: Final = 24
-_STEP: Final = 48
+_STEP: Final = 32
 _CODE_SHARE: Final = 0.8
 _MIN_CODE_LINES: Final = 3
 _MIN_LETTERS: Final = 4
 _MIN_SHARE: Final = 0.02
 
 _ENDINGS: Final = re.compile(r"<\|?[A-Za-z_]{1,30}\|?>|</s>|\[/?[A-Z]{3,4}\]")
+# What may stand before a colon at the start of a line.
 _TURN: Final = re.compile(
-    r"(?:^|\n|>)[ \t]*(?:#+ ?|\*\*)?(?:user|human|student|assistant|question|problem|instruction)(?: ?\d+)?(?:\*\*)?\s*:",
+    r"(?:^|\n|>)[ \t]*(?:#+ ?|\*\*)?(?:user|human|student|assistant|question|problem|instruction)"
+    r"(?: ?\d+)?(?:\*\*)?\s*$",
     re.IGNORECASE,
 )
-_TURN_KEYS: Final = (
-    "User",
-    "Human",
-    "Assistant",
-    "Question",
-    "Problem",
-    "user",
-    "human",
-    "question",
-    "nstruction",
-    "USER",
-)
+_TURN_CHARS: Final = 40
 _CODE_KEYS: Final = ("def ", "import ", "print(", "```", "return ", "for ", "#include", "console.log", "while ")
 _CODE_LINE: Final = re.compile(
-    r"\s*(?:def \w+\(|class \w+|import \w|from \w+ import|print\(|return\b|for \w+(?:, ?\w+)* in\b|while .*:\s*$|if .*:\s*$"
-    r"|elif .*:\s*$|else:\s*$|try:\s*$|except\b|with .*:\s*$|[A-Za-z_][\w.\[\]]* ?[-+*/]?= ?\S|[A-Za-z_][\w.]*\(.*\)\s*;?$|#|//|[{}\])]+;?\s*$"
+    r"\s*(?:def \w+\(|class \w+|import \w|from \w+ import|print\(|return\b|for \w+(?:, ?\w+)* in\b|while .*:\s*$"
+    r"|if .*:\s*$|elif .*:\s*$|else:\s*$|try:\s*$|except\b|with .*:\s*$|[A-Za-z_][\w.\[\]]* ?[-+*/]?= ?\S"
+    r"|[A-Za-z_][\w.]*\(.*\)\s*;?$|#|//|[{}\])]+;?\s*$"
     r"|(?:int|let|const|var|double|float) \w+|#include|assert\b|```)"
 )
 _FENCE: Final = re.compile(r"```[^\n`]{0,20}\n.*?(?:```|\Z)", re.DOTALL)
@@ -58,6 +52,9 @@ _SCRIPTS: Final = tuple(
         "\u0900-\u0dff",  # the scripts of India
         "\u0e00-\u0eff",  # Thai and Lao
     )
+)
+_OTHER_SCRIPT: Final = re.compile(
+    "[\u0370-\u052f\u0590-\u06ff\u0750-\u077f\u0900-\u0eff\u1100-\u11ff\u3040-\u9fff\uac00-\ud7af\uf900-\ufaff]"
 )
 _LATIN: Final = re.compile("[A-Za-z\u00c0-\u024f]{2,}")
 _GREEK: Final = re.compile("[\u0370-\u03ff]{3,}")
@@ -90,7 +87,12 @@ def hygiene(completion: str, finish_reason: str | None, spans: Sequence[tuple[in
 
 
 def loops(text: str) -> bool:
-    """Whether some unit stands at least four times in a row, over at least LOOP_CHARS characters."""
+    """Whether some unit stands at least four times in a row, over at least LOOP_CHARS characters, or a digit does.
+
+    A unit is looked for at every `_STEP`-th character, so that a stretch of LOOP_CHARS + _STEP is never missed.
+    """
+    if any(digit * LOOP_DIGITS in text for digit in "0123456789"):
+        return True
     for start in range(0, len(text) - LOOP_CHARS + 1, _STEP):
         again = text.find(text[start : start + _ANCHOR], start + 1, start + _ANCHOR + _MAX_UNIT)
         if again < 0:
@@ -109,9 +111,13 @@ def continues_after_answer(text: str) -> bool:
     end = text.find("</answer>")
     if end >= 0 and any(char.isalnum() for char in _ENDINGS.sub("", text[end + len("</answer>") :])):
         return True
-    if not any(key in text for key in _TURN_KEYS):
-        return False
-    return any(found.start() > 0 or end >= 0 for found in _TURN.finditer(text))
+    at = text.find(":")
+    while at >= 0:
+        found = _TURN.search(text, max(0, at - _TURN_CHARS), at)
+        if found and (found.start() > 0 or end >= 0):
+            return True
+        at = text.find(":", at + 1)
+    return False
 
 
 def code_only(text: str, spans: Iterable[tuple[int, int]]) -> bool:
@@ -129,7 +135,7 @@ def code_only(text: str, spans: Iterable[tuple[int, int]]) -> bool:
 
 def mixed_language(text: str) -> bool:
     """Whether words of two scripts occur, each at least 4 letters and a fiftieth of all letters."""
-    if text.isascii():
+    if text.isascii() or not _OTHER_SCRIPT.search(text):
         return False
     counts = [len(script.findall(text)) for script in _SCRIPTS]
     counts.append(sum(len(word) for word in _GREEK.findall(text)))

@@ -21,6 +21,7 @@ class Pattern:
 
     A blank in it stands for any white space. Every match holds one of `keys`, at most `back` characters after its
     start, so that a search only looks where a key stands.
+    `ahead`: where given, one of these stands right behind the key.
     `opens_clause`: only after punctuation, a line break, a number, or a word such as "but" or "no", so that
     "Wait, that" is a hit and "you have to wait, then" is not.
     """
@@ -30,6 +31,12 @@ class Pattern:
     keys: tuple[str, ...]
     back: int = 0
     opens_clause: bool = False
+    ahead: tuple[str, ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is one word and no more, so that a match is its key."""
+        return self.keys == (self.expression,)
 
     @cached_property
     def compiled(self) -> re.Pattern[str]:
@@ -97,6 +104,7 @@ _STRICT: Final = (
         ("not", "n't"),
         back=16,
         opens_clause=True,
+        ahead=tuple(blank + word for blank in " \n" for word in ("right", "correct", "quite", "it", "the", "going")),
     ),
     Pattern(
         "reject",

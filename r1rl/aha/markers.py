@@ -39,6 +39,7 @@ _OPENERS: Final = frozenset(
 )
 _CONTEXT: Final = 40
 _AHEAD: Final = 120  # characters after a key that a match may take
+_NO_WORD: Final = re.compile(r"(?![\w']|-\w)")  # as after every pattern
 _LAST_WORD: Final = re.compile(r"[^\W\d]+$")
 _TAG: Final = re.compile(r"</?[a-z][^<>\n]{0,64}>")
 
@@ -59,48 +60,69 @@ def find_all(text: str, lexicons: Iterable[str] = LEXICONS, *, folded: str | Non
         folded = fold(text)
     names = tuple(lexicons)
     hits: dict[str, list[tuple[int, int, int, str]]] = {name: [] for name in names}
-    for key, direct, around in _keyed(names):
-        at = folded.find(key)
-        if at < 0:
-            continue
-        seen = [-1] * len(around)
-        while at >= 0:
-            before = folded[at - 1] if at else " "
-            if not (before.isalnum() or before in "_'"):
-                for name, rank, pattern in direct:
-                    if found := pattern.compiled.match(folded, at):
-                        _add(hits[name], folded, found, rank, pattern)
-            for index, (name, rank, pattern) in enumerate(around):
-                if at < seen[index]:
-                    continue
-                found = pattern.compiled.search(folded, max(0, seen[index], at - pattern.back), at + _AHEAD)
-                # A match that touches the window's end might not be one in the whole text.
-                if found and found.end() < at + _AHEAD - 2:
-                    seen[index] = found.end()
-                    _add(hits[name], folded, found, rank, pattern)
-            at = folded.find(key, at + len(key))
+    for root, inside in _keyed(names):
+        if root in folded:
+            for entry in inside:
+                _look(hits, folded, entry)
     tags = None
     markers: dict[str, list[Marker]] = {}
     for name, of_lexicon in hits.items():
-        if of_lexicon and tags is None:
+        if not of_lexicon:
+            markers[name] = []
+            continue
+        if tags is None:
             tags = [found.span() for found in _TAG.finditer(folded)] if "<" in folded else []
-        markers[name] = _distinct(text, of_lexicon, tags or [])
+        markers[name] = _distinct(text, of_lexicon, tags)
     return markers
 
 
-_Keyed: TypeAlias = "tuple[str, list[tuple[str, int, Pattern]], list[tuple[str, int, Pattern]]]"
+_Ranked: TypeAlias = "list[tuple[str, int, Pattern]]"  # lexicon, rank in it, pattern
+_Keyed: TypeAlias = "tuple[str, _Ranked, _Ranked, _Ranked]"
+
+
+def _look(hits: dict[str, list[tuple[int, int, int, str]]], folded: str, entry: _Keyed) -> None:
+    """Add the hits of the patterns of one key."""
+    key, plain, direct, around = entry
+    seen = [-1] * len(around)
+    at = folded.find(key)
+    while at >= 0:
+        before = folded[at - 1] if at else " "
+        end = at + len(key)
+        if not (before.isalnum() or before in "_'"):
+            if plain and _NO_WORD.match(folded, end):
+                for name, rank, pattern in plain:
+                    hits[name].append((at, rank, end, pattern.kind))
+            for name, rank, pattern in direct:
+                if found := pattern.compiled.match(folded, at):
+                    _add(hits[name], folded, found, rank, pattern)
+        for index, (name, rank, pattern) in enumerate(around):
+            if at < seen[index] or (pattern.ahead and not folded.startswith(pattern.ahead, end)):
+                continue
+            found = pattern.compiled.search(folded, max(0, seen[index], at - pattern.back), at + _AHEAD)
+            # A match that touches the window's end might not be one in the whole text.
+            if found and found.end() < at + _AHEAD - 2:
+                seen[index] = found.end()
+                _add(hits[name], folded, found, rank, pattern)
+        at = folded.find(key, end)
 
 
 @lru_cache(maxsize=64)
-def _keyed(names: tuple[str, ...]) -> list[_Keyed]:
-    """Key -> the patterns whose matches begin with it, and those that hold it further on, with lexicon and rank."""
+def _keyed(names: tuple[str, ...]) -> list[tuple[str, list[_Keyed]]]:
+    """The keys, each under the shortest that it holds, which need not be looked for where that one is not.
+
+    Of each the patterns that it is, those whose matches begin with it, and those that hold it further on.
+    """
     table: dict[str, _Keyed] = {}
     for name in names:
         for rank, pattern in enumerate(LEXICONS[name].patterns):
             for key in pattern.keys:
-                _, direct, around = table.setdefault(key, (key, [], []))
-                (around if pattern.back else direct).append((name, rank, pattern))
-    return list(table.values())
+                _, plain, direct, around = table.setdefault(key, (key, [], [], []))
+                (plain if pattern.plain else around if pattern.back else direct).append((name, rank, pattern))
+    groups: dict[str, list[_Keyed]] = {}
+    for key in sorted(table, key=len):
+        root = next((shorter for shorter in groups if shorter in key), key)
+        groups.setdefault(root, []).append(table[key])
+    return list(groups.items())
 
 
 def _add(hits: list[tuple[int, int, int, str]], folded: str, found: re.Match[str], rank: int, pattern: Pattern) -> None:

@@ -1,251 +1,58 @@
 r"""Attempts in free text: committed candidate answers of tasks that are not Countdown, graded by the task's verifier.
 
-Committed is
-- what stands in `\boxed{...}`;
-- what "the answer is", "answer:", "the solution is" and the like are followed by;
-- what "so the total is", "therefore the result is", "hence we get a final value of" are followed by, unless the total is
-  one of something ("the total cost of the apples"), which may be a step on the way;
-- "x = 5" where the question asks for x;
-- the last equation of the reasoning, "24 * 12 = 288.", if its value is the answer then given.
-A question ("is the answer 5?"), a condition, a denial ("the answer is not 5") and a hedge ("5 or 6") are not.
-The same value again is a repeat, unless a strict marker stands between: then it was looked at anew.
+Committed is what the text announces (`r1rl.aha.announced`), and where the answer is a number what a line of reasoning
+ends with (`r1rl.aha.line_ends`). Working and the statement of its result that follows are one attempt. The same value
+again without new working is a repeat, unless a rejection or a fresh start stands between.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from r1rl import verify
-from r1rl.aha.arithmetic import checks
+from r1rl.aha.announced import MAX_CANDIDATES, MAX_TEXT, Candidate, announced, number
+from r1rl.aha.arithmetic import Check
 from r1rl.aha.attempts import Attempt
 from r1rl.aha.equations import Equation
+from r1rl.aha.line_ends import results, with_line_ends
 from r1rl.aha.markers import Marker
-from r1rl.verify import extraction
-from r1rl.verify import math as math_verifier
 from r1rl.verify.verdict import Verdict
 
 VERIFIERS: Final = frozenset({"math", "exact", "choice", "gym"})
-MAX_CANDIDATES: Final = 200
-_MAX_TEXT: Final = 60
-_MAX_BOX: Final = 400
-
-_BE: Final = (
-    r"(?:is|are|was|=|:|would be|should be|must be|will be|has to be|comes? (?:out )?to(?: be)?|becomes|equals?|being)"
-)
-_ADVERB: Final = (
-    r"(?:\s+(?:then|thus|therefore|simply|just|exactly|approximately|about|equal to|definitely|indeed|actually|still|also"
-    r"|now|going to be|option|choice|equals?|hence|clearly|really|probably))"
-)
-_ANSWER: Final = re.compile(
-    r"\b(?:answer|solution)\b(?: (?:to|for|of) (?:the|this|our) (?:question|problem|equation|puzzle|exercise))?"
-    rf"(?: (?:i|we) (?:get|got|have|found|obtain))?[*_\s]{{0,4}}{_BE}{_ADVERB}{{0,3}}[:*_\s]{{0,6}}"
-    r"|\b(?:so|thus|therefore|hence|then|finally|which means|this means|altogether|overall|in total)\b,?"
-    r"(?: (?:that|we|i) (?:get|find|have|know|see))?(?: that)?"
-    r" (?:the|our|her|his|their|a)? ?(?:final|overall|grand|correct|whole|combined)? ?"
-    rf"(?:total|result|sum|value|final number|amount)(?: (?:number|amount|value|sum|of))? {_BE}{_ADVERB}{{0,3}}[:*_\s]{{0,6}}"
-)
-_ANSWER_KEYS: Final = ("answer", "solution", "total", "result", "sum ", "value", "amount", "final number")
-_VARIABLE: Final = re.compile(
-    r"(?:find|solve for|value of|what is|determine|compute|calculate)\s+(?:the value of\s+)?[$\\(*]{0,3}([a-z])\b(?!')",
-    re.IGNORECASE,
-)
-_NUMBER: Final = re.compile(
-    r"[-−]?\s?[$€£]?\s?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,30})(?:\.[0-9]{1,30})?(?:\s?/\s?[0-9]{1,30})?\s?%?"
-)
-_EXPRESSION_GOES_ON: Final = re.compile(
-    r"\s*(?:[-+*/^×÷·=_]\s*[0-9(a-z$\\]|\\(?:times|cdot|div)|times\b|plus\b|minus\b|divided\b|multiplied\b|x\s*[0-9]"
-    r"|(?:or|to|and|-|–)\s*\$?[0-9]|\.?[0-9])"
-)
-_MATHS: Final = re.compile(r"\$\$?([^$\n]{1,120})\$\$?|\\\(([^\n]{1,120}?)\\\)|\\\[\s*([^\n]{1,120}?)\s*\\\]")
-_LETTER: Final = re.compile(r"(?:option |choice )?(?:\*\*)?(?:\(([A-Za-z])\)|([A-Z])(?![\w']))", 0)
-_THAT_OPTION: Final = re.compile(r"\b(?:option|choice|answer) \(?([A-Z])\)? is (?:the )?(?:correct|right)")
-_ARTICLE: Final = re.compile(r"A [a-z]")
-_DOUBT: Final = re.compile(
-    r"\b(?:if|whether|suppose|assume|assuming|unless|could|might|may|can|isn't|not|perhaps|maybe|is|was|why|when|say)\b[^.!?\n]{0,60}$"
-)
-_DENIAL: Final = re.compile(
-    r"\s*(?:\?|,? (?:right|correct)\?|is (?:wrong|incorrect|not)|(?:which|that) (?:is|can't|cannot) (?:wrong|not|be))"
-)
-_QUESTION: Final = re.compile(r"[^.!\n;]{0,40}\?")
-
-
-class Candidate(NamedTuple):
-    """`text` is what is graded; `completion[start:end]` is where it stands, with the words that commit to it."""
-
-    start: int
-    end: int
-    text: str
+_NO_REJECTION: Final = frozenset({"verify", "hesitate", "aha"})
 
 
 def candidates(
     completion: str,
+    folded: str,
     spans: Sequence[tuple[int, int]],
     *,
     verifier: str,
+    gold: str,
     equations: Sequence[tuple[int, Equation]] = (),
+    markers: Sequence[Marker] = (),
     question: str = "",
-    answer: str | None = None,
+    closed: bool = True,
 ) -> list[Candidate]:
     """The committed candidates in the reasoning, in order, none overlapping. Linear in the text.
 
-    `equations`: the reasoning's, with offsets into the completion; `answer`: what the completion answers in the end.
+    `folded`: `completion` in lower case and of the same length; `equations`: the reasoning's, with offsets into the
+    completion; `markers`: its strict ones; `closed`: the reasoning ends by itself.
     """
-    found: list[Candidate] = []
-    if "\\boxed" in completion:
-        found += _boxed(completion, spans)
-    folded = completion.lower()
-    if len(folded) != len(completion):
-        folded = completion
-    if any(key in folded for key in _ANSWER_KEYS):
-        for start, end in spans:
-            for match in _ANSWER.finditer(folded, start, end):
-                if (value := _value_at(completion, match.end(), end, verifier)) is None:
-                    continue
-                text, stop = value
-                if _DOUBT.search(folded, max(start, match.start() - 60), match.start()) or _denied(folded, stop, end):
-                    continue
-                found.append(Candidate(match.start(), stop, text))
-    if verifier == "choice":
-        for start, end in spans:
-            found += [Candidate(m.start(), m.end(), m[1]) for m in _THAT_OPTION.finditer(completion, start, end)]
-    elif question and "=" in completion and (asked := _VARIABLE.findall(question[-2000:])):
-        found += _variable(completion, spans, asked[-1], verifier)
-    if answer is not None and verifier != "choice" and (last := _last_equation(completion, equations, answer)):
-        found.append(last)
-    found.sort(key=lambda candidate: (candidate.start, -candidate.end))
-    kept: list[Candidate] = []
-    for candidate in found:
-        if not kept or candidate.start >= kept[-1].end:
-            kept.append(candidate)
-    return kept[:MAX_CANDIDATES]
-
-
-def _boxed(completion: str, spans: Sequence[tuple[int, int]]) -> list[Candidate]:
-    found = []
-    for start, end in spans:
-        at = completion.find("\\boxed", start, end)
-        while at >= 0 and len(found) < MAX_CANDIDATES:
-            piece = completion[at : min(end, at + _MAX_BOX)]
-            closing = _closing(piece)
-            if closing > 0:
-                content = extraction.boxed(piece[: closing + 1])[0]
-                if content is not None:
-                    found.append(Candidate(at, at + closing + 1, content))
-            at = completion.find("\\boxed", at + max(6, closing + 1), end)
-    return found
-
-
-def _closing(piece: str) -> int:
-    depth = 0
-    for match in re.finditer(r"\\.|[{}]", piece, re.DOTALL):
-        depth += (match[0] == "{") - (match[0] == "}")
-        if depth == 0 and match[0] == "}":
-            return match.start()
-    return -1
-
-
-def _value_at(completion: str, start: int, end: int, verifier: str) -> tuple[str, int] | None:
-    """The value that stands at `start`, and where it ends."""
-    if completion.startswith("not ", start):
-        return None
-    if completion.startswith("\\boxed", start) or completion.startswith("$\\boxed", start):
-        return None  # found as a box
-    if verifier == "choice":
-        letter = _LETTER.match(completion, start, end)
-        if letter is None or _ARTICLE.match(completion, start, end):
-            return None
-        return (letter[1] or letter[2]).upper(), letter.end()
-    if maths := _MATHS.match(completion, start, end):
-        text = next(group for group in maths.groups() if group is not None)
-        text = text.rpartition("=")[2].strip()
-        if "\\boxed" in text or not text:
-            return None
-        return text, maths.end()
-    if number := _NUMBER.match(completion, start, end):
-        if not _EXPRESSION_GOES_ON.match(completion, number.end(), end):
-            return number[0].strip(), len(number[0].rstrip()) + number.start()
-        return _after_expression(completion, start, end)
-    if verifier in ("exact", "gym"):
-        text = re.split(
-            r"[\n.!?;<]|, (?:so|because|since|and|but|which|as)\b",
-            completion[start : min(end, start + 200)],
-            maxsplit=1,
-        )[0]
-        text = text.strip(" \t*_\"'`:")
-        if 0 < len(text) <= _MAX_TEXT:
-            at = completion.index(text, start)
-            return text, at + len(text)
-    return None
-
-
-_RIGHT_SIDE: Final = re.compile(
-    r"[-+*/^×÷·()0-9.,\s$\\a-z{}]{1,80}?=\s*(?P<value>[-−]?\s?\$?[0-9][0-9,]*(?:\.[0-9]+)?)(?!\s*[-+*/^×÷=]\s*[0-9(])"
-)
-
-
-def _after_expression(completion: str, start: int, end: int) -> tuple[str, int] | None:
-    """`3 * 5 = 15`: the value after the sign; an expression without one is no value."""
-    match = _RIGHT_SIDE.match(completion, start, min(end, start + 160))
-    return (match["value"].rstrip(",").strip(), match.end("value")) if match else None
-
-
-def _denied(folded: str, start: int, end: int) -> bool:
-    return bool(_DENIAL.match(folded, start, end) or _QUESTION.match(folded, start, end))
-
-
-def _variable(completion: str, spans: Sequence[tuple[int, int]], name: str, verifier: str) -> list[Candidate]:
-    pattern = re.compile(rf"(?<![\w\\^_*/+{{-])(?<![-+*/=] )\$?{re.escape(name)}\s*=\s*(?=[-−$\\0-9])")
-    found = []
-    for start, end in spans:
-        for match in pattern.finditer(completion, start, end):
-            rest = _NUMBER.match(completion, match.end(), end)
-            if rest is None or _EXPRESSION_GOES_ON.match(completion, rest.end(), end):
-                continue
-            before = completion[max(start, match.start() - 60) : match.start()].lower()
-            if not _DOUBT.search(before) and not re.search(
-                r"\b(?:let|set|try|for|with|when|where|take|check)\b[^.\n]{0,40}$", before
-            ):
-                found.append(Candidate(match.start(), len(rest[0].rstrip()) + rest.start(), rest[0].strip()))
-    return found
-
-
-def _last_equation(completion: str, equations: Sequence[tuple[int, Equation]], answer: str) -> Candidate | None:
-    number = _number(answer)
-    if number is None:
-        return None
-    for offset, equation in reversed(equations):
-        if equation.final is None:
-            continue
-        side = equation.sides[equation.final]
-        evaluated = len(equation.sides) > 1 or _follows_equals(completion, offset + side.start)
-        if evaluated:
-            if side.claim != number:
-                return None
-            start = offset + equation.sides[0].start
-            text = completion[offset + side.start : offset + side.end]
-            return Candidate(start, offset + side.end, text)
-    return None
-
-
-def _follows_equals(completion: str, start: int) -> bool:
-    return completion[max(0, start - 4) : start].rstrip(" $").endswith(("=", "is"))
-
-
-@lru_cache(maxsize=65_536)
-def _number(text: str) -> Any:
-    number = math_verifier.plain_number(math_verifier.clean(text)) if len(text) <= _MAX_TEXT else None
-    return None if number is None else number.value
+    found = announced(completion, folded, spans, verifier=verifier, question=question)
+    if verifier == "choice" or not is_number(gold):
+        return found
+    return with_line_ends(found, completion, folded, spans, equations, markers, closed=closed)[:MAX_CANDIDATES]
 
 
 def math_attempts(
     completion: str,
     found: Sequence[Candidate],
     markers: Sequence[Marker],
-    equations: Sequence[tuple[int, Equation]],
+    checked: Sequence[Check],
     *,
     verifier: str,
     gold: str,
@@ -253,14 +60,16 @@ def math_attempts(
 ) -> list[Attempt]:
     """The candidates, graded; `meta` is the row's JSON. Raises what the verifier raises, such as `ImportError`."""
     attempts: list[Attempt] = []
-    slips = [check for check in checks(completion, equations) if not check.holds] if found else []
+    slips = [check for check in checked if not check.holds] if found else []
     for candidate in found:
         verdict = graded(verifier, candidate.text, gold, meta)
-        value = verdict.value or " ".join(candidate.text.split())[:_MAX_TEXT]
+        value = verdict.value or " ".join(candidate.text.split())[:MAX_TEXT]
         repeats = False
-        if attempts and attempts[-1].value == value:
+        if attempts and attempts[-1].value == value and not candidate.worked:
             last = attempts[-1].end
-            repeats = not any(last <= marker.start < candidate.end for marker in markers)
+            repeats = not any(
+                last <= marker.start < candidate.end and marker.kind not in _NO_REJECTION for marker in markers
+            )
         attempts.append(
             Attempt(
                 start=candidate.start,
@@ -268,7 +77,7 @@ def math_attempts(
                 text=completion[candidate.start : candidate.end],
                 expression=None,
                 value=value,
-                claimed=candidate.text[:_MAX_TEXT],
+                claimed=candidate.text[:MAX_TEXT],
                 complete=True,
                 right=verdict.status == "correct",
                 repeats_previous=repeats,
@@ -278,16 +87,17 @@ def math_attempts(
     return attempts
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def graded(verifier: str, answer: str, gold: str, meta: str) -> Verdict:
     """The verifier's verdict, remembered: siblings say the same things."""
     columns: Mapping[str, Any] = json.loads(meta) if meta and verifier in ("choice", "gym") else {}
     return verify.get(verifier)(answer, gold, dict(columns) if isinstance(columns, dict) else {})
 
 
+@lru_cache(maxsize=4_096)
 def is_number(gold: str) -> bool:
     """Whether a gold answer is a plain number."""
-    return _number(gold) is not None
+    return number(gold) is not None
 
 
 def evaluated(
@@ -297,20 +107,11 @@ def evaluated(
     attempts: Sequence[Attempt],
     answer: str,
 ) -> bool:
-    """Whether the reasoning comes to `answer`: as a result, as a candidate, or in these words. If not, it is a guess."""
-    number = _number(answer)
-    if number is None:
-        wanted = " ".join(answer.casefold().split())
-        return any(wanted in " ".join(completion[start:end].casefold().split()) for start, end in spans)
-    if any(attempt.value is not None and _number(attempt.value) == number for attempt in attempts):
+    """Whether the reasoning comes to `answer`: as a result, a candidate, or in these words. If not, it is a guess."""
+    wanted = number(answer)
+    if wanted is None:
+        words = " ".join(answer.casefold().split())
+        return any(words in " ".join(completion[start:end].casefold().split()) for start, end in spans)
+    if any(attempt.value is not None and number(attempt.value) == wanted for attempt in attempts):
         return True
-    return any(
-        side.claim == number and _result(completion, offset, equation, index)
-        for offset, equation in equations
-        for index, side in enumerate(equation.sides)
-        if side.claim is not None
-    )
-
-
-def _result(completion: str, offset: int, equation: Equation, index: int) -> bool:
-    return len(equation.sides) > 1 or _follows_equals(completion, offset + equation.sides[index].start)
+    return any(result.value == wanted for result in results(completion, equations))

@@ -131,6 +131,6 @@ def _candidate(
     written = f"{lines[-1]}{unit}." + (f" {commit}" if form == "both" else "")
     if said != value:
         page.spans.append({"type": "slip", "start": start, "end": start + len(lines[-1])})
-    page.attempt(written, said, right=False, repeat=False)
+    page.attempt(written, said, right=False, repeat=False, **({"stated": False} if form == "working" else {}))
     page.write(" ")
     return said

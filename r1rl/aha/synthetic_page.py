@@ -92,8 +92,13 @@ def tidy(trace: dict[str, Any], rng: random.Random) -> dict[str, Any]:
         text, hygiene = _CODE.format(numbers=", ".join(str(rng.randint(1, 20)) for _ in range(4))), ["code_only"]
         spans, transitions = [], []
     elif flaw == "foreign":
-        text = f"{text[:think_end].rstrip()}\n{rng.choice(_FOREIGN)} {text[think_end:]}"
+        text = f"{text[:think_end].rstrip()}\nOr in other words: {rng.choice(_FOREIGN)} {text[think_end:]}"
         hygiene = ["mixed_language"]
+    if flaw in ("loop", "cut"):  # a line of working that the cap cuts off has no end, so it is no attempt
+        last = [span for span in spans if span["type"] == "attempt"][-1:]
+        if last and not last[0].get("stated", True):
+            spans = [span for span in spans if span is not last[0]]
+            transitions = kinds_of_transition([span for span in spans if span["type"] == "attempt"])
     if flaw in ("loop", "cut", "code"):
         trace = {**trace, "guess": None, "verdict": "unparseable"}
         if flaw == "code":

@@ -111,8 +111,8 @@ def _add(rng: random.Random, style: Style, plan: Plan, solution: Candidate | Non
     made = {step.claimed for step in attempt.candidate.steps}
     if any(step.slip for step in attempt.candidate.steps) and made & {Fraction(n) for n in plan.numbers}:
         return False  # the wrong result could be read as a given number
-    # A partial state without a test would be an abandoned one.
-    if attempt.status != "left" and (style.plain or attempt.status == "partial" or rng.random() < 0.8):
+    # A partial state without a test would be an abandoned one, an illegal expression a side sum.
+    if attempt.status != "left" and (style.plain or attempt.status != "complete" or rng.random() < 0.8):
         attempt.says = attempt.candidate.claimed == plan.target
         # Only a whole attempt can be misjudged: "yes" of a partial one could be meant for the numbers left.
         if attempt.status == "complete" and rng.random() < 0.1:

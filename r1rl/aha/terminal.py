@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Final
 
 from rich.console import Console
 from rich.padding import Padding
@@ -15,7 +16,9 @@ from r1rl.aha.bootstrap import Estimate
 from r1rl.aha.suite import Result, Row
 from r1rl.aha.verdict_words import change, conclude, number, onset_words
 
-UNVALIDATED = "unvalidated"
+UNVALIDATED: Final = "unvalidated"
+_LABEL_WIDTH: Final = 24
+_WIDE_ENOUGH: Final = {6: 126, 5: 108, 4: 80, 3: 0}  # columns beside the label -> least width of the terminal
 
 
 def detector_scores() -> dict[str, str]:
@@ -35,9 +38,8 @@ def detector_scores() -> dict[str, str]:
     }
 
 
-def print_result(result: Result, console: Console) -> None:
-    """One table, the figures without unclean rollouts, and the verdict."""
-    verdict = conclude(result)
+def print_result(result: Result, console: Console, keys: Collection[str] = ()) -> None:
+    """One table, the figures without unclean rollouts, and the verdict; with `keys` those figures alone."""
     facts = [
         f"{result.kind} rollouts",
         f"{result.prompts} prompts",
@@ -49,16 +51,19 @@ def print_result(result: Result, console: Console) -> None:
         facts.append(f"incomplete and left out: step {', '.join(map(str, result.left_out))}")
     title = "runs " if len(result.runs) > 1 else "run "
     console.print(Text.assemble((title, "dim"), (_visible(", ".join(result.runs)), "bold"), "  ", " · ".join(facts)))
-    console.print(_table(result, detector_scores()))
+    console.print(_table(result, detector_scores(), console.width, keys))
+    if keys:
+        return
     if not result.clean_only and (main := _clean_table(result)) is not None:
         console.print(main)
+    verdict = conclude(result)
     console.print(Padding(Text(verdict.figures, style="bold"), (0, 0, 0, 2)))
     for sentence in verdict.words:
         console.print(Padding(Text(sentence), (0, 0, 0, 2)))
 
 
-def as_json(result: Result) -> dict[str, Any]:
-    """Everything the table shows and more, as JSON values."""
+def as_json(result: Result, keys: Collection[str] = ()) -> dict[str, Any]:
+    """Everything the table shows and more, as JSON values; with `keys` only those figures."""
     verdict = conclude(result)
     scores = detector_scores()
     return {
@@ -92,36 +97,38 @@ def as_json(result: Result) -> dict[str, Any]:
                 "detector_precision_recall": scores.get(row.figure.detector or ""),
             }
             for key, row in result.rows.items()
+            if not keys or key in keys
         },
     }
 
 
-def _table(result: Result, scores: dict[str, str]) -> Table:
+def _table(result: Result, scores: dict[str, str], width: int, keys: Collection[str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    table.add_column("")
+    table.add_column("", min_width=_LABEL_WIDTH)
     first, last = (f"step {result.steps[i]}" for i in (0, -1))
-    for heading in (first, last, "change (95 %)", "adj. p"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("onset", no_wrap=True)
-    table.add_column("detector P / R", no_wrap=True, style="dim")
+    columns = [first, last, "change (95 %)", "adj. p", "onset", "detector P / R"]
+    kept = next((n for n, wide in _WIDE_ENOUGH.items() if width >= wide), min(_WIDE_ENOUGH))
+    for heading in columns[:kept]:
+        words = heading in columns[4:]
+        table.add_column(heading, justify="left" if words else "right", no_wrap=True)
     section = ""
-    for row in result.rows.values():
-        if row.first.value is None and row.last.value is None:
+    for key, row in result.rows.items():
+        if (row.first.value is None and row.last.value is None) or (keys and key not in keys):
             continue
         if row.figure.section != section:
             section = row.figure.section
             table.add_row(Text(section, style="bold"))
         unit = row.figure.unit
         score = "" if row.figure.detector is None else scores.get(row.figure.detector, UNVALIDATED)
-        table.add_row(
-            f"  {row.figure.label}",
+        cells = [
             number(row.first.value, unit),
             number(row.last.value, unit),
             Text(change(row.change, unit), style="bold" if row.rose or row.fell else "dim"),
             _p(row.p),
             _onset(row),
-            score,
-        )
+            Text(score, style="dim"),
+        ]
+        table.add_row(f"  {row.figure.label}", *cells[:kept])
     return table
 
 

@@ -30,9 +30,12 @@ from typing import Any, Final
 from r1rl.aha import markers, synthetic
 from r1rl.aha.annotation import DETECTOR_VERSION, annotate
 
-GUIDE_VERSION: Final = 1
+GUIDE_VERSION: Final = 2
 HYGIENE: Final = ("truncated", "repetition_loop", "continues_after_answer", "code_only", "mixed_language")
 MODELS: Final = ("tiny", "smollm2")
+HELD_OUT: Final = "held out"
+"""How the stratum of a rollout begins that was drawn and labelled after the detectors had been written."""
+
 SYNTHETIC_TRACES: Final = 2_000
 _Z: Final = 1.959963984540054  # 97.5 % point of the normal distribution
 _FOLDER: Final = "labels"
@@ -97,6 +100,7 @@ def run(*, traces: int = SYNTHETIC_TRACES, seed: int = 0) -> dict[str, Any]:
     scores = [*score(synthetic.traces(traces, seed=seed), "synthetic"), *score(real, "labelled")]
     for model in MODELS:
         scores += score([row for row in real if row["model"] == model], model)
+    scores += score([row for row in real if row["stratum"].startswith(HELD_OUT)], HELD_OUT)
     return {
         "detector_version": DETECTOR_VERSION,
         "guide_version": GUIDE_VERSION,

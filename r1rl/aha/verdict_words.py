@@ -45,15 +45,13 @@ def conclude(result: Result) -> Verdict:
     if len(result.steps) < 2:
         return Verdict(None, line, (f"One probe so far (step {result.steps[0]}): nothing to compare it with yet.",))
     if rows["wrong_to_right"].last.value is None:
-        words = ("Not measured: this task has no attempt detector, so nothing can be said about self-correction.",)
-        return Verdict(None, line, (*words, *_markers(rows["marker_strict_rate"]), _limits(result)))
+        head = "Not measured: this task has no attempt detector, so nothing can be said about self-correction."
+        return Verdict(None, line, (head, *_markers(rows["marker_strict_rate"]), _limits(result)))
     if rows["wrong_to_right"].change.low is None:
         return Verdict(None, line, ("Too few prompts for an interval: nothing can be said about a change.",))
     emerged, head = _correction(result)
-    words = [head]
-    if not emerged:
-        words += _markers(rows["marker_strict_rate"])
-    return Verdict(emerged, line, (*words, _limits(result)))
+    markers = [] if emerged else _markers(rows["marker_strict_rate"])
+    return Verdict(emerged, line, (head, *markers, _limits(result)))
 
 
 def figures_line(result: Result) -> str:

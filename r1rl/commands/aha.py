@@ -20,7 +20,7 @@ EXAMPLES = """\
 examples:
   r1rl aha runs/countdown-1
   r1rl aha runs/seed0 runs/seed1 runs/seed2
-  r1rl aha runs/countdown-1 --sql
+  r1rl aha runs/countdown-1 --figure retried --sql
   r1rl aha runs/countdown-1 --kind train --json
   r1rl aha validate
 
@@ -28,11 +28,13 @@ With several runs (seeds of one recipe) each is shown, and all together. `valida
 detectors' own precision and recall on labelled rollouts."""
 
 _VALIDATE = "validate"
+_FILE_WIDTH = 160
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help=f"folders of runs, or the word {_VALIDATE}")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line and nothing else")
+    parser.add_argument("--figure", action="append", default=[], metavar="NAME", help="show only this one; repeatable")
     parser.add_argument("--sql", action="store_true", help="print the SQL that recomputes each figure, and no figures")
     parser.add_argument(
         "--kind",
@@ -55,31 +57,34 @@ def run(parsed: argparse.Namespace) -> None:
 
     with user_errors():
         wanted = figures.chosen(parsed.lexicon)
+        figures.check(parsed.figure, wanted)
         workers = default_workers() if parsed.workers is None else parsed.workers
         for path in parsed.runs:
             compute(path, kind=parsed.kind, workers=workers, progress=sys.stderr.isatty())
         if parsed.sql:
-            _print_sql(parsed.runs, wanted, parsed.kind, clean_only=parsed.exclude_unclean)
+            shown = [figure for figure in wanted if not parsed.figure or figure.key in parsed.figure]
+            _print_sql(parsed.runs, shown, parsed.kind, clean_only=parsed.exclude_unclean)
             return
         results = suite.measure(
             parsed.runs, kind=parsed.kind, lexicon=parsed.lexicon, clean_only=parsed.exclude_unclean
         )
-    _show(results, as_json=parsed.json)
+    _show(results, parsed.figure, as_json=parsed.json)
 
 
-def _show(results: Sequence[Result], *, as_json: bool) -> None:
+def _show(results: Sequence[Result], keys: Sequence[str], *, as_json: bool) -> None:
     from rich.console import Console
 
     from r1rl.aha import terminal
 
-    console = Console()
+    # Into a file or a pipe, nothing need be left out.
+    console = Console() if sys.stdout.isatty() else Console(width=_FILE_WIDTH)
     for i, result in enumerate(results):
         if as_json:
-            sys.stdout.write(json.dumps(terminal.as_json(result), allow_nan=False) + "\n")
+            sys.stdout.write(json.dumps(terminal.as_json(result, keys), allow_nan=False) + "\n")
             continue
         if i:
             console.print()
-        terminal.print_result(result, console)
+        terminal.print_result(result, console, keys)
 
 
 def _print_sql(runs: Sequence[Path], wanted: Sequence[Figure], kind: str, *, clean_only: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class ProbeRollout:
         """Strict markers in the reasoning; spans are character offsets into the completion."""
         text = self.row["completion"]
         return [
-            replace(marker, start=start + marker.start, end=start + marker.end)
+            marker._replace(start=start + marker.start, end=start + marker.end)
             for start, end in reasoning_spans(text, self.row["prefill"] or "")
             for marker in find(text[start:end])
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from r1rl.aha import annotations
+from r1rl.aha import annotation, annotations
 from r1rl.aha.annotation import SCHEMA
 from r1rl.rollout.store import write_shard
 
@@ -38,7 +39,7 @@ def rollout(prompt_id: str, sample_idx: int, **changes: Any) -> dict[str, Any]:
 def attempts_of(path: str) -> dict[str, Any]:
     """The attempt columns for a path such as "WR": wrong, then right; every miss has another value."""
     right = [move == "R" for move in path]
-    pairs = list(zip(right, right[1:], strict=False))
+    pairs = list(itertools.pairwise(right))
     names = {(True, True): "right_right", (True, False): "right_wrong", (False, True): "wrong_right"}
     return {
         "attempts": [
@@ -126,7 +127,7 @@ def write_run(
         return {**dict.fromkeys(SCHEMA.names), **made[row["step"], row["prompt_id"], row["sample_idx"]], **key}
 
     with monkeypatch.context() as patch:
-        patch.setattr(annotations, "annotate", annotate)
+        patch.setattr(annotation, "annotate", annotate)
         annotations.compute(folder, kind=kind)
     return folder
 

@@ -76,7 +76,16 @@ HIT = ("22", "22", True)
         # A conclusion, a second look, a resumed chain.
         pytest.param("(3*5)+7 = 22. So the answer is 7 + 5*3", [HIT, ("22", None, True)], id="conclusion"),
         pytest.param("3*5=15, 15-7=8 no. 15+7=22 yes", [("8", "8", False), HIT], id="resumed from an intermediate"),
-        pytest.param("7-5=2 no, 3*5=15, 15+7=22", [HIT], id="abandoned half way"),
+        pytest.param("7-5=2, hm, 3*5=15, 15+7=22", [HIT], id="abandoned half way"),
+        pytest.param("7-5=2 no, 3*5=15, 15+7=22", [("2", "2", False), HIT], id="tested half way"),
+        pytest.param("3*5=15, too low, 15+7=22", [HIT], id="tested on the way"),
+        pytest.param("3*5=15 target 22 got 15 no", [("15", "15", False)], id="partial, put forward"),
+        pytest.param("3*5=15, 15+5=20 target 9 got 20", [("20", "20", False)], id="illegal, put forward, cut off"),
+        pytest.param("3 times 5 is 15, plus 7 makes 22", [HIT], id="words that go on"),
+        pytest.param("3 times 5 is 16, plus 7 makes 23", [("22", "23", True)], id="words that go on from a slip"),
+        pytest.param("3*5=16+7=23", [("22", "23", True)], id="running on from a slip"),
+        pytest.param("3*5=15, 15-7=8 no. 3*5=15, 15-7=8 no", [("8", "8", False)] * 2, id="again after a rejection"),
+        pytest.param("3 - 5/7 = 16/7. 16/7 is not 22", [("16/7", "16/7", False)], id="a fraction said again"),
         pytest.param("3/(5-5+7) or (3+7)/(5-5)", [], id="5 used twice"),
         pytest.param("3*5 = 15 and 22 - 7 = 15", [], id="worked backwards"),
         # What is no attempt.
@@ -225,7 +234,7 @@ def test_no_detector_means_no_attempts(verifier: str, gold: str, meta: dict[str,
 
 def test_trace_tells_partial_and_illegal_steps() -> None:
     steps = [(step.status, step.value) for step in trace("3*5 = 15, 15+5 = 20, 15+7 = 22", [3, 5, 7])]
-    assert steps == [("partial", 15), ("illegal", None), ("complete", 22)]
+    assert steps == [("partial", 15), ("illegal", 20), ("complete", 22)]
 
 
 # --- oracle: random problems written in many styles, labels known ------------------------------------------------

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1rl.aha.equations import Value, equations, normalise
+from r1rl.aha.equations import Value, equations
+from r1rl.aha.notation import normalise
 
 
 def sides(text: str) -> list[list[str]]:

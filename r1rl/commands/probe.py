@@ -1,0 +1,166 @@
+"""r1rl probe: does reflecting change the answer? Measured by sampling on from where rollouts reflect."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from r1rl.commands import user_errors
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from r1rl.aha.bootstrap import Estimate
+    from r1rl.aha.counterfactual_figures import Result
+
+SUMMARY = "Measure what reflecting is worth, with the run's own checkpoints."
+EXAMPLES = """\
+examples:
+  r1rl probe runs/countdown-1
+  r1rl probe runs/countdown-1 --steps 0 40 100 --points 400
+  r1rl probe runs/countdown-1 --lexicon r1-nature --json
+
+Rollouts of the run's probes are cut where they reflect, and the policy that wrote them goes on: with the answer forced
+before (A) or after the reflection (B), with reflective words banned (C) or freely (D), and with "Wait," injected
+elsewhere (E); the same at random boundaries is the placebo. On Countdown, values are falsified as well. Step 0 is the
+model that the run began with; other steps need a checkpoint. What was sampled is kept in RUN/counterfactual/, and
+a probe that was cut off goes on where it stopped."""
+
+_FILE_WIDTH = 140
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("--steps", type=int, nargs="+", metavar="STEP", help="default: the first and the last there is")
+    parser.add_argument("--points", type=int, default=200, help="markers, and claimed values, a step (default: 200)")
+    parser.add_argument("--samples", type=int, default=2, help="continuations an arm and point (default: 2)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.add_argument("--lexicon", default="strict", help="whose markers to cut at and to ban (default: strict)")
+    parser.add_argument("--inject", metavar="TEXT", help='default: "Wait," as the vocabulary spells it')
+    parser.add_argument("--answer", metavar="TEXT", help="what forces an answer; default: as the rollouts begin theirs")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a step and nothing else")
+
+
+def run(parsed: argparse.Namespace) -> None:
+    from r1rl.aha import counterfactual_figures, counterfactual_store
+
+    names = ("points", "samples", "seed", "lexicon", "inject", "answer")
+    settings = counterfactual_store.Settings(**{name: getattr(parsed, name) for name in names})
+    with user_errors():
+        for step in counterfactual_store.check(parsed.run, settings, parsed.steps):
+            rows = _sampled(parsed.run, step, settings)
+            _show(counterfactual_figures.measure(parsed.run.resolve().name, step, rows), as_json=parsed.json)
+
+
+def _sampled(run_dir: Path, step: int, settings: Any) -> list[dict[str, Any]]:
+    from tqdm.auto import tqdm
+
+    from r1rl.aha import counterfactual_store
+
+    with tqdm(desc=f"step {step}", unit="point", disable=not sys.stderr.isatty(), leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return counterfactual_store.compute(run_dir, step, settings, progress=progress)
+
+
+def _show(result: Result, *, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from r1rl.aha import counterfactual_figures as figures
+
+    if as_json:
+        sys.stdout.write(json.dumps(_as_json(result), allow_nan=False) + "\n")
+        sys.stdout.flush()
+        return
+    console = Console() if sys.stdout.isatty() else Console(width=_FILE_WIDTH)
+    head = f"step {result.step}  {result.points} markers in rollouts of {result.prompts} prompts"
+    console.print(Text.assemble(("run ", "dim"), (result.run, "bold"), "  ", head))
+    for table in (_arms(result), _gains(result), _corruption(result)):
+        if table is not None:
+            console.print(table)
+    for sentence in figures.words(result):
+        console.print(Padding(Text(sentence), (0, 0, 0, 2)))
+    console.print()
+
+
+def _table(*headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column(headings[0], no_wrap=True)
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _arms(result: Result) -> Table | None:
+    from r1rl.aha.counterfactual_figures import LABELS
+
+    if not result.arms:
+        return None
+    table = _table("arm", "right (95 %)", "parsed", "with a marker", "tokens", "n")
+    for name, arm in result.arms.items():
+        cells = (_share(arm.right), f"{arm.parsed:.0%}", f"{arm.marked:.0%}", f"{arm.tokens:.1f}", str(arm.count))
+        table.add_row(("placebo " if name.startswith("placebo") else "") + LABELS[name].strip(), *cells)
+    return table
+
+
+def _gains(result: Result) -> Table | None:
+    from r1rl.aha.counterfactual_figures import GAIN_LABELS
+    from r1rl.aha.verdict_words import change
+
+    if not result.gains:
+        return None
+    table = _table("gain in points", "(95 %)", "adj. p")
+    for name, gain in result.gains.items():
+        p = "" if gain.p is None else "< 0.001" if gain.p < 0.001 else f"{gain.p:.3f}"
+        table.add_row(GAIN_LABELS[name], change(gain.change, "share"), p)
+    return table
+
+
+def _corruption(result: Result) -> Table | None:
+    if not result.corruption:
+        return None
+    table = _table("claimed value", "tests by the true value (95 %)", "no test", "right at last", "n")
+    sides = {None: "all", True: "of a hit", False: "of a miss"}
+    for (arm, hits), row in result.corruption.items():
+        cells = (_share(row.noticed), f"{row.silent:.0%}", f"{row.right:.0%}", str(row.count))
+        table.add_row(f"{'falsified' if arm == 'corrupted' else arm}, {sides[hits]}", *cells)
+    return table
+
+
+def _share(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "–"
+    shown = f"{100 * estimate.value:.1f} %"
+    if estimate.low is None or estimate.high is None:
+        return shown
+    return f"{shown} ({100 * estimate.low:.1f} … {100 * estimate.high:.1f})"
+
+
+def _as_json(result: Result) -> dict[str, Any]:
+    import dataclasses
+
+    from r1rl.aha.counterfactual_figures import words
+
+    return {
+        "run": result.run,
+        "step": result.step,
+        "markers": result.points,
+        "prompts": result.prompts,
+        "arms": {name: dataclasses.asdict(arm) for name, arm in result.arms.items()},
+        "gains": {name: dataclasses.asdict(gain) for name, gain in result.gains.items()},
+        "corruption": [
+            {"arm": arm, "true_value_hits": hits, **dataclasses.asdict(row)}
+            for (arm, hits), row in result.corruption.items()
+        ],
+        "words": words(result),
+    }
