@@ -8,12 +8,37 @@ from collections.abc import Sequence
 from typing import Final
 
 from r1rl import __version__, launch
-from r1rl.commands import aha, audit, base, bench, inspect, rewards, tasks, train
+from r1rl.commands import (
+    aha,
+    audit,
+    base,
+    bench,
+    compact,
+    export,
+    import_,
+    inspect,
+    logs,
+    plan,
+    probe,
+    rewards,
+    status,
+    submit,
+    tasks,
+    train,
+)
 
 COMMANDS: Final = {
     "train": train,
+    "plan": plan,
+    "submit": submit,
+    "status": status,
+    "logs": logs,
     "inspect": inspect,
     "aha": aha,
+    "probe": probe,
+    "export": export,
+    "import": import_,
+    "compact": compact,
     "rewards": rewards,
     "audit": audit,
     "bench": bench,

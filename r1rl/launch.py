@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from r1rl import cpu_processes
 from r1rl.recipe_values import RecipeError, nearest, read_yaml
 
 SUCCESS, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -22,20 +24,33 @@ _SHIPPED = Path(__file__).resolve().parent.parent / "recipes" / "accelerate"
 
 @dataclass(frozen=True)
 class Launcher:
-    """An Accelerate config file and what r1rl needs to know of it; `processes` counts all machines."""
+    """An Accelerate config file and what r1rl needs to know of it.
+
+    Args:
+        processes: over all machines; 0: neither said nor to be counted here, see `require_processes`.
+        counted: whether the file itself says how many processes; if not, the command line has to.
+        kind: the file's `distributed_type`.
+    """
 
     path: Path
     processes: int
     machines: int
     port_given: bool
+    counted: bool = True
+    kind: str = "NO"
 
 
 def find(name: str, recipe_folder: Path) -> Launcher:
     """The launcher a recipe names: a path (from here or the recipe's folder), or a file in recipes/accelerate.
 
+    A file that leaves `num_processes` out serves any number: `zero2:4` starts four, `zero2` one for every visible GPU.
+
     Raises:
         RecipeError: no such launcher (the known ones are named), or a file without a usable number of processes.
     """
+    name, _, wanted = name.partition(":")
+    if wanted and not (wanted.isdecimal() and int(wanted) >= 1):
+        raise RecipeError(f"launcher={name}:{wanted}: after the colon comes the number of processes, as in {name}:2")
     if name.endswith((".yaml", ".yml")):
         places = [Path(name).expanduser(), recipe_folder / name]
     else:
@@ -54,7 +69,30 @@ def find(name: str, recipe_folder: Path) -> Launcher:
         counts[key] = content.get(key, 1)
         if not isinstance(counts[key], int) or counts[key] < 1:
             raise RecipeError(f"launcher {path}: {key}={counts[key]!r}: need a whole number from 1")
-    return Launcher(path, counts["num_processes"], counts["num_machines"], bool(content.get("main_process_port")))
+    counted = "num_processes" in content
+    kind = str(content.get("distributed_type", "NO"))
+    if counted and wanted:
+        raise RecipeError(
+            f"launcher={name}:{wanted}: {path} says num_processes itself; leave one of them out"
+        )
+    if wanted:
+        counts["num_processes"] = int(wanted)
+    elif not counted and kind != "NO":
+        counts["num_processes"] = _visible_gpus()
+    port_given = bool(content.get("main_process_port"))
+    return Launcher(path, counts["num_processes"], counts["num_machines"], port_given, counted, kind)
+
+
+def require_processes(launcher: Launcher) -> int:
+    """The number of processes.
+
+    Raises:
+        RecipeError: the file leaves it open, nobody said it, and there is no GPU to count.
+    """
+    if launcher.processes < 1:
+        name = launcher.path.stem
+        raise RecipeError(f"launcher={name!r}: no GPU is seen here, so say how many processes: --launcher {name}:2")
+    return launcher.processes
 
 
 def command(launcher: Launcher, recipe: Path, overrides: Sequence[str], port: int | None = None) -> list[str]:
@@ -62,6 +100,8 @@ def command(launcher: Launcher, recipe: Path, overrides: Sequence[str], port: in
     # Run through this interpreter: the `accelerate` on PATH may belong to another environment.
     words = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
     words += ["--config_file", str(launcher.path)]
+    if not launcher.counted:
+        words += ["--num_processes", str(require_processes(launcher)), "--num_machines", str(launcher.machines)]
     if port is not None and launcher.processes > 1 and launcher.machines == 1 and not launcher.port_given:
         words += ["--main_process_port", str(port)]
     return [*words, "-m", "r1rl.train", "--config", str(recipe), *overrides]
@@ -82,12 +122,15 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> int:
 
         return training.main(["--config", str(recipe), *overrides]) or SUCCESS
     launcher = find(named, recipe.parent)
-    environment = os.environ | {EXPECTED_WORLD_SIZE: str(launcher.processes)}
+    processes = require_processes(launcher)
+    if launcher.kind == "DEEPSPEED" and importlib.util.find_spec("deepspeed") is None:
+        raise RecipeError(f"launcher={named!r}: DeepSpeed is not installed; try pip install 'r1rl[deepspeed]'")
+    environment = os.environ | {EXPECTED_WORLD_SIZE: str(processes)} | cpu_processes.environment(launcher.kind)
 
     from r1rl import recipe as recipes
     from r1rl import run_folder
 
-    loaded = recipes.load(recipe, overrides, world_size=launcher.processes, check_only=True)
+    loaded = recipes.load(recipe, overrides, world_size=processes, check_only=True)
     name = str(loaded.recipe.name)
     run_folder.check_name(name, loaded.recipe.runs_dir, resume=loaded.recipe.resume)
     # The name is settled here, so that all processes write into one folder.
@@ -148,6 +191,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _visible_gpus() -> int:
+    import torch
+
+    return torch.accelerator.device_count() if torch.accelerator.is_available() else 0
 
 
 def _named_launcher(recipe: Path, overrides: Sequence[str]) -> str | None:

@@ -109,6 +109,11 @@ class LoadedRecipe:
     _values: dict[str, Any] = field(repr=False)
 
     @property
+    def stated(self) -> dict[str, Any]:
+        """TRL's keys as the file, the command line and r1rl's defaults for this machine say them."""
+        return dict(self._values)
+
+    @property
     def folder(self) -> run_folder.RunFolder:
         """The run folder (which `run_folder.create` makes)."""
         return run_folder.RunFolder(Path(self.recipe.runs_dir) / str(self.recipe.name))

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from r1rl import launch, recipe, run_folder
+from r1rl import cpu_processes, launch, recipe, run_folder
 from r1rl.recipe import LoadedRecipe, RecipeError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         RecipeError: the recipe is wrong; nothing was written, but for the list of bad gold answers in the run folder.
     """
     started = time.time()
+    cpu_processes.prepare()
     loaded = load_recipe(sys.argv[1:] if arguments is None else arguments)
     configure_logging()
     if is_finished(loaded):
@@ -147,8 +148,8 @@ def build_trainer(
     from trl import get_peft_config, get_quantization_config
 
     import rewards
-    from r1rl import callbacks, guard
-    from r1rl.aha.live import MeasureReflection
+    from r1rl import callbacks, guard, stop_file
+    from r1rl.aha.live import MeasureReflection, has_spare_core
     from r1rl.evaluate import Probe, dataset_rows
     from r1rl.trainer import ZeroTrainer
 
@@ -184,10 +185,12 @@ def build_trainer(
     interrupt = callbacks.FinishOnInterrupt(folder)
     probed = dataset_rows(heldout[: own.probe_size], loaded.task, prompt)
     probe = Probe(probed, own.probe_generations, own.probe_temperature, grpo.seed)
-    trainer.add_callback(MeasureReflection(trainer))
+    beside = has_spare_core(trainer.accelerator.device.type, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    trainer.add_callback(MeasureReflection(trainer, beside=beside))
     trainer.add_callback(callbacks.WriteMetrics(folder))
     trainer.add_callback(callbacks.ProbeEvery(trainer, probe, own.probe_every))
     trainer.add_callback(guard.StopWhenNothingEarned(trainer, own.max_wasted_steps))
+    trainer.add_callback(stop_file.StopOnFile(interrupt))
     trainer.add_callback(interrupt)
     logger.info(
         "%s: %d prompts x %d rollouts a step, %d steps, on %d process(es) in micro-batches of %d; results in %s",
@@ -233,6 +236,8 @@ def save(trainer: ZeroTrainer, loaded: LoadedRecipe, *, started: float, interrup
         folder.write_json(folder.result, result)
         if interrupted:
             logger.info("stopped after step %d; go on with: --name %s --resume", steps, folder.name)
+    # A process that leaves while the first still writes may abort, and take the whole job along.
+    trainer.accelerator.wait_for_everyone()
     trainer.end()
 
 

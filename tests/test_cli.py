@@ -38,7 +38,26 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["train"], ["inspect"], ["aha"], ["rewards"], ["audit"], ["bench"], ["tasks"], ["base"]]
+    "command",
+    [
+        [],
+        ["train"],
+        ["plan"],
+        ["submit"],
+        ["status"],
+        ["logs"],
+        ["inspect"],
+        ["aha"],
+        ["probe"],
+        ["export"],
+        ["import"],
+        ["compact"],
+        ["rewards"],
+        ["audit"],
+        ["bench"],
+        ["tasks"],
+        ["base"],
+    ],
 )
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:

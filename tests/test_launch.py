@@ -32,7 +32,11 @@ def test_shipped_configs_are_accelerates(path: Path) -> None:
     config = load_config_from_file(str(path))
     launcher = launch.find(path.stem, RECIPE.parent)
     assert launcher.path.samefile(path)
-    assert config.num_processes == launcher.processes
+    assert launcher.counted == (config.num_processes != -1)
+    if launcher.counted:
+        assert config.num_processes == launcher.processes
+    else:
+        assert launch.find(f"{path.stem}:3", RECIPE.parent).processes == 3
     # With these two, accelerate starts a single process whatever num_processes says.
     trap = config.use_cpu or str(config.distributed_type).endswith("MULTI_CPU")
     assert launcher.processes == 1 or not trap
@@ -43,6 +47,9 @@ def test_shipped_configs_are_accelerates(path: Path) -> None:
     [
         pytest.param("cpu_dpp2", "did you mean 'cpu_ddp2'?", id="typo"),
         pytest.param("none.yaml", "unknown launcher, known are", id="no such path"),
+        pytest.param("zero2:many", "after the colon comes the number", id="no number"),
+        pytest.param("zero2:0", "after the colon comes the number", id="no process"),
+        pytest.param("cpu_ddp2:2", "leave one of them out", id="said twice"),
     ],
 )
 def test_unknown_launchers(name: str, message: str) -> None:
@@ -51,9 +58,19 @@ def test_unknown_launchers(name: str, message: str) -> None:
     assert message in str(error.value)
 
 
+def test_the_number_of_processes_is_said_or_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_visible_gpus", lambda: 4)
+    assert launch.require_processes(launch.find("zero3", RECIPE.parent)) == 4
+    words = launch.command(launch.find("zero3:2", RECIPE.parent), RECIPE, [], 4321)
+    assert words[words.index("--num_processes") + 1] == "2"
+    monkeypatch.setattr(launch, "_visible_gpus", lambda: 0)
+    with pytest.raises(RecipeError, match="say how many processes: --launcher zero3:2"):
+        launch.require_processes(launch.find("zero3", RECIPE.parent))
+
+
 def test_a_launcher_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.yaml").write_text("num_processes: 4\nnum_machines: 2\nmain_process_port: 1234\n")
-    assert launch.find("mine.yaml", tmp_path) == launch.Launcher(tmp_path / "mine.yaml", 4, 2, True)
+    assert launch.find("mine.yaml", tmp_path) == launch.Launcher(tmp_path / "mine.yaml", 4, 2, True, True, "NO")
     monkeypatch.chdir(tmp_path)
     assert launch.find("mine.yaml", RECIPE.parent).processes == 4
 

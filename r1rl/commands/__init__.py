@@ -5,8 +5,9 @@ The modules are imported for every command's help, so each imports what is heavy
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from r1rl.recipe_values import RecipeError
@@ -25,3 +26,17 @@ def print_table(rows: Mapping[str, str]) -> None:
     """Names and texts in two columns."""
     width = max(map(len, rows))
     sys.stdout.writelines(f"{name:<{width}}  {text}\n" for name, text in rows.items())
+
+
+def read_options(parsed: argparse.Namespace, add_options: Callable[[argparse.ArgumentParser], None]) -> list[str]:
+    """A command's own options from among the recipe keys behind RECIPE, into `parsed`; returns the recipe's words.
+
+    argparse leaves everything behind a positional argument to the keys.
+    """
+    if any(word in ("-h", "--help") for word in parsed.overrides):
+        parsed.parser.parse_args(["--help"])
+    own = argparse.ArgumentParser(prog=parsed.parser.prog, add_help=False, allow_abbrev=False)
+    own.error = parsed.parser.error  # type: ignore[method-assign]
+    add_options(own)
+    _, rest = own.parse_known_args(parsed.overrides, namespace=parsed)
+    return list(rest)

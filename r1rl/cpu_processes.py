@@ -1,0 +1,59 @@
+"""Several processes without an accelerator: what DeepSpeed and FSDP need to run there, so that tests can run them.
+
+Seen with Accelerate 1.15 and DeepSpeed 0.19; on a machine with an accelerator everything here does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+
+def environment(kind: str) -> dict[str, str]:
+    """Environment variables for processes of an Accelerate `distributed_type` on this machine."""
+    return {} if _has_accelerator() else environment_for(kind)
+
+
+def environment_for(kind: str) -> dict[str, str]:
+    """The same for a machine that is known to have no accelerator."""
+    # DeepSpeed would look for the device itself; Accelerate would put FSDP on "cuda".
+    known = {"DEEPSPEED": {"DS_ACCELERATOR": "cpu"}, "FSDP": {"ACCELERATE_TORCH_DEVICE": "cpu"}}
+    return known.get(kind, {})
+
+
+def prepare() -> None:
+    """Let this process of a launch join the others over gloo. To be called before anything of Accelerate is made."""
+    if os.environ.get("LOCAL_RANK") is None or _has_accelerator():
+        return
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true":
+        _keep_deepspeed_from_compiling()
+    elif os.environ.get("ACCELERATE_USE_FSDP", "false") == "true":
+        _let_accelerate_shard_on_cpu()
+
+
+def _keep_deepspeed_from_compiling() -> None:
+    """DeepSpeed builds shared-memory collectives for CPUs (a minute, a C++ compiler); gloo does without."""
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def _let_accelerate_shard_on_cpu() -> None:
+    """Accelerate takes FSDP for DDP on a CPU unless its state says MULTI_GPU."""
+    import torch
+    from accelerate.state import PartialState
+    from accelerate.utils import DistributedType
+
+    def backend(*_: Any, **__: Any) -> tuple[str, DistributedType]:
+        return "gloo", DistributedType.MULTI_GPU
+
+    PartialState._prepare_backend = backend
+    # Told to use the CPU, it leaves the process group to a branch that this one is not.
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+
+
+def _has_accelerator() -> bool:
+    import torch
+
+    return torch.accelerator.is_available()

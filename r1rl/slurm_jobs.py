@@ -1,0 +1,98 @@
+"""Slurm jobs that `r1rl submit` has started: a small file each in RUNS_DIR/slurm, and what Slurm says of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from r1rl.launch import RunFailedError
+from r1rl.recipe_values import RecipeError
+from r1rl.slurm import Job
+
+_SECONDS = 60  # for any of Slurm's commands
+
+
+def submit(job: Job) -> int:
+    """Give a job to Slurm; returns its number.
+
+    Raises:
+        RecipeError: there is no Slurm here.
+        RunFailedError: sbatch refuses the job, in its own words.
+    """
+    folder = job.runs_dir / "slurm"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = sbatch(job, "--parsable").partition(";")[0]
+    content = {"job": int(found), "name": job.name, "runs": [run.name for run in job.runs], "output": job.output}
+    temporary = folder / f".{found}.json.{os.getpid()}"
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, folder / f"{found}.json")
+    (folder / f"{found}.sbatch").write_text(job.script, encoding="utf-8")
+    return int(found)
+
+
+def sbatch(job: Job, *options: str) -> str:
+    """What sbatch prints for the job's script."""
+    return _command(["sbatch", *options], job.script).strip()
+
+
+def jobs(runs_dir: Path) -> list[dict[str, Any]]:
+    """The jobs of a folder of runs, oldest first: job, name, runs, output."""
+    files = sorted((runs_dir / "slurm").glob("[0-9]*.json"), key=lambda path: int(path.stem))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+
+
+def states(numbers: Sequence[int]) -> dict[int, str]:
+    """Slurm's states of jobs it still knows; an array's tasks as `2 RUNNING, 1 PENDING`."""
+    if not numbers:
+        return {}
+    found: dict[int, list[str]] = {}
+    for line in _command(["squeue", "--noheader", "--states=all", "--array", "--format=%A %F %T"]).splitlines():
+        _, number, state = line.split()
+        found.setdefault(int(number), []).append(state)
+    texts = {}
+    for number, all_states in found.items():
+        counts = {state: all_states.count(state) for state in dict.fromkeys(all_states)}
+        texts[number] = all_states[0] if len(all_states) == 1 else ", ".join(f"{n} {s}" for s, n in counts.items())
+    return {number: texts[number] for number in numbers if number in texts}
+
+
+def progress(folder: Path) -> str:
+    """How far a run has come, from its own files."""
+    try:
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        if result["finished"]:
+            return f"finished after {result['steps']} steps"
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    try:
+        with (folder / "metrics.jsonl").open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - 65536))
+            steps = re.findall(rb'^\{"step": (\d+)', stream.read(), re.MULTILINE)
+    except OSError:
+        return "not started"
+    return f"step {int(steps[-1])}" if steps else "no step yet"
+
+
+def logs(job: dict[str, Any]) -> list[Path]:
+    """The output files of a job that exist."""
+    pattern = str(job["output"]).replace("%A", str(job["job"])).replace("%j", str(job["job"])).replace("%a", "*")
+    path = Path(pattern)
+    return sorted(path.parent.glob(path.name))
+
+
+def _command(words: list[str], text: str | None = None) -> str:
+    try:
+        done = subprocess.run(words, input=text, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except FileNotFoundError:
+        raise RecipeError(f"{words[0]}: not found, so this is no Slurm machine; --dry-run prints the script") from None
+    except subprocess.TimeoutExpired:
+        raise RunFailedError(f"{words[0]} gave no answer within {_SECONDS} s") from None
+    if done.returncode:
+        raise RunFailedError(f"{words[0]}: {' '.join(done.stderr.split())[:500]}")
+    # `sbatch --test-only` answers on stderr
+    return done.stdout or done.stderr

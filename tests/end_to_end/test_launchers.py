@@ -1,0 +1,68 @@
+"""Two real processes under DDP, ZeRO-2, ZeRO-3 and FSDP2: the same rewards, losses and weights, saved and resumed."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TINY = ROOT / "recipes" / "tiny" / "countdown.yaml"
+pytestmark = pytest.mark.processes
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+NEEDS_DEEPSPEED = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="needs r1rl[deepspeed]")
+# The order of float32 sums differs by strategy.
+LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-5, 1e-4
+
+
+def train(small_run, launcher, *words):
+    words = [*small_run, "--name", launcher, "--launcher", f"{launcher}:2", "--save_steps", "1", *words]
+    return subprocess.run(
+        [sys.executable, "-m", "r1rl.cli", "train", str(TINY), *words],
+        capture_output=True, text=True, timeout=300, env=ENVIRONMENT, cwd=ROOT, check=False,
+    )  # fmt: skip
+
+
+def folder_of(small_run, name):
+    return Path(small_run[small_run.index("--runs_dir") + 1]) / name
+
+
+def steps(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if "reward" in line]
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param("zero2", marks=NEEDS_DEEPSPEED),
+        pytest.param("zero3", marks=NEEDS_DEEPSPEED),
+        "fsdp",
+    ],
+)
+def test_as_ddp_then_saved_resumed_and_loadable(small_run, launcher):
+    from transformers import AutoModelForCausalLM
+
+    for name in ("ddp", launcher):
+        done = train(small_run, name, "--max_steps", "2")
+        assert done.returncode == 0, done.stderr[-3000:]
+    # The longer run goes on from the checkpoint of its second step.
+    done = train(small_run, launcher, "--max_steps", "3", "--resume", "true")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "resumed" in (folder_of(small_run, launcher) / "events.jsonl").read_text()
+    expected, found = (steps(folder_of(small_run, name)) for name in ("ddp", launcher))
+    assert [line["step"] for line in found] == [1, 2, 3]
+    assert found[0]["reward"] == expected[0]["reward"]
+    for ours, ddps in zip(found[:2], expected, strict=True):
+        assert ours["loss"] == pytest.approx(ddps["loss"], abs=LOSS_TOLERANCE)
+        assert ours["grad_norm"] == pytest.approx(ddps["grad_norm"], rel=1e-3, abs=LOSS_TOLERANCE)
+    models = [
+        AutoModelForCausalLM.from_pretrained(folder_of(small_run, name) / "checkpoints" / where)
+        for name, where in (("ddp", "final"), (launcher, "checkpoint-2"), (launcher, "final"))
+    ]
+    ddp, second, final = (dict(model.named_parameters()) for model in models)
+    assert max((ddp[name] - second[name]).abs().max().item() for name in ddp) < WEIGHT_TOLERANCE
+    assert set(final) == set(ddp)
