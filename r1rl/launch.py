@@ -72,9 +72,7 @@ def find(name: str, recipe_folder: Path) -> Launcher:
     counted = "num_processes" in content
     kind = str(content.get("distributed_type", "NO"))
     if counted and wanted:
-        raise RecipeError(
-            f"launcher={name}:{wanted}: {path} says num_processes itself; leave one of them out"
-        )
+        raise RecipeError(f"launcher={name}:{wanted}: {path} says num_processes itself; leave one of them out")
     if wanted:
         counts["num_processes"] = int(wanted)
     elif not counted and kind != "NO":

@@ -41,9 +41,7 @@ class Recipe:
     )
     kv_cache_gb: float | None = field(
         default=None,
-        metadata=_help(
-            "Memory for keys and values in sampling, 10^9 bytes a process. Default: a quarter of the free."
-        ),
+        metadata=_help("Memory for keys and values in sampling, 10^9 bytes a process. Default: a quarter of the free."),
     )
     task: str = field(default="countdown", metadata=_help("Task name, see `r1rl tasks`."))
     task_options: dict[str, Any] | str | None = field(

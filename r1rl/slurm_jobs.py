@@ -54,11 +54,11 @@ def states(numbers: Sequence[int]) -> dict[int, str]:
     for line in _command(["squeue", "--noheader", "--states=all", "--array", "--format=%A %F %T"]).splitlines():
         _, number, state = line.split()
         found.setdefault(int(number), []).append(state)
-    texts = {}
-    for number, all_states in found.items():
-        counts = {state: all_states.count(state) for state in dict.fromkeys(all_states)}
-        texts[number] = all_states[0] if len(all_states) == 1 else ", ".join(f"{n} {s}" for s, n in counts.items())
-    return {number: texts[number] for number in numbers if number in texts}
+    texts: dict[int, str] = {}
+    for job, all_states in found.items():
+        counts = [f"{all_states.count(state)} {state}" for state in dict.fromkeys(all_states)]
+        texts[job] = all_states[0] if len(all_states) == 1 else ", ".join(counts)
+    return {each: texts[each] for each in numbers if each in texts}
 
 
 def progress(folder: Path) -> str:

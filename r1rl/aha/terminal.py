@@ -120,7 +120,7 @@ def _table(result: Result, scores: dict[str, str], width: int, keys: Collection[
             table.add_row(Text(section, style="bold"))
         unit = row.figure.unit
         score = "" if row.figure.detector is None else scores.get(row.figure.detector, UNVALIDATED)
-        cells = [
+        cells: list[str | Text] = [
             number(row.first.value, unit),
             number(row.last.value, unit),
             Text(change(row.change, unit), style="bold" if row.rose or row.fell else "dim"),

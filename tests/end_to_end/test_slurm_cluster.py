@@ -120,7 +120,7 @@ def test_a_killed_rank_ends_the_job_within_a_minute(submit):
 
 
 def test_an_array_of_three_seeds(submit):
-    job = submit("seeds", "--seeds", "3", "--launcher", "none", "--max_steps", "2", "--probe_every", "0")
+    job = submit("seeds", "--seeds", "3", "--max_steps", "2", "--probe_every", "0")
     wait_for(lambda: over(submit, job), 240)
     assert states(submit, job) == {"COMPLETED"}
     results = [json.loads((submit.runs / f"seeds-seed{seed}" / "result.json").read_text()) for seed in range(3)]
