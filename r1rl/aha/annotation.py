@@ -104,6 +104,7 @@ SCHEMA: Final = pa.schema(
         pa.field("live_seen", pa.int32()),
     ]
 )
+_NAMES: Final = tuple(SCHEMA.names)
 _COUNTS: Final = {name: "marker_" + name.replace("-", "_") for name in LEXICONS}
 KEY: Final = ("run", "kind", "step", "rank", "group_id", "prompt_id", "sample_idx", "temperature")
 _COPIED: Final = (*KEY, "n_tokens", "finish_reason")
@@ -129,7 +130,7 @@ def annotate(row: Mapping[str, Any]) -> dict[str, Any]:
     Reads the store's columns; `verifier` may be missing or null (older shards): the task's is taken then, and for a
     gold that is a plain number `math`. Linear in the text, but for what the verifier does.
     """
-    found: dict[str, Any] = dict.fromkeys(SCHEMA.names)
+    found: dict[str, Any] = dict.fromkeys(_NAMES)
     for name in _COPIED:
         found[name] = row.get(name)
     completion: str = row["completion"] or ""

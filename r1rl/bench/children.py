@@ -18,7 +18,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from r1rl.bench import machine
-from r1rl.bench.side import JOB_VARIABLE, Job
+from r1rl.bench.side import JOB_VARIABLE, PARENT_VARIABLE, Job
 from r1rl.bench.turn import Turn
 from r1rl.launch import RunFailedError, free_port
 
@@ -120,6 +120,7 @@ class Side:
         environment = dict(os.environ)
         environment |= {
             JOB_VARIABLE: json.dumps(dataclasses.asdict(job)),
+            PARENT_VARIABLE: str(os.getpid()),
             "OMP_NUM_THREADS": str(job.threads),
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_OFFLINE": environment.get("HF_HUB_OFFLINE", "1"),

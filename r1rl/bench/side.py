@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from r1rl.bench.meter import Meter
     from r1rl.recipe import LoadedRecipe
 
-JOB_VARIABLE = "R1RL_BENCH_JOB"
+JOB_VARIABLE, PARENT_VARIABLE = "R1RL_BENCH_JOB", "R1RL_BENCH_PARENT"
 _PARENT_SECONDS = 1.0
 
 
@@ -67,7 +67,7 @@ def main() -> int:
     """Do the job that standard input names. Everything but answers goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(int(os.environ[PARENT_VARIABLE]),), daemon=True).start()
     job = Job(**json.loads(os.environ[JOB_VARIABLE]))
     if job.memory is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 import math
-import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -224,16 +224,18 @@ def test_a_side_without_memory_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_side_ends_with_its_parent() -> None:
-    side_of_it = "import os; from r1rl.bench import side; print(os.getpid(), flush=True); side._end_with(os.getppid())"
-    parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {side_of_it!r}]); sys.stdin.readline()"
+    watching = "import sys; from r1rl.bench import side; print('on', flush=True); side._end_with(int(sys.argv[1]))"
+    parent = (
+        "import os, subprocess, sys; "
+        f"subprocess.Popen([sys.executable, '-c', {watching!r}, str(os.getpid())]); sys.stdin.readline()"
+    )
     with subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
         assert started.stdout is not None
-        orphan = int(started.stdout.readline())
-        os.kill(orphan, 0)
+        assert started.stdout.readline() == b"on\n"
         started.kill()
-        started.stdout.read()  # open until the orphan, too, has ended
-    with pytest.raises(ProcessLookupError):
-        os.kill(orphan, 0)
+        # The pipe closes when the last that writes to it has ended.
+        assert select.select([started.stdout], [], [], 60)[0]
+        assert started.stdout.read() == b""
 
 
 def test_growth_shows_sizes_and_exponents() -> None:
