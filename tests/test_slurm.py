@@ -54,9 +54,13 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_golden_scripts(here: Path, name: str) -> None:
+def test_golden_scripts(here: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The clone's own path may hold a space, and would then be quoted.
+    shipped = shutil.copytree(ROOT / "recipes" / "accelerate", tmp_path / "opt" / "accelerate")
+    monkeypatch.setattr("r1rl.launch._SHIPPED", shipped)
     profile, settings = CASES[name]
-    script = render(profile, **settings).script.replace(str(ROOT), "/opt/r1rl")
+    script = render(profile, **settings).script.replace(str(shipped), "/opt/r1rl/recipes/accelerate")
+    assert str(ROOT) not in script
     golden = GOLDEN / f"{name}.sh"
     if os.environ.get("R1RL_ACCEPT"):
         golden.write_text(script)

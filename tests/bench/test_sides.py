@@ -319,7 +319,8 @@ def test_every_preset_is_a_recipe(name: str, dtype: str, tmp_path: Path) -> None
         "".join(f'{{"input": "1 + {n}?", "target": "{n + 1}"}}\n' for n in range(20))
     )
     prepared = presets.setting(name, dtype=dtype, seed=5, data=tmp_path)
-    loaded = recipes.load(prepared.write(tmp_path / "recipe.yaml"), ["--name", "run"], check_only=True)
+    words = ["--name", "run", "--model_name_or_path", "base:countdown"]  # the preset's own is an optional package
+    loaded = recipes.load(prepared.write(tmp_path / "recipe.yaml"), words, check_only=True)
     assert loaded.grpo.bf16 is (dtype == "bf16")
     assert (loaded.grpo.seed, loaded.grpo.learning_rate) == (5, 1e-7)
     assert loaded.batch.rollouts == prepared.keys["prompts_per_step"] * prepared.keys["num_generations"]

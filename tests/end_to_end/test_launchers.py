@@ -19,7 +19,18 @@ LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-5, 1e-4
 
 
 def train(small_run, launcher, *words):
-    words = [*small_run, "--name", launcher, "--launcher", f"{launcher}:2", "--save_steps", "1", *words]
+    words = [
+        *small_run,
+        "--name",
+        launcher,
+        "--launcher",
+        f"{launcher}:2",
+        "--save_steps",
+        "1",
+        "--save_total_limit",
+        "9",
+        *words,
+    ]
     return subprocess.run(
         [sys.executable, "-m", "r1rl.cli", "train", str(TINY), *words],
         capture_output=True, text=True, timeout=300, env=ENVIRONMENT, cwd=ROOT, check=False,
