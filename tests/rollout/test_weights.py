@@ -5,6 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2Config
 
 from r1rl import scoring
+from r1rl.rollout import weights as sampling_weights
 from r1rl.rollout.weights import SamplingWeights, can_pack
 
 SHAPE = {
@@ -26,6 +27,11 @@ CONFIGS = {
     "gemma3": Gemma3TextConfig(**SHAPE, head_dim=16),
 }
 IDS = torch.tensor([[5, 9, 33, 2], [7, 7, 80, 41]])
+
+
+@pytest.fixture(autouse=True)
+def small_policies_are_packed(monkeypatch):
+    monkeypatch.setattr(sampling_weights, "_PACKED_FROM", 0)
 
 
 def model_of(config):
@@ -60,13 +66,21 @@ def test_the_copy_computes_with_its_own_weights_where_forward_was_replaced():
     assert "forward" in model.__dict__
 
 
-@pytest.mark.skipif(not can_pack(model_of(CONFIGS["gemma3"])), reason="this build of torch packs no weights")
 def test_memory_is_held_only_in_use():
+    if not can_pack(model_of(CONFIGS["gemma3"])):
+        pytest.skip("this build of torch packs no weights")
     weights = SamplingWeights()
     with torch.no_grad(), weights.of(model_of(CONFIGS["llama, own head"]), torch.float32) as copy:
         assert copy.model.layers[0].mlp.up_proj.together.weight is not None
     assert copy.model.layers[0].mlp.up_proj.together.weight is None
     assert sum(parameter.numel() for parameter in copy.parameters()) == 0
+
+
+def test_a_small_policy_is_used_itself(monkeypatch):
+    monkeypatch.undo()
+    model = model_of(CONFIGS["gemma3"])
+    with SamplingWeights().of(model, torch.float32) as same:
+        assert same is model
 
 
 def test_a_policy_in_another_place_is_used_itself():
