@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from r1rl import machine
 from r1rl.recipe_values import RecipeError
 from r1rl.rollout import store
 
@@ -88,6 +89,12 @@ class RunFolder:
     def result(self) -> Path:
         """Wall time, steps and the like, written when the run ends."""
         return self.path / "result.json"
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest checkpoint that was written to its end, which a killed run's last need not be."""
+        # The trainer writes its own state last.
+        whole = [path.parent for path in self.checkpoints.glob("checkpoint-*/trainer_state.json")]
+        return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl. First process only.
@@ -181,7 +188,7 @@ def environment(world_size: int = 1) -> dict[str, Any]:
         "platform": platform.platform(),
         "versions": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
         "git": _git_state(Path(__file__).resolve().parent.parent),
-        "cpu": {"model": _cpu_model(), "cores": _usable_cores(), "memory_gib": _memory_gib()},
+        "cpu": {"model": machine.processor(), "cores": machine.usable_cores(), "memory_gib": machine.memory_gib()},
         "gpus": _gpus(),
         "world_size": world_size,
     }
@@ -241,26 +248,6 @@ def _git(root: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _cpu_model() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.machine()
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _memory_gib() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (ValueError, OSError, AttributeError):
-        return None
 
 
 def _gpus() -> list[dict[str, Any]]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from r1rl.machine import usable_cores
+
 if TYPE_CHECKING:
     from r1rl.trainer import ZeroTrainer
 
@@ -30,8 +32,7 @@ def has_spare_core(device: str, processes: int) -> bool:
     """
     if device != "cpu":
         return True
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores > torch.get_num_threads() * processes
+    return usable_cores() > torch.get_num_threads() * processes
 
 
 class MeasureReflection(TrainerCallback):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import platform
 import random
 import re
 import statistics
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
+
+from r1rl.bench.machine import describe
 
 SUMMARY = "The rollout annotations, against keyword counting."
 SLICES: Final = 5
@@ -68,7 +69,7 @@ def measured(rollouts: int = 10_000, seed: int = 0) -> list[dict[str, Any]]:
     from r1rl.aha.markers import find_all
 
     words = _peer()
-    machine = f"1 core, {platform.machine()}, Python {platform.python_version()}"
+    machine = describe(1)
     rows = []
     spent = 0.0  # seconds of `annotate_all`
     for kind, make in (("Countdown", countdown_rows), ("word problems", prose_rows)):

@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import os
-import platform
 import random
 import statistics
 import subprocess
@@ -13,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from r1rl.bench.machine import describe
+from r1rl.machine import cores_of_a_rank
 from r1rl.verify import math
-from r1rl.verify.pool import default_workers
 
 SUMMARY = "The mathematics grader, against plain math-verify."
 
@@ -62,7 +61,7 @@ def graders(data_dir: str | Path, *, pairs: int = 5000, seed: int = 0) -> list[d
     """
     todo = answer_pairs(Path(data_dir), pairs, seed)
     size = -(-len(todo) // SLICES)
-    cores, pool = default_workers(), math._pool
+    cores, pool = cores_of_a_rank(), math._pool
     pool.verify_many([(f"x+{number}", "y") for number in range(16 * cores)])  # start every worker
     rates: dict[str, list[float]] = {"plain": [], "first": [], "cached": [], "processes": []}
     peer = subprocess.Popen(
@@ -105,7 +104,7 @@ def graders(data_dir: str | Path, *, pairs: int = 5000, seed: int = 0) -> list[d
                 statistics.median(a / b / cores for a, b in zip(rates[key], rates["plain"], strict=True)), 2
             ),
             "unit": "pairs/s",
-            "machine": f"{cores} of {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+            "machine": describe(cores),
         }
         for key, name in names.items()
     ]

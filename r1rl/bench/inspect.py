@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
 import subprocess
 import sys
@@ -23,6 +21,7 @@ from tqdm.auto import tqdm
 from r1rl.bench import machine
 from r1rl.bench.paired import Row, keeping, row
 from r1rl.launch import RunFailedError
+from r1rl.machine import usable_cores
 
 SUMMARY = "The report and a page of rollouts, against pandas."
 EXAMPLES = """\
@@ -52,7 +51,7 @@ def measure(parsed: argparse.Namespace) -> list[Row]:
     if parsed.repeats < 1:
         raise ValueError(f"repeats={parsed.repeats}: need at least 1")
     steps = parsed.rollouts // _LEAST
-    described = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    described = machine.describe(usable_cores())
     found: list[Row] = []
     with keeping(found), tempfile.TemporaryDirectory(prefix="r1rl-bench-inspect-") as folder:
         run = Path(folder) / "run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import resource
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from r1rl.machine import memory_gib, processor
 
 if TYPE_CHECKING:
     import torch
@@ -37,20 +40,12 @@ class Peak:
         return Peak(max(self.flops, other.flops), max(self.bandwidth, other.bandwidth))
 
 
-def describe(threads: int) -> str:
+def describe(cores: int) -> str:
     """One line for people: cores, processor, memory, versions of Python and torch."""
-    import torch
-
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
-        f"{threads} of {os.cpu_count()} cores, {_processor()}, {memory:.0f} GiB, "
-        f"Python {platform.python_version()}, torch {torch.__version__}"
+        f"{cores} of {os.cpu_count()} cores, {processor()}, {memory_gib() or 0:.0f} GiB, "
+        f"Python {platform.python_version()}, torch {importlib.metadata.version('torch')}"
     )
-
-
-def default_threads() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak(dtype: torch.dtype, threads: int) -> Peak:
@@ -98,16 +93,6 @@ def available_memory() -> int | None:
     except OSError:
         pass
     return None
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _fastest(work: Callable[[], object]) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from r1rl.bench import machine
 from r1rl.bench.presets import PRESETS, RECIPES, Setting, setting
+from r1rl.machine import usable_cores
 
 DTYPES = ("fp32", "bf16")
 
@@ -74,4 +74,4 @@ def default_dtype(preset: str) -> str:
 
 def threads(parsed: argparse.Namespace) -> int:
     """Threads of torch on each side."""
-    return int(parsed.threads or machine.default_threads())
+    return int(parsed.threads or usable_cores())

@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import os
-import platform
 import random
 import shutil
 import statistics
@@ -17,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from r1rl.bench.machine import describe
+from r1rl.machine import usable_cores
 from r1rl.rollout import compaction, schema, shard_files, shards, store
 
 SUMMARY = "The rollout store, against pandas over Parquet files and a JSONL file."
@@ -82,7 +82,7 @@ def compare(folder: Path, rollouts: int, seed: int, *, with_peers: bool) -> list
     started = time.perf_counter()
     merged = compaction.compact(run)
     seconds = time.perf_counter() - started
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    machine = describe(usable_cores())
 
     def row(name: str, ours: float, peer: float | None, unit: str = "s") -> dict[str, Any]:
         rounded = None if peer is None else round(peer, 3)

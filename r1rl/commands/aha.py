@@ -53,12 +53,12 @@ def run(parsed: argparse.Namespace) -> None:
         return
     from r1rl.aha import figures, suite
     from r1rl.aha.annotations import compute
-    from r1rl.verify.pool import default_workers
+    from r1rl.machine import cores_of_a_rank
 
     with user_errors():
         wanted = figures.chosen(parsed.lexicon)
         figures.check(parsed.figure, wanted)
-        workers = default_workers() if parsed.workers is None else parsed.workers
+        workers = cores_of_a_rank() if parsed.workers is None else parsed.workers
         for path in parsed.runs:
             compute(path, kind=parsed.kind, workers=workers, progress=sys.stderr.isatty())
         if parsed.sql:

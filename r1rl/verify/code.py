@@ -38,6 +38,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from r1rl.machine import cores_of_a_rank
 from r1rl.verify import sandbox
 from r1rl.verify.sandbox import Box, Limits
 from r1rl.verify.verdict import Verdict, clip, quote
@@ -99,14 +100,8 @@ def verify_many(
     def judge(item: tuple[str, str, dict[str, Any]]) -> Verdict:
         return _judge(item[0], item[2], limits)
 
-    with ThreadPoolExecutor(min(workers or default_workers(), len(items)), "r1rl-code") as pool:
+    with ThreadPoolExecutor(min(workers or cores_of_a_rank(), len(items)), "r1rl-code") as pool:
         return list(pool.map(judge, items))
-
-
-def default_workers() -> int:
-    """Programs run at a time: this rank's share of the cores it may use, at least one."""
-    ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    return max(1, len(os.sched_getaffinity(0)) // max(1, int(ranks) if ranks.isdecimal() else 1))
 
 
 def program_of(answer: str) -> tuple[str | None, str]:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from r1rl import models, verify
+from r1rl.machine import usable_cores
 from r1rl.recipe_values import RecipeError
 from r1rl.tasks import Row
 from r1rl.verify.verdict import Verdict
@@ -146,12 +147,11 @@ def most_common(reasons: Iterable[str]) -> tuple[str, int]:
 def _judge_golds(verifier: str, rows: list[Row], *, progress: bool) -> list[Verdict]:
     check_gold = getattr(verify._module(verifier), "check_gold", None)
     verdicts: list[Verdict] = []
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     for batch in batches(rows, len(rows), "checking gold answers", progress=progress):
         if check_gold is None:
             verdicts += verify.verify_many(verifier, [(row.gold, row.gold, row.meta) for row in batch])
         else:
-            with ThreadPoolExecutor(threads) as pool:  # for those that wait for processes of their own
+            with ThreadPoolExecutor(usable_cores()) as pool:  # for those that wait for processes of their own
                 verdicts += pool.map(lambda row: check_gold(row.gold, row.meta), batch)
     return verdicts
 

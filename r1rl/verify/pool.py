@@ -18,24 +18,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 
+from r1rl.machine import cores_of_a_rank
 from r1rl.verify.nursery import START_TIMEOUT_SECONDS, Nursery, WorkerLimits, decode, starved_seconds
 from r1rl.verify.pool_batch import MAX_ITEM_BYTES, Batch, Item, Limits
 from r1rl.verify.verdict import Verdict
 
-__all__ = ["GraderPool", "Item", "Limits", "default_workers"]
+__all__ = ["GraderPool", "Item", "Limits"]
 
 ITEMS_PER_MESSAGE = 8
 """Bound on the items in flight to one worker; their bytes are bounded by `MAX_ITEM_BYTES`."""
 
 _MAX_DEATHS = 2  # a worker killed from outside is no fault of its item; twice is
 _MAX_FAILED_STARTS = 5
-
-
-def default_workers() -> int:
-    """Cores this process may use, divided among the ranks of its node (`LOCAL_WORLD_SIZE`), at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    ranks = os.environ.get("LOCAL_WORLD_SIZE", "")
-    return max(1, cores // max(1, int(ranks))) if ranks.isdecimal() else cores
 
 
 @dataclass(eq=False)
@@ -58,7 +52,7 @@ class GraderPool:
 
     `judge` is "module:function", `function(*item) -> Verdict`, and runs in the workers. Safe to use from several
     threads (their batches queue) and after a fork (the child starts its own). `name` is the verifier's, part of the
-    cache's key. `workers` defaults to `default_workers()` at the time of each batch.
+    cache's key. `workers` defaults to `r1rl.machine.cores_of_a_rank()` at the time of each batch.
     """
 
     def __init__(
@@ -139,7 +133,7 @@ class GraderPool:
 
     def _judge_all(self, items: Sequence[Item]) -> Batch:
         with self._lock:
-            size = self.workers or default_workers()
+            size = self.workers or cores_of_a_rank()
             batch = Batch(items, size, self.limits)
             try:
                 for _ in range(2):

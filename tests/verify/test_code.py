@@ -350,13 +350,6 @@ def test_without_a_sandbox_no_verdict(monkeypatch):
     assert code.verify_many([]) == []
 
 
-@pytest.mark.parametrize(("ranks", "share"), [("1", 8), ("2", 4), ("3", 2), ("100", 1), ("", 8), ("x", 8), ("0", 8)])
-def test_ranks_share_the_cores(ranks, share, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
-    assert code.default_workers() == share
-
-
 @needs_bwrap
 def test_what_a_program_says_is_quoted_and_clipped():
     verdict = judge("print('\\x1b[31m' + '\u202e' * 500)", SUMS)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from r1rl.verify import pool as pool_module
-from r1rl.verify.pool import GraderPool, Limits, default_workers
+from r1rl.verify.pool import GraderPool, Limits
 from r1rl.verify.pool_batch import MAX_ITEM_BYTES
 
 GENEROUS_SECONDS = 30.0
@@ -406,18 +406,6 @@ def test_no_orphan_is_left(make, then, kill):
     finally:
         os.killpg(parent.pid, signal.SIGKILL) if then.startswith(FORK_FIRST) else parent.kill()
         parent.stdout.close()
-
-
-@pytest.mark.parametrize(
-    ("cores", "ranks", "workers"),
-    [(8, None, 8), (8, "2", 4), (8, "3", 2), (2, "8", 1), (4, "", 4), (4, "x", 4), (4, "0", 4)],
-)
-def test_ranks_of_a_node_share_its_cores(monkeypatch, cores, ranks, workers):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
-    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    if ranks is not None:
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
-    assert default_workers() == workers
 
 
 def test_no_workers_is_an_error():
