@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from r1rl.aha.arithmetic import Check, checks
 from r1rl.aha.attempts import Attempt, countdown_problem, from_steps
-from r1rl.aha.backtracking import backtracking
+from r1rl.aha.backtracking import Backtracking, backtracking
 from r1rl.aha.countdown_trace import Piece, grade, trace_pieces
 from r1rl.aha.equations import Equation, Value, equations, whole
 from r1rl.aha.goal_tests import judged_after
@@ -108,6 +108,7 @@ _NAMES: Final = tuple(SCHEMA.names)
 _COUNTS: Final = {name: "marker_" + name.replace("-", "_") for name in LEXICONS}
 KEY: Final = ("run", "kind", "step", "rank", "group_id", "prompt_id", "sample_idx", "temperature")
 _COPIED: Final = (*KEY, "n_tokens", "finish_reason")
+_SEARCH: Final = tuple(field.name for field in fields(Backtracking))
 
 
 def annotate_all(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -216,7 +217,9 @@ def _countdown(
         for said in step.says
     ]
     closed = row.get("finish_reason") != "length" or "</think>" in completion
-    found.update(asdict(backtracking(steps, numbers, target, closed=closed)))
+    counts = backtracking(steps, numbers, target, closed=closed)
+    for name in _SEARCH:
+        found[name] = getattr(counts, name)
     answer = answer_tag(completion)
     given = None if answer is None else _worked(answer)
     if given is not None:

@@ -37,7 +37,9 @@ def checks(completion: str, equations: Iterable[tuple[int, Equation]]) -> list[C
         for start, end, holds in equation.checks:
             first, last = offset + start, offset + end
             before = completion[max(0, first - 4) : first].rstrip(" ")[-1:]
-            if before and before not in _CLEAR and _HALF.search(completion, max(0, first - 4), first):
+            after_word = before.isalpha() and completion[first - 1] == " "
+            clear = not before or before in _CLEAR or after_word
+            if not clear and _HALF.search(completion, max(0, first - 4), first):
                 continue
             if not holds and _ROUGH.search(completion, max(0, first - _BEFORE), last + _AFTER):
                 continue

@@ -64,8 +64,10 @@ def normalise(text: str) -> str:
         text = _DISTANCE.sub(lambda found: found[0][0] + ";", text)
     if "=" in text:
         text = _UNIT.sub(lambda found: found[1] + " " * len(found[2]), text)
-    if "\n" in text or text[:1] in "-*+• ":
+    if "\n" in text:
         text = _BULLET.sub(_blank, text)
+    elif text[:1] in "-*+• " and (bullet := _BULLET.match(text)):
+        text = _blank(bullet) + text[bullet.end() :]
     return text
 
 

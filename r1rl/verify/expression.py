@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from r1rl.verify.verdict import quote
 
@@ -278,13 +278,13 @@ def plain_value(text: str) -> Fraction | None:
 
 def postorder(tree: Expression) -> Iterator[Expression]:
     """Every node, children before parents, left before right; iterative."""
-    stack: list[tuple[Expression, bool]] = [(tree, False)]
+    stack, nodes = [tree], []
     while stack:
-        node, children_done = stack.pop()
-        if isinstance(node, Number) or children_done:
-            yield node
-        else:
-            stack += [(node, True), (node.right, False), (node.left, False)]
+        node = stack.pop()
+        nodes.append(node)
+        if isinstance(node, Operation):
+            stack += (node.left, node.right)
+    return reversed(nodes)
 
 
 def evaluate(tree: Expression) -> Fraction:
@@ -311,19 +311,18 @@ def numbers_used(tree: Expression) -> Counter[int]:
     return Counter(node.value for node in postorder(tree) if isinstance(node, Number))
 
 
-class _Terms(NamedTuple):
-    """A flattened sum (added, subtracted) or product (multiplied, divided) of rendered parts."""
+# A flattened sum (added, subtracted) or product (multiplied, divided) of rendered parts.
+_Terms: TypeAlias = "tuple[Literal['number', 'sum', 'product'], list[str], list[str]]"
 
-    kind: Literal["number", "sum", "product"]
-    first: list[str]
-    second: list[str]
 
-    def render(self) -> str:
-        def ordered(parts: list[str]) -> list[str]:
-            return sorted(parts, key=lambda part: (len(part), part))
-
-        up, down = ("+", "-") if self.kind == "sum" else ("*", "/")
-        return up.join(ordered(self.first)) + "".join(down + part for part in ordered(self.second))
+def _render(terms: _Terms) -> str:
+    kind, first, second = terms
+    up, down = ("+", "-") if kind == "sum" else ("*", "/")
+    for parts in (first, second):
+        if len(parts) > 1:
+            parts.sort()
+            parts.sort(key=len)
+    return up.join(first) + down + down.join(second) if second else up.join(first)
 
 
 def canonical(tree: Expression) -> str:
@@ -335,19 +334,19 @@ def canonical(tree: Expression) -> str:
     done: list[_Terms] = []
     for node in postorder(tree):
         if isinstance(node, Number):
-            done.append(_Terms("number", [str(node.value)], []))
+            done.append(("number", [str(node.value)], []))
             continue
         right, left = done.pop(), done.pop()
-        kind: Literal["sum", "product"] = "sum" if node.operator in "+-" else "product"
-        parts = []
-        for side in (left, right):
-            if side.kind in (kind, "number"):
-                parts.append((side.first, side.second))
-            else:
-                rendered = side.render()
-                parts.append(([f"({rendered})" if side.kind == "sum" else rendered], []))
-        (left_first, left_second), (right_first, right_second) = parts
-        if node.operator in "-/":
-            right_first, right_second = right_second, right_first
-        done.append(_Terms(kind, left_first + right_first, left_second + right_second))
-    return done[0].render()
+        operator = node.operator
+        kind: Literal["sum", "product"] = "sum" if operator in "+-" else "product"
+        _, first, second = left if left[0] in (kind, "number") else _as_part(left)
+        _, more, less = right if right[0] in (kind, "number") else _as_part(right)
+        if operator in "-/":
+            more, less = less, more
+        done.append((kind, first + more, second + less))
+    return _render(done[0])
+
+
+def _as_part(terms: _Terms) -> _Terms:
+    rendered = _render(terms)
+    return "number", [f"({rendered})" if terms[0] == "sum" else rendered], []
