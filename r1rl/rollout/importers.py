@@ -3,7 +3,7 @@
 | format | files | where they come from |
 |---|---|---|
 | `trl` | `OUTPUT_DIR/completions/completions_00001.parquet` | TRL 1.16 `GRPOTrainer.log` with `log_completions=True` |
-| `verl` | `ROLLOUT_DATA_DIR/1.jsonl` | verl `RayPPOTrainer._dump_generations`, `trainer.rollout_data_dir` |
+| `verl` | `ROLLOUT_DATA_DIR/1.jsonl` | verl 0.9.1 `RayPPOTrainer._dump_generations`, `trainer.rollout_data_dir` |
 | `jsonl` | any `*.jsonl`, one object a line | anything, `r1rl export` as well |
 
 Both trainers name a file after the updates made when they wrote it, and the store a step after the updates made before
@@ -45,6 +45,7 @@ _NAMES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
 }
 _OF_US: Final = frozenset({"run", "kind", "rank", "group_id", "sample_idx", "prompt_id"})
+_ARRAY: Final = re.compile(r"\[\s*[0-9]{1,12}(?:\s+[0-9]{1,12}){0,15}\s*\]")
 _NUMBERS: Final = frozenset({"n_tokens", "cap", "step", "policy_step"})
 
 
@@ -203,6 +204,8 @@ class _Reading:
         row["prompt_id"] = _prompt_id(row["prompt"], gold) if given is None else str(given)
         if self.settings.verifier is not None:
             row["verifier"] = self.settings.verifier
+        if self.format == "verl" and left.get("reward") == row.get("reward"):
+            left.pop("reward", None)  # in its validation dumps, `score` once more
         self._judged(row, left)
         unused = left.keys() - _OF_US - {"numbers"}
         self.left_out |= {name for name in unused if left[name] is not None}
@@ -309,11 +312,18 @@ def _content(content: object) -> str:
 def _gold(gold: Any, meta: Any) -> tuple[str, str]:
     """Gold and meta as texts. TinyZero's Countdown has both in one: {"target": 22, "numbers": [3, 5, 7]}."""
     if isinstance(gold, dict) and {"target", "numbers"} <= gold.keys():
-        meta, gold = meta or {"numbers": gold["numbers"]}, gold["target"]
+        meta, gold = meta or {"numbers": _numbers(gold["numbers"])}, gold["target"]
     if isinstance(gold, float) and gold.is_integer():
         gold = int(gold)
     said = "" if gold is None else gold if isinstance(gold, str) else json.dumps(gold, ensure_ascii=False)
     return said, meta if isinstance(meta, str) else json.dumps(meta or {}, ensure_ascii=False)
+
+
+def _numbers(given: Any) -> Any:
+    """verl 0.9 writes a gold's NumPy array as `str` gives it, "[ 3 15  7]"."""
+    if isinstance(given, str) and _ARRAY.fullmatch(given):
+        return [int(number) for number in re.findall("[0-9]+", given)]
+    return given
 
 
 def _prompt_id(prompt: str, gold: str) -> str:

@@ -1,4 +1,11 @@
-"""Importers, on files as the real tools write them: TRL's by TRL itself, verl's in the format of its own dump."""
+"""Importers, on files as the real tools write them: TRL's and verl's by themselves, verl's also made up in its format.
+
+`verl_dumps` was written by verl 0.9.1, from PyPI and unchanged, on made-up rollouts: `train` by
+`RayPPOTrainer._log_rollout_data` (a `DataProto` of prompts, responses, token-level scores and golds with NumPy arrays,
+as Parquet files give them; `global_steps` 1 and 2), `validation` by `_dump_generations` as `_validate` calls it
+(`global_steps` 0; `reward_extra_infos_dict` with `reward` and `acc`). The trainer was made by `__new__` with a
+tokenizer that has one id a text, and `_init_dump_executor`.
+"""
 
 from __future__ import annotations
 
@@ -147,6 +154,26 @@ def test_verl_dumps(tmp_path: Path) -> None:
 
     load(tmp_path / "dump" / "10.jsonl", tmp_path / "validation", settings=Settings(kind="eval"))
     assert set(store.read(tmp_path / "validation").column("step").to_pylist()) == {10}
+
+
+def test_files_of_verl_itself(tmp_path: Path) -> None:
+    dumps = Path(__file__).with_name("verl_dumps")
+    how = Settings(task="countdown", verifier="countdown")
+    assert load(dumps / "train", tmp_path / "run", settings=how) == importers.Imported(8, 2, ("pred", "request_id"))
+    rows = store.read(tmp_path / "run").to_pylist()
+    assert [r["step"] for r in rows] == [0] * 4 + [1] * 4
+    assert [r["gold"] for r in rows[:4]] == ["22", "22", "4", "4"]
+    assert json.loads(rows[0]["meta"]) == {"numbers": [3, 5, 7]}, "verl wrote the array as text"
+    assert [r["verdict"] for r in rows[:4]] == ["correct", "wrong", "bad_gold", "bad_gold"]
+    assert [r["reward"] for r in rows[:4]] == pytest.approx([1.0, 0.1, 1.0, 0.0])
+    assert [r["sample_idx"] for r in rows[:4]] == [0, 1, 0, 1]
+    assert rows[2]["completion"] == "Two and two — é — is \\boxed{4}."
+
+    load(dumps / "validation", tmp_path / "validation", settings=Settings(kind="eval"))
+    table = store.read(tmp_path / "validation")
+    assert "reward_reward" not in table.column_names, "the score, which is there already"
+    assert [r["verdict"] for r in table.to_pylist()] == ["correct", "wrong", "correct", "wrong"]
+    assert table.column("reward").to_pylist() == pytest.approx([1.0, 0.1, 1.0, 0.0])
 
 
 def test_verl_judged_again_and_tinyzero_gold(tmp_path: Path) -> None:
