@@ -14,6 +14,7 @@ from r1rl.recipe_values import RecipeError, coerce, nearest, parse_overrides, re
 
 _ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = _ROOT / "slurm" / "train.sbatch.j2"
+REPORT_TEMPLATE = TEMPLATE.with_name("report.sbatch.j2")
 PROFILES = _ROOT / "slurm" / "profiles"
 VLLM_PORT = 8000
 VLLM_WAIT_SECONDS = 900
@@ -24,6 +25,7 @@ class Profile:
     """What is particular to a cluster; slurm/profiles/example.yaml explains each key."""
 
     partition: str | None = None
+    cpu_partition: str | None = None
     account: str | None = None
     qos: str | None = None
     gpus_per_node: int = 0
@@ -44,21 +46,27 @@ class Profile:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a job; an array has several."""
+    """One training of a job; an array has several. `setting`: the name without the seed."""
 
     name: str
     words: list[str]
+    setting: str = ""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A rendered job: the script, the runs it makes, and where its output goes (`%` as in sbatch)."""
+    """A rendered job: the script, the runs it makes, and where its output goes (`%` as in sbatch).
+
+    `report`: the script of the job after an array with seeds, whose output is the report; empty without seeds.
+    """
 
     name: str
     script: str
     runs: list[Run]
     runs_dir: Path
     output: str
+    report: str = ""
+    report_output: str = ""
 
 
 def profile(name: str) -> Profile:
@@ -96,7 +104,7 @@ def runs(base: str, overrides: Sequence[str], seeds: int | None, sweeps: Sequenc
         sweeps: `key=value,value` each.
 
     Raises:
-        RecipeError: an unknown key, no value, or one key twice.
+        RecipeError: an unknown key, no value, or a key or value twice.
     """
     hints = recipe._hints()
     axes: dict[str, list[str]] = {}
@@ -110,13 +118,16 @@ def runs(base: str, overrides: Sequence[str], seeds: int | None, sweeps: Sequenc
             raise RecipeError(f"sweep={sweep!r}: expected KEY=VALUE,VALUE with a recipe's key{nearest(key, hints)}")
         if key in axes:
             raise RecipeError(f"sweep={sweep!r}: {key} varies already")
-        axes[key] = values.split(",")
+        axes[key] = [value.strip() for value in values.split(",")]
+        if len(set(axes[key])) < len(axes[key]) or "" in axes[key]:
+            raise RecipeError(f"sweep={sweep!r}: every value needs a run of its own; give each once")
     made = []
     for chosen in itertools.product(*axes.values()):
         pairs = list(zip(axes, chosen, strict=True))
-        suffix = "".join(f"-{key}{value}" for key, value in pairs)
         words = [word for key, value in pairs for word in (f"--{key}", value)]
-        made.append(Run(base + suffix, [*overrides, *words]))
+        name = base + "".join(f"-{key}{value}" for key, value in pairs)
+        setting = base + "".join(f"-{key}{value}" for key, value in pairs if key != "seed")
+        made.append(Run(name, [*overrides, *words], setting))
     return made
 
 
@@ -142,6 +153,8 @@ def render(
     Raises:
         RecipeError: the recipe, the profile or the number of nodes cannot work.
     """
+    if max_requeues < 0:
+        raise RecipeError(f"max_requeues={max_requeues}: need 0 or more")
     folder = folder or Path.cwd()
     stated = read_yaml(path) | parse_overrides(list(overrides), recipe._hints())
     if vllm is None:
@@ -166,16 +179,15 @@ def render(
     if "ddp_timeout" not in stated:
         made = [replace(run, words=[*run.words, "--ddp_timeout", str(cluster.timeout_seconds)]) for run in made]
     launcher, start = _start(loaded, path, processes, train_nodes)
-    output = f"{runs_dir}/slurm/{loaded.recipe.name}-%{'A_%a' if len(made) > 1 else 'j'}.out"
+    name = str(loaded.recipe.name)
+    common = {"name": name, "profile": cluster, "folder": str(folder), "runs_dir": str(runs_dir)}
+    output = f"{runs_dir}/slurm/{name}-%{'A_%a' if len(made) > 1 else 'j'}.out"
     script = _environment().get_template(TEMPLATE.name).render(
-        name=loaded.recipe.name,
+        common,
         nodes=nodes,
         train_nodes=train_nodes,
         processes=processes,
-        profile=cluster,
         runs=made,
-        runs_dir=str(runs_dir),
-        folder=str(folder),
         output=output,
         recipe=str(path),
         model=str(loaded.model.model_name_or_path),
@@ -188,7 +200,12 @@ def render(
         environment=cpu_processes.environment_for(launcher.kind) if launcher and not cluster.gpus_per_node else {},
         start=start,
     )  # fmt: skip
-    return Job(str(loaded.recipe.name), script, made, runs_dir, output)
+    settings = [[run.name for run in made if run.setting == one] for one in dict.fromkeys(run.setting for run in made)]
+    if all(len(names) < 2 for names in settings):
+        return Job(name, script, made, runs_dir, output)
+    report_output = f"{runs_dir}/slurm/{name}-report-%j.txt"
+    report = _environment().get_template(REPORT_TEMPLATE.name).render(common, groups=settings, output=report_output)
+    return Job(name, script, made, runs_dir, output, report, report_output)
 
 
 def _train_nodes(nodes: int, vllm: str, cluster: Profile) -> int:
@@ -220,7 +237,7 @@ def _start(
             f"launcher={named!r}: {launcher.path} says {launcher.processes} processes on {launcher.machines} machines, "
             f"the job has {processes} on {train_nodes}; take a launcher that leaves num_processes out, as ddp or zero3"
         )
-    words = ["-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", str(launcher.path)]
+    words = ["-m", "r1rl.agent", "launch", "--config_file", str(launcher.path)]
     words += ["--num_processes", str(processes), "--num_machines", str(train_nodes)]
     words += ["--rdzv_backend", "static", "--same_network"]
     if launcher.kind == "DEEPSPEED" and train_nodes > 1:

@@ -17,31 +17,54 @@ from r1rl.slurm import Job
 _SECONDS = 60  # for any of Slurm's commands
 
 
-def submit(job: Job) -> int:
-    """Give a job to Slurm; returns its number.
+def submit(job: Job) -> dict[str, Any]:
+    """Give a job, and its report's, to Slurm; returns what `jobs` will say of it.
+
+    `report` is the number of the job that follows an array with seeds, or None; `report_refused` says why Slurm
+    would not have that one.
 
     Raises:
-        RecipeError: there is no Slurm here.
+        RecipeError: there is no Slurm here, or a run's name belongs to a job that has not ended.
         RunFailedError: sbatch refuses the job, in its own words.
     """
+    _check_names(job)
     folder = job.runs_dir / "slurm"
     folder.mkdir(parents=True, exist_ok=True)
-    found = sbatch(job, "--parsable").partition(";")[0]
-    content = {"job": int(found), "name": job.name, "runs": [run.name for run in job.runs], "output": job.output}
+    found = int(sbatch(job.script, "--parsable").partition(";")[0])
+    content: dict[str, Any] = {"job": found, "name": job.name, "runs": [run.name for run in job.runs]}
+    content |= {"output": job.output, "report": None}
+    (folder / f"{found}.sbatch").write_text(job.script, encoding="utf-8")
+    if job.report:
+        (folder / f"{found}-report.sbatch").write_text(job.report, encoding="utf-8")
+        try:
+            # Whatever has become of the runs: the report names those that are missing.
+            report = sbatch(job.report, "--parsable", f"--dependency=afterany:{found}")
+            content["report"] = int(report.partition(";")[0])
+            content["report_output"] = job.report_output.replace("%j", str(content["report"]))
+        except RunFailedError as error:
+            content["report_refused"] = str(error)
     temporary = folder / f".{found}.json.{os.getpid()}"
     temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, folder / f"{found}.json")
-    (folder / f"{found}.sbatch").write_text(job.script, encoding="utf-8")
-    return int(found)
+    return content
 
 
-def sbatch(job: Job, *options: str) -> str:
-    """What sbatch prints for the job's script."""
-    return _command(["sbatch", *options], job.script).strip()
+def _check_names(job: Job) -> None:
+    """A job that waits has no folder yet, so `run_folder.check_name` cannot know its names."""
+    wanted = {run.name for run in job.runs}
+    same = [known["job"] for known in jobs(job.runs_dir) if wanted & set(known["runs"])]
+    for number, state in states(same).items():
+        if any(word in state for word in ("PENDING", "RUNNING", "COMPLETING", "REQUEUE", "SUSPENDED")):
+            raise RecipeError(f"name={job.name!r}: job {number} ({state}) has that name; give another --name")
+
+
+def sbatch(script: str, *options: str) -> str:
+    """What sbatch prints for a script."""
+    return _command(["sbatch", *options], script).strip()
 
 
 def jobs(runs_dir: Path) -> list[dict[str, Any]]:
-    """The jobs of a folder of runs, oldest first: job, name, runs, output."""
+    """The jobs of a folder of runs, oldest first: what `submit` returned."""
     files = sorted((runs_dir / "slurm").glob("[0-9]*.json"), key=lambda path: int(path.stem))
     return [json.loads(path.read_text(encoding="utf-8")) for path in files]
 

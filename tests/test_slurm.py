@@ -59,17 +59,18 @@ def test_golden_scripts(here: Path, name: str, tmp_path: Path, monkeypatch: pyte
     shipped = shutil.copytree(ROOT / "recipes" / "accelerate", tmp_path / "opt" / "accelerate")
     monkeypatch.setattr("r1rl.launch._SHIPPED", shipped)
     profile, settings = CASES[name]
-    script = render(profile, **settings).script.replace(str(shipped), "/opt/r1rl/recipes/accelerate")
-    assert str(ROOT) not in script
-    golden = GOLDEN / f"{name}.sh"
-    if os.environ.get("R1RL_ACCEPT"):
-        golden.write_text(script)
-    assert script == golden.read_text()
+    job = render(profile, **settings)
+    for script, golden in ((job.script, f"{name}.sh"), (job.report, f"report_of_{name}.sh")):
+        script = script.replace(str(shipped), "/opt/r1rl/recipes/accelerate")
+        assert str(ROOT) not in script
+        if script and os.environ.get("R1RL_ACCEPT"):
+            (GOLDEN / golden).write_text(script)
+        assert script == ((GOLDEN / golden).read_text() if (GOLDEN / golden).exists() else "")
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.sh")), ids=lambda path: path.stem)
 def test_shells_accept_them(path: Path) -> None:
-    assert {path.stem for path in GOLDEN.glob("*.sh")} == set(CASES)
+    assert {path.stem for path in GOLDEN.glob("*.sh")} == {*CASES, "report_of_three_seeds_on_cpus"}
     subprocess.run(["bash", "-n", str(path)], check=True, timeout=30)
     shellcheck = shutil.which("shellcheck") or shutil.which("shellcheck", path=str(Path(sys.executable).parent))
     if shellcheck is None:
@@ -109,12 +110,77 @@ def test_values_reach_the_shell_as_they_are(here: Path) -> None:
         pytest.param({"sweeps": ["learning_rat=1"]}, "did you mean 'learning_rate'", id="unknown key"),
         pytest.param({"sweeps": ["learning_rate=fast"]}, "learning_rate", id="value of another type"),
         pytest.param({"seeds": 2, "sweeps": ["seed=1,2"]}, "varies already", id="one key twice"),
+        pytest.param({"sweeps": ["learning_rate=1e-6,1e-6"]}, "give each once", id="two runs of one name"),
+        pytest.param({"max_requeues": -1}, "need 0 or more", id="fewer requeues than none"),
     ],
 )
 def test_what_cannot_work_is_said_before(here: Path, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError) as error:
         render(GPUS, **settings)
     assert message in str(error.value)
+
+
+def test_every_run_of_an_array_has_its_own_name(here: Path) -> None:
+    job = render(slurm.Profile(), nodes=1, seeds=2, sweeps=["learning_rate=1e-6,3e-6"])
+    assert len({run.name for run in job.runs}) == 4
+    # Seeds of one setting are put together, settings are not.
+    for value in ("1e-6", "3e-6"):
+        assert f"report seven-seed0-learning_rate{value} seven-seed1-learning_rate{value}\n" in job.report
+    assert not render(slurm.Profile(), nodes=1, sweeps=["learning_rate=1e-6,3e-6"]).report
+
+
+# Slurm's commands for a script that runs here; `srun` trains: it prints the training's words, and does as told.
+TOOLS = {
+    "scontrol": '[ "$1" = requeue ] && echo "REQUEUED $2" || echo here',
+    "srun": 'printf "%s " "$@"; echo; case $DOES in stop) touch "$R1RL_STOP_FILE"; exit 1;; fail) exit 7;; '
+    """*) mkdir -p runs/seven; echo '"finished": true' > runs/seven/result.json;; esac""",
+}
+
+
+@pytest.mark.parametrize(
+    ("does", "restarts", "made", "code", "expected", "unexpected"),
+    [
+        pytest.param("finish", 0, None, 0, ["seven is finished"], ["--resume", "restart"], id="one go"),
+        pytest.param("stop", 0, None, 0, ["requeued, 1 of at most 2", "REQUEUED 5"], ["--resume"], id="stopped"),
+        pytest.param("stop", 2, "whole", 1, ["--max-requeues"], ["REQUEUED"], id="stopped once too often"),
+        pytest.param("finish", 3, "whole", 1, ["left as it is (--max-requeues)"], ["--config"], id="Slurm requeued it"),
+        pytest.param("fail", 0, None, 7, ["failed with exit code 7"], ["REQUEUED"], id="failed"),
+        pytest.param("finish", 1, "whole", 0, ["goes on from its last", "--resume true"], ["scratch"], id="resumes"),
+        pytest.param(
+            "finish", 1, "torn", 0, ["starts from scratch", "--resume true"], ["goes on"], id="torn checkpoint"
+        ),
+        pytest.param("finish", 1, None, 0, ["starts from scratch"], ["--resume"], id="killed before its folder"),
+    ],
+)
+def test_what_a_job_does_when_stopped_and_restarted(
+    here: Path, does: str, restarts: int, made: str | None, code: int, expected: list[str], unexpected: list[str]
+) -> None:
+    (here / "tools").mkdir()
+    for name, text in TOOLS.items():
+        (here / "tools" / name).write_text(f"#!/bin/bash\n{text}\n")
+        (here / "tools" / name).chmod(0o755)
+    if made:
+        (here / "runs" / "seven" / "checkpoints" / "checkpoint-5").mkdir(parents=True)
+    if made == "whole":
+        (here / "runs" / "seven" / "checkpoints" / "checkpoint-5" / "trainer_state.json").write_text("{}")
+    # Rendered as for a first submission, when there is no folder yet.
+    job = render(slurm.Profile(), "--runs_dir", str(here / "new"), nodes=1, max_requeues=2)
+    script = job.script.replace(str(here / "new"), "runs")
+    given = {"PATH": f"{here / 'tools'}:{os.environ['PATH']}", "SLURM_JOB_ID": "5", "SLURM_JOB_NODELIST": "here"}
+    given |= {"SLURM_RESTART_COUNT": str(restarts), "DOES": does}
+    done = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=here,
+        env=os.environ | given,
+        check=False,
+    )
+    shown = done.stdout + done.stderr
+    assert done.returncode == code, shown
+    assert all(text in shown for text in expected), shown
+    assert not any(text in shown for text in unexpected), shown
 
 
 def test_a_counted_launcher_must_agree(here: Path) -> None:
@@ -153,19 +219,32 @@ def test_submit_status_and_logs(
     """With stand-ins for Slurm's commands that answer as the real ones do."""
     tools = here / "tools"
     tools.mkdir()
-    for name, text in (("sbatch", "cat > given.sh; echo 41"), ("squeue", "echo '41 41 RUNNING'; echo '42 41 PENDING'")):
+    for name, text in (
+        ("sbatch", "if [ $# = 1 ]; then cat > given.sh; echo 41; else cat > next.sh; echo 42 $2 > next; echo 42; fi"),
+        ("squeue", "echo '41 41 RUNNING'; echo '42 41 PENDING'"),
+    ):
         (tools / name).write_text(f"#!/bin/bash\n{text}\n")
         (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     assert cli.main(["submit", "seven.yaml", "--seeds", "2"]) == 0
     assert "job 41: seven-seed0, seven-seed1" in capsys.readouterr().out
+    assert (here / "next").read_text() == "42 --dependency=afterany:41\n"
+    assert (here / "next.sh").read_text() == (here / "runs" / "slurm" / "41-report.sbatch").read_text()
     assert (here / "given.sh").read_text() == (here / "runs" / "slurm" / "41.sbatch").read_text()
+    # The runs have no folders yet, but their names are taken.
+    assert cli.main(["submit", "seven.yaml", "--seeds", "2"]) == 2
+    assert "job 41 (1 RUNNING, 1 PENDING) has that name" in capsys.readouterr().err
     done = here / "runs" / "seven-seed0"
     done.mkdir()
     (done / "metrics.jsonl").write_text('{"step": 3, "loss": 0.1}\n')
     assert cli.main(["status"]) == 0
     shown = capsys.readouterr().out
-    for expected in ("1 RUNNING, 1 PENDING", "seven-seed0: step 3", "seven-seed1: not started"):
+    for expected in (
+        "1 RUNNING, 1 PENDING",
+        "report: waits for the runs (job 42)",
+        "seven-seed0: step 3",
+        "seven-seed1: not started",
+    ):
         assert expected in shown
     (here / "runs" / "slurm" / "seven-41_0.out").write_text("".join(f"line {n}\n" for n in range(100)))
     assert cli.main(["logs", "--lines", "2"]) == 0

@@ -29,3 +29,7 @@ def run(parsed: argparse.Namespace) -> None:
         sys.stdout.write(f"{job['job']}  {job['name']}  {states.get(job['job'], 'no longer known to Slurm')}\n")
         for name in job["runs"]:
             sys.stdout.write(f"  {name}: {slurm_jobs.progress(parsed.runs_dir / name)}\n")
+        if job.get("report"):
+            path = Path(job["report_output"])
+            shown = path if path.is_file() else f"waits for the runs (job {job['report']})"
+            sys.stdout.write(f"  report: {shown}\n")

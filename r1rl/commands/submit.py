@@ -16,7 +16,8 @@ examples:
   r1rl submit recipes/tiny/countdown.yaml --profile cpu --seeds 5 --sweep learning_rate=1e-4,3e-4
 
 What is particular to a cluster stands in the profile: copy slurm/profiles/example.yaml. A job that is stopped before
-its end, by a time limit or by preemption, saves a checkpoint, is requeued and goes on from there."""
+its end, by a time limit or by preemption, saves a checkpoint, is requeued and goes on from there. Over seeds, a second
+job measures reflection in all of them together (r1rl aha) when the last one has ended."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +32,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vllm", metavar="WHERE", help="none, colocate or server; default: as the recipe says")
     parser.add_argument("--seeds", type=int, metavar="N", help="an array of runs with the seeds 0 to N - 1")
     parser.add_argument("--sweep", action="append", default=[], metavar="KEY=V,V", help="an array over values of a key")
-    parser.add_argument("--max-requeues", type=int, default=10, metavar="N", help="of a stopped job (default: 10)")
+    parser.add_argument(
+        "--max-requeues", type=int, default=10, metavar="N", help="of a stopped job (default: 10; 0: none)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the script, submit nothing")
     parser.add_argument("--test-only", action="store_true", help="let sbatch check the script, submit nothing")
 
@@ -53,7 +56,12 @@ def run(parsed: argparse.Namespace) -> None:
     if parsed.dry_run:
         sys.stdout.write(job.script)
     elif parsed.test_only:
-        sys.stdout.write(slurm_jobs.sbatch(job, "--test-only") + "\n")
+        sys.stdout.write(slurm_jobs.sbatch(job.script, "--test-only") + "\n")
     else:
-        number = slurm_jobs.submit(job)
-        sys.stdout.write(f"job {number}: {', '.join(run.name for run in job.runs)}; r1rl status, r1rl logs {number}\n")
+        made = slurm_jobs.submit(job)
+        number = made["job"]
+        sys.stdout.write(f"job {number}: {', '.join(made['runs'])}; r1rl status, r1rl logs {number}\n")
+        if made["report"]:
+            sys.stdout.write(f"job {made['report']}: their report, into {made['report_output']}\n")
+        elif "report_refused" in made:
+            sys.stderr.write(f"no report job, so run r1rl aha on the runs yourself: {made['report_refused']}\n")
