@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from r1rl.evaluate import Probe
+from r1rl.heartbeats import Heartbeat
 from r1rl.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -157,3 +158,18 @@ class FinishOnInterrupt(TrainerCallback):
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+class Beat(TrainerCallback):
+    """Beats for what the trainer does between sampling and update, which beat themselves."""
+
+    def __init__(self, heartbeat: Heartbeat) -> None:
+        self.heartbeat = heartbeat
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.heartbeat.beat("step began", state.global_step)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.heartbeat.beat("saving" if control.should_save else "step ended", state.global_step)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1rl import cpu_processes
+from r1rl import cpu_processes, rank_errors
 from r1rl.recipe_values import RecipeError, nearest, read_yaml
 
 SUCCESS, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -96,7 +96,7 @@ def require_processes(launcher: Launcher) -> int:
 def command(launcher: Launcher, recipe: Path, overrides: Sequence[str], port: int | None = None) -> list[str]:
     """The `accelerate launch` command line for a recipe; `port`: where processes meet if the config says not."""
     # Run through this interpreter: the `accelerate` on PATH may belong to another environment.
-    words = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    words = [sys.executable, "-m", "r1rl.agent", "launch"]
     words += ["--config_file", str(launcher.path)]
     if not launcher.counted:
         words += ["--num_processes", str(require_processes(launcher)), "--num_machines", str(launcher.machines)]
@@ -167,19 +167,23 @@ def guarded(call: Callable[[], int | None]) -> int:
     try:
         return call() or SUCCESS
     except RecipeError as error:
-        if first:
+        rank_errors.record("usage", str(error))
+        if first and not rank_errors.recording():
             sys.stderr.write(f"error: {error}\n")
         return USAGE
     except RunFailedError as error:
-        if first:
+        rank_errors.record("failed", str(error))
+        if first and not rank_errors.recording():
             sys.stderr.write(f"error: {error}\n")
         return FAILURE
     except KeyboardInterrupt:
         if first:
             sys.stderr.write("\ninterrupted\n")
         return INTERRUPTED
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        rank_errors.record("error", f"{type(error).__name__}: {error}"[:2000], error)
+        if not rank_errors.recording():
+            traceback.print_exc()
         return FAILURE
 
 

@@ -94,6 +94,13 @@ class Recipe:
         default=5,
         metadata=_help("Stop after this many first steps in which no rollout earned anything; 0: never."),
     )
+    watchdog_s: float | None = field(
+        default=None,
+        metadata=_help(
+            "End the run when no process makes progress for so many seconds, and name the slow one; 0: never. "
+            "Default: 1500 with several processes, 0 alone."
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,7 @@ LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "num_train_epochs": (lambda value: value > 0, "need more than 0"),
     "kv_cache_gb": (lambda value: value > 0, "need more than 0"),
     **dict.fromkeys(("learning_rate", "max_logp_gap", "beta", "probe_every", "max_wasted_steps"), _NOT_NEGATIVE),
-    **dict.fromkeys(("top_k", "weight_decay", "max_grad_norm", "warmup_steps"), _NOT_NEGATIVE),
+    **dict.fromkeys(("top_k", "weight_decay", "max_grad_norm", "warmup_steps", "watchdog_s"), _NOT_NEGATIVE),
     **dict.fromkeys(("prompts_per_step", "max_resamples", "train_size", "heldout_size", "probe_size"), _AT_LEAST_ONE),
     **dict.fromkeys(("probe_generations", "max_completion_length"), _AT_LEAST_ONE),
     **dict.fromkeys(("per_device_train_batch_size", "num_iterations"), _AT_LEAST_ONE),

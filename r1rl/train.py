@@ -8,10 +8,11 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from r1rl import cpu_processes, launch, recipe, run_folder
+from r1rl import cpu_processes, heartbeats, launch, machine, recipe, run_folder, watchdog
 from r1rl.recipe import LoadedRecipe, RecipeError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from r1rl.tasks import Row
     from r1rl.trainer import ZeroTrainer
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("r1rl.train")  # under a launcher this module is called __main__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,9 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.info("run %s is finished; remove %s or give another --name to train again", done.name, done.path)
         return launch.SUCCESS
     source, tokenizer = find_model(loaded)
-    trainer, interrupt = build_trainer(loaded, open_folder(loaded), source, tokenizer)
-    train(trainer, loaded)
-    save(trainer, loaded, started=started, interrupted=interrupt.stopped)
+    from r1rl import callbacks
+
+    folder = open_folder(loaded)
+    with watched(loaded, folder) as heartbeat:
+        trainer, interrupt = build_trainer(loaded, folder, source, tokenizer)
+        trainer.beat = heartbeat.beat
+        trainer.add_callback(callbacks.Beat(heartbeat))
+        heartbeat.ready()
+        train(trainer, loaded)
+        heartbeat.beat("saving")
+        save(trainer, loaded, started=started, interrupted=interrupt.stopped)
     return launch.INTERRUPTED if interrupt.stopped else launch.SUCCESS
 
 
@@ -106,7 +115,25 @@ def open_folder(loaded: LoadedRecipe) -> run_folder.RunFolder:
             folder = run_folder.create(folder.name, loaded.recipe.runs_dir, resume=loaded.recipe.resume)
             loaded.write(folder.recipe)
             folder.write_json(folder.environment, run_folder.environment(loaded.world_size))
+            heartbeats.clear(folder.path)
     return folder
+
+
+@contextmanager
+def watched(loaded: LoadedRecipe, folder: run_folder.RunFolder) -> Iterator[heartbeats.Heartbeat]:
+    """This process's heartbeat, with a watchdog on those of all; the time-outs are shown."""
+    heartbeat = heartbeats.Heartbeat(folder.path, loaded.grpo.process_index, loaded.world_size)
+    seconds = watchdog.seconds_for(loaded.recipe.watchdog_s, loaded.world_size)
+    if loaded.world_size > 1:
+        logger.info("time-outs: NCCL or gloo %g s (ddp_timeout), no progress %g s (watchdog_s; 0: never)",
+                    loaded.grpo.ddp_timeout, seconds)  # fmt: skip
+    watching = watchdog.Watchdog(heartbeat, seconds)
+    watching.start()
+    try:
+        yield heartbeat
+        heartbeat.beat("done")
+    finally:
+        watching.stop()
 
 
 def usable_rows(loaded: LoadedRecipe, folder: run_folder.RunFolder) -> tuple[list[Row], list[Row]]:
@@ -207,22 +234,23 @@ def build_trainer(
 
 def train(trainer: ZeroTrainer, loaded: LoadedRecipe) -> None:
     """Run the training, from the last checkpoint where the run is resumed."""
-    from transformers.trainer_utils import get_last_checkpoint
-
-    checkpoint = get_last_checkpoint(loaded.grpo.output_dir) if loaded.recipe.resume else None
+    checkpoint = trainer.folder.last_checkpoint() if loaded.recipe.resume else None
     if loaded.recipe.resume and trainer.accelerator.is_main_process:
-        step = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+        step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
         trainer.folder.rewind(step)
         trainer.folder.append_event("resumed", step=step)
     trainer.accelerator.wait_for_everyone()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
 def save(trainer: ZeroTrainer, loaded: LoadedRecipe, *, started: float, interrupted: bool) -> None:
     """The final model, and result.json."""
+    from accelerate.utils import gather_object
+
     folder = trainer.folder
     if not interrupted:
         trainer.save_model(str(folder.checkpoints / "final"))
+    peaks = gather_object([machine.peak_memory()])
     if trainer.accelerator.is_main_process:
         before = json.loads(folder.result.read_text()) if loaded.recipe.resume and folder.result.exists() else {}
         steps = trainer.state.global_step
@@ -232,6 +260,7 @@ def save(trainer: ZeroTrainer, loaded: LoadedRecipe, *, started: float, interrup
             "finished": not interrupted,
             "world_size": loaded.world_size,
             "seed": loaded.grpo.seed,
+            "peak_memory_bytes": peaks,  # of each process, see `r1rl plan --check`
         }
         folder.write_json(folder.result, result)
         if interrupted:

@@ -74,6 +74,7 @@ class ZeroTrainer(GRPOTrainer):
         self.accuracy = next((r for r in reward_funcs if isinstance(r, Accuracy)), Accuracy())
         self.earned = self.judged_rollouts = 0  # of the last step, over all processes
         self.max_resamples = max_resamples
+        self.beat: Callable[[str], None] = lambda phase: None  # told what begins, see r1rl.heartbeats
         self.on_stored: Callable[[int], None] | None = None  # measures reflection apart, once a step is stored
         self.grade_ahead = True
         self._verdicts: list[Verdict] = []
@@ -134,6 +135,7 @@ class ZeroTrainer(GRPOTrainer):
         on_finished: Callable[[int, Completion], None] | None = None,
     ) -> list[Completion]:
         """Completions from the current policy by the embedded engine; every process must call it together."""
+        self.beat("sampling")
         with self._sampling_model() as model:
             return self.engine.generate(model, prompt_ids, keys, sampling, on_finished=on_finished)
 
@@ -176,6 +178,7 @@ class ZeroTrainer(GRPOTrainer):
             self._sampled = self.sample(prompt_ids, keys, self.sampling(), on_finished)
             self._log_sampling()
             return [c.token_ids for c in self._sampled], [c.logprobs for c in self._sampled]
+        self.beat("sampling")
         ids, logprobs = super()._generate_single_turn(
             prompt_ids, images, multimodal_fields, num_generations, has_tool_images
         )
@@ -450,6 +453,7 @@ class ZeroTrainer(GRPOTrainer):
         but the last have gone backward already, as in gradient accumulation: what is kept for the backward pass does
         not grow with the batch.
         """
+        self.beat("update")
         self._update = inputs if self._can_score else None
         try:
             return super()._compute_loss(model, inputs)
