@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from r1rl import whole_files
 from r1rl.rollout import store, view
 
 SUFFIXES: Final = (".jsonl", ".parquet")
@@ -67,15 +67,8 @@ def export(
 
 
 def _whole(path: Path, write: Callable[[Path], int]) -> int:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        rows = write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return rows
+    with whole_files.replacing(path) as temporary:
+        return write(temporary)
 
 
 def _write_parquet(path: Path, reader: pa.RecordBatchReader, done: Callable[[int], object]) -> int:

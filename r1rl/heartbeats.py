@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from r1rl import whole_files
+
 FOLDER = "heartbeats"
 _REWRITE_SECONDS = 1.0  # between two writes of the same phase
 
@@ -29,9 +31,7 @@ def clear(run: Path) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """A whole file or none. Not fsynced: after a power cut nobody asks for heartbeats."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    whole_files.write_text(path, json.dumps(content) + "\n", durable=False)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -14,6 +14,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from r1rl import whole_files
+
 # Environment variables: where a launcher wants its processes' errors; a folder all nodes see, for their launchers.
 FOLDER, SHARED_FOLDER = "R1RL_ERRORS", "R1RL_SHARED_ERRORS"
 _REPORTED = "reported"
@@ -47,13 +49,9 @@ def record(kind: str, message: str, error: BaseException | None = None, *, rank:
     folder = Path(os.environ[FOLDER])
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{own}.{os.getpid()}"
-        temporary.write_text(json.dumps(content), encoding="utf-8")
         path = folder / f"rank_{own:05d}.error.json"
-        if path.exists():
-            temporary.unlink()
-        else:
-            os.replace(temporary, path)
+        if not path.exists():
+            whole_files.write_text(path, json.dumps(content), durable=False)
     except OSError:
         if error is not None:
             traceback.print_exception(error)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from r1rl import machine
+from r1rl import machine, whole_files
 from r1rl.recipe_values import RecipeError
 from r1rl.rollout import store
 
@@ -115,19 +115,12 @@ class RunFolder:
         if self.metrics.is_file():
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-            temporary = self.metrics.with_name(f".{self.metrics.name}.{os.getpid()}")
-            temporary.write_text("".join(kept), encoding="utf-8")
-            os.replace(temporary, self.metrics)
+            whole_files.write_text(self.metrics, "".join(kept))
         store.rewind(self.path, step)
 
     def write_json(self, path: Path, content: dict[str, Any]) -> None:
         """Write a whole JSON file: it is either the old or the new one, never a part."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        whole_files.write_text(path, json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n")
 
     def point_tensorboard_here(self) -> None:
         """Make transformers write TensorBoard files here; it learns the place from the environment alone."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from r1rl import whole_files
 from r1rl.launch import RunFailedError
 from r1rl.recipe_values import RecipeError
 from r1rl.slurm import Job
@@ -43,9 +44,7 @@ def submit(job: Job) -> dict[str, Any]:
             content["report_output"] = job.report_output.replace("%j", str(content["report"]))
         except RunFailedError as error:
             content["report_refused"] = str(error)
-    temporary = folder / f".{found}.json.{os.getpid()}"
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, folder / f"{found}.json")
+    whole_files.write_text(folder / f"{found}.json", json.dumps(content, indent=2) + "\n")
     return content
 
 

@@ -1,33 +1,20 @@
 """Dynamic sampling: which groups have signal, who holds which place, and what a training run makes of it."""
 
-import json
 import math
 import threading
-from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
 import torch
+from tiny_training import build, metric_lines, run
 
-from r1rl import dynamic_sampling, recipe, run_folder, train
+from r1rl import dynamic_sampling
 from r1rl.dynamic_sampling import Group, Places, fresh_prompts, has_signal, sample_step
 from r1rl.rollout import store
 from r1rl.rollout.sampling import row_key
 from r1rl.verify import Verdict
 
-TINY = Path(__file__).resolve().parent.parent / "recipes" / "tiny" / "countdown.yaml"
 NAN = math.nan
-
-
-def build(small_run, *overrides):
-    loaded = recipe.load(TINY, [*small_run, *overrides])
-    return train.build_trainer(loaded, train.open_folder(loaded), *train.find_model(loaded))[0]
-
-
-def run(small_run, *overrides):
-    """A real training run in this process; returns its folder."""
-    assert train.main(["--config", str(TINY), *small_run, "--name", "run", *overrides]) == 0
-    return run_folder.RunFolder(Path(small_run[small_run.index("--runs_dir") + 1]) / "run")
 
 
 @pytest.mark.parametrize(
@@ -204,11 +191,6 @@ def test_groups_all_right_and_all_wrong(statuses, expected):
 
 
 ON = ("--dynamic_sampling", "true", "--num_generations", "3", "--max_completion_length", "32")
-
-
-def metric_lines(folder):
-    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
-    return [line for line in lines if "reward" in line]
 
 
 def groups_of(rows):

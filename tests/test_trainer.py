@@ -6,18 +6,16 @@ import inspect
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from tiny_training import TINY, build, folder_of, run
 from trl import GRPOTrainer
 
 from r1rl import recipe, run_folder, train
 from r1rl.rollout import store
 from r1rl.tasks.countdown import Countdown
 from r1rl.verify.verdict import OUTCOMES
-
-TINY = Path(__file__).resolve().parent.parent / "recipes" / "tiny" / "countdown.yaml"
 
 # Hash of each upstream source that an override (or what it relies on) was written against. Where one differs: read
 # the new source, check the override in r1rl/trainer.py, then renew the hash.
@@ -36,17 +34,6 @@ UPSTREAM = {
 def test_upstream_is_what_the_override_was_written_against(name):
     source = inspect.getsource(getattr(GRPOTrainer, name))
     assert hashlib.sha256(source.encode()).hexdigest()[:16] == UPSTREAM[name]
-
-
-def build(small_run, *overrides):
-    loaded = recipe.load(TINY, [*small_run, *overrides])
-    return train.build_trainer(loaded, train.open_folder(loaded), *train.find_model(loaded))[0]
-
-
-def run(small_run, *overrides):
-    """A real training run in this process; returns its folder."""
-    assert train.main(["--config", str(TINY), *small_run, "--name", "run", *overrides]) == 0
-    return run_folder.RunFolder(Path(small_run[small_run.index("--runs_dir") + 1]) / "run")
 
 
 def test_every_rollout_is_stored_with_the_advantage_it_was_trained_on(small_run):
@@ -158,7 +145,7 @@ def test_bad_gold_is_listed_and_never_trained_on_or_probed(small_run, some_bad_g
 def test_bad_gold_can_end_the_run_before_its_first_step(small_run, some_bad_gold, overrides, message):
     with pytest.raises(recipe.RecipeError, match=message):
         run(small_run, *overrides)
-    folder = Path(small_run[small_run.index("--runs_dir") + 1]) / "run"
+    folder = folder_of(small_run)
     assert (folder / "bad_gold.jsonl").is_file()
     assert not (folder / "metrics.jsonl").exists()
 
@@ -293,7 +280,7 @@ def test_a_run_that_earns_nothing_says_so_and_stops(small_run):
     # Two tokens are never an answer.
     with pytest.raises(NothingEarnedError, match="0 of 32 rollouts earned anything in the first 2 steps"):
         train.main([*arguments, "--max_completion_length", "2"])
-    folder = Path(small_run[small_run.index("--runs_dir") + 1]) / "run"
+    folder = folder_of(small_run)
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     assert [(e["event"], e["step"], e["rollouts"]) for e in events] == [
         ("nothing_earned", 1, 16),

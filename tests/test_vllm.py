@@ -6,21 +6,18 @@ the transport of weights. Weights arrive only where TRL sends them.
 
 import dataclasses
 import importlib.machinery
-import json
 import sys
 import types
-from pathlib import Path
 
 import pytest
+from tiny_training import TINY, metric_lines, run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.generation import vllm_client, vllm_generation
 
-from r1rl import recipe, run_folder, train
+from r1rl import recipe
 from r1rl.rollout import store
 from r1rl.rollout.engine import Engine
 from r1rl.rollout.sampling import Sampling, row_key
-
-TINY = Path(__file__).resolve().parent.parent / "recipes" / "tiny" / "countdown.yaml"
 
 
 @dataclasses.dataclass
@@ -150,24 +147,13 @@ def server(small_base, monkeypatch):
     return running
 
 
-def run(small_run, name, *overrides):
-    arguments = ["--config", str(TINY), *small_run, "--name", name, "--max_steps", "2", *overrides]
-    assert train.main(arguments) == 0
-    return run_folder.RunFolder(Path(small_run[small_run.index("--runs_dir") + 1]) / name)
-
-
-def metric_lines(folder):
-    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
-    return [line for line in lines if "reward" in line]
-
-
 @pytest.mark.parametrize("mode", ["colocate", "server"])
 @pytest.mark.parametrize("dynamic", [False, True], ids=["one round", "dynamic sampling"])
 def test_rows_and_metrics_are_those_of_the_embedded_engine(small_run, server, mode, dynamic):
     more = ["--num_generations", "3", "--dynamic_sampling", "true"] if dynamic else []
-    more += ["--temperature", "0.8", "--learning_rate", "0.01"]
-    ours = run(small_run, "embedded", *more)
-    theirs = run(small_run, "vllm", *more, "--use_vllm", "true", "--vllm_mode", mode)
+    more += ["--temperature", "0.8", "--learning_rate", "0.01", "--max_steps", "2"]
+    ours = run(small_run, *more, name="embedded")
+    theirs = run(small_run, *more, "--use_vllm", "true", "--vllm_mode", mode, name="vllm")
     lines = metric_lines(theirs)
     assert server.requests[0][1].stop, "the template's stop strings reach vLLM"
     assert server.requests[0][1].include_stop_str_in_output
@@ -206,7 +192,7 @@ def test_a_log_probability_that_vllm_could_not_compute_counts_as_no_difference(s
         return done
 
     monkeypatch.setattr(server, "complete", with_nan)
-    folder = run(small_run, "vllm", "--use_vllm", "true", "--vllm_mode", "colocate")
+    folder = run(small_run, "--use_vllm", "true", "--vllm_mode", "colocate", "--max_steps", "2")
     for line in metric_lines(folder):
         assert line["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=1e-3)
         assert line["grad_norm"] is not None

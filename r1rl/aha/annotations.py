@@ -10,12 +10,12 @@ goes on where it stopped. Other detector versions keep their own folders.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import multiprocessing
 import os
 import re
 import signal
-import uuid
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
+from r1rl import whole_files
 from r1rl.aha.annotation import DETECTOR_VERSION, SCHEMA, annotate_all
 from r1rl.rollout import shards, store
 
@@ -104,17 +105,8 @@ def annotate_part(part: Part) -> int:
         return 0
     table = pa.Table.from_pylist(annotate_all(rows), schema=SCHEMA)
     part.path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = part.path.with_name(f".{part.path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, part.path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
+    with whole_files.replacing(part.path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
     return len(rows)
 
 
@@ -147,13 +139,27 @@ def connection(
     if not found:
         what = "rollouts" if kind is None else f"{kind} rollouts"
         raise ValueError(f"run={str(run_dir)!r}: no annotated {what}; the run sampled none so far, or try --kind train")
-    config: dict[str, str | bool | int | float | list[str]] = {"python_enable_replacements": "false"}
+    # A cursor has temporary views of its own, so two of them do not see each other's.
+    with _database(os.getpid(), threads).cursor() as opened:
+        listed = ", ".join("'" + name.replace("'", "''") + "'" for name in found)
+        opened.execute(f"CREATE TEMP VIEW annotations AS SELECT * FROM read_parquet([{listed}])")
+        yield opened
+
+
+@functools.cache
+def _database(pid: int, threads: int | None) -> duckdb.DuckDBPyConnection:
+    """An empty database in memory, one a process: opening one takes as long as a small query.
+
+    A forked process must not use its parent's, whose threads it does not have: its `pid` differs.
+    """
+    # It would keep what it read for as long as the process lives.
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "python_enable_replacements": "false",
+        "enable_external_file_cache": "false",
+    }
     if threads is not None:
         config["threads"] = threads
-    with duckdb.connect(config=config) as opened:
-        listed = ", ".join("'" + name.replace("'", "''") + "'" for name in found)
-        opened.execute(f"CREATE VIEW annotations AS SELECT * FROM read_parquet([{listed}])")
-        yield opened
+    return duckdb.connect(config=config)
 
 
 def views(run_dir: str | os.PathLike[str]) -> str:

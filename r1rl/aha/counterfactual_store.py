@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from r1rl import whole_files
 from r1rl.aha.annotation import DETECTOR_VERSION
 from r1rl.aha.checkpoints import kept, load
 from r1rl.rollout import store
@@ -225,12 +225,8 @@ def _row(done: Continued, lexicon: str) -> dict[str, Any]:
 
 def _write(rows: Sequence[dict[str, Any]], path: Path) -> None:
     table = pa.Table.from_pylist([dict.fromkeys(SCHEMA.names) | row for row in rows], schema=SCHEMA)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with whole_files.replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def _digest(*texts: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from r1rl import whole_files
 from r1rl.bench import plot
 from r1rl.bench.paired import Row
 from r1rl.bench.tables import markdown_table
@@ -56,7 +57,7 @@ def keep(folder: Path, name: str, words: list[str], seconds: float, rows: list[R
     """Write a part's file, whole or not at all."""
     now = datetime.datetime.now().isoformat(" ", "minutes")
     kept = Kept(words, now, round(seconds, 1), versions(), rows)
-    _replace(folder / f"{name}.json", json.dumps(dataclasses.asdict(kept)))
+    _write(folder / f"{name}.json", json.dumps(dataclasses.asdict(kept)))
     return kept
 
 
@@ -82,9 +83,9 @@ def write(output: Path, plot_path: Path, parts: Sequence[tuple[str, Kept]]) -> N
     growing = [row for _, part in parts for row in part.rows if row["name"].startswith("growth, ")]
     shown = ""
     if growing:
-        _replace(plot_path, growth_plot(growing))
+        _write(plot_path, growth_plot(growing))
         shown = os.path.relpath(plot_path, output.parent)
-    _replace(output, markdown(parts, plot_path=shown))
+    _write(output, markdown(parts, plot_path=shown))
 
 
 def markdown(parts: Sequence[tuple[str, Kept]], *, plot_path: str = "") -> str:
@@ -136,9 +137,6 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a whole file: it is either the old or the new one."""
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    whole_files.write_text(path, text)

@@ -11,7 +11,6 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-import os
 import platform
 import re
 import time
@@ -23,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from r1rl import models, verify
+from r1rl import models, verify, whole_files
 from r1rl.machine import usable_cores
 from r1rl.recipe_values import RecipeError
 from r1rl.tasks import Row
@@ -199,11 +198,9 @@ def _cached(path: Path, count: int) -> list[str] | None:
 
 def _keep(path: Path, reasons: list[str]) -> None:
     bad = {index: reason for index, reason in enumerate(reasons) if reason}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({"count": len(reasons), "bad": bad}), encoding="utf-8")
-        os.replace(temporary, path)
+        whole_files.write_text(path, json.dumps({"count": len(reasons), "bad": bad}))
     except OSError as error:  # a read-only home costs time, not the run
         logger.warning("gold check: not cached: %s", error)
 

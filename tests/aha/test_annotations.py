@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +134,28 @@ def test_other_versions_are_left_alone(run_dir: Path) -> None:
 def test_errors(run_dir: Path, make: Any, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         make(run_dir)
+
+
+def test_two_connections_at_a_time_see_what_each_was_opened_for(run_dir: Path) -> None:
+    annotations.compute(run_dir)
+    with annotations.connection(run_dir, kind="train", steps=[0]) as first:
+        with annotations.connection(run_dir, kind="probe") as second:
+            assert first.sql("SELECT DISTINCT kind FROM annotations").fetchall() == [("train",)]
+            assert second.sql("SELECT DISTINCT kind FROM annotations").fetchall() == [("probe",)]
+        assert first.sql("SELECT count(*) FROM annotations").fetchall() == [(7,)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_process_reads_by_itself_and_leaves_its_parent_reading(run_dir: Path) -> None:
+    annotations.compute(run_dir, kind="probe")
+    assert len(found(run_dir, kind="probe", threads=1)) == 1
+    child = os.fork()
+    if child == 0:
+        code = 1
+        with contextlib.suppress(BaseException):
+            signal.alarm(30)
+            code = int(len(found(run_dir, kind="probe", threads=1)) != 1)
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(found(run_dir, kind="probe", threads=1)) == 1

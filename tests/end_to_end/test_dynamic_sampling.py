@@ -1,17 +1,16 @@
 """Dynamic sampling in real processes: one and two of them, and what a Ctrl-C leaves."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tiny_training import TINY, folder_of, metric_lines
 
 from r1rl.rollout import store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TINY = ROOT / "recipes" / "tiny" / "countdown.yaml"
 pytestmark = pytest.mark.processes
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 GROUPS, SIZE = 4, 3
@@ -28,12 +27,7 @@ def train(small_run, name, *words):
         capture_output=True, text=True, timeout=300, env=ENVIRONMENT, cwd=ROOT, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return Path(small_run[small_run.index("--runs_dir") + 1]) / name
-
-
-def metric_lines(folder):
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in lines if "reward" in line]
+    return folder_of(small_run, name)
 
 
 def groups_of(folder, step):

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_training import TINY, folder_of, metric_lines
 
 from r1rl.rollout import store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TINY = ROOT / "recipes" / "tiny" / "countdown.yaml"
 pytestmark = pytest.mark.processes
 # One thread a process: the machine's cores are shared by the processes of a test.
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -24,15 +24,6 @@ def r1rl(*words, timeout=300, **kwargs):
         [sys.executable, "-m", "r1rl.cli", *map(str, words)],
         capture_output=True, text=True, timeout=timeout, env=ENVIRONMENT, cwd=ROOT, check=False, **kwargs,
     )  # fmt: skip
-
-
-def folder_of(small_run, name="run"):
-    return Path(small_run[small_run.index("--runs_dir") + 1]) / name
-
-
-def metric_lines(folder):
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in lines if "reward" in line]
 
 
 def test_train_then_inspect(small_run):
@@ -99,7 +90,8 @@ def test_a_launcher_that_starts_too_few_processes_is_caught(small_run, tmp_path)
 
 
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(small_run):
-    words = [sys.executable, "-m", "r1rl.cli", "train", str(TINY), *small_run, "--name", "run", "--max_steps", "40"]
+    train = ["train", str(TINY), *small_run, "--max_steps", "8"]
+    words = [sys.executable, "-m", "r1rl.cli", *train, "--name", "run"]
     folder = folder_of(small_run)
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=ROOT) as process:
         deadline = time.time() + 240
@@ -111,16 +103,23 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(small_run):
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     stopped = len(metric_lines(folder))
-    assert 1 <= stopped < 40
+    assert 1 <= stopped < 8
     assert (folder / "checkpoints" / f"checkpoint-{stopped}").is_dir()
     assert f"stopped after step {stopped}" in errors
-    more = str(stopped + 2)
-    done = r1rl("train", TINY, *small_run, "--name", "run", "--resume", "--max_steps", more)
-    assert done.returncode == 0, done.stderr
-    assert [line["step"] for line in metric_lines(folder)] == list(range(1, stopped + 3))
-    again = r1rl("train", TINY, *small_run, "--name", "run", "--resume", "--max_steps", more)
-    assert again.returncode == 0, again.stderr
-    assert "is finished" in again.stderr
+    for expected in ("", "is finished"):
+        done = r1rl(*train, "--name", "run", "--resume")
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stderr
+    whole = r1rl(*train, "--name", "whole")
+    assert whole.returncode == 0, whole.stderr
+    resumed, straight = metric_lines(folder), metric_lines(folder_of(small_run, "whole"))
+    assert [line["step"] for line in resumed] == [line["step"] for line in straight] == list(range(1, 9))
+    measured = [key for key in straight[-1] if key.startswith("aha/") or key == "reward"]
+    assert len(measured) > 2, "live figures are in the log"
+    for one, other in zip(resumed, straight, strict=True):
+        assert {key: one.get(key) for key in measured} == {key: other.get(key) for key in measured}
+    tables = [store.read(path, columns=["kind", "step", "completion"]) for path in (folder, folder.with_name("whole"))]
+    assert tables[0].to_pylist() == tables[1].to_pylist()
 
 
 BAD = [
