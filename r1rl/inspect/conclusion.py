@@ -28,9 +28,23 @@ def reading(figure: dict[str, float | None]) -> str:
 
 def conclude(summary: dict[str, Any]) -> list[str]:
     """One sentence or two each on learning, self-correction, markers, and what the figures do not show."""
+    if "train_accuracy" in summary:
+        return [_training(summary)]
     if summary["first_step"] == summary["last_step"]:
         return [f"One probe so far (step {summary['first_step']}): nothing to compare it with yet."]
     return [_learning(summary), _correction(summary), *_markers(summary), _limits(summary)]
+
+
+def _training(summary: dict[str, Any]) -> str:
+    told = [
+        f"{name} {percent(figure['first'])} → {percent(figure['last'])}"
+        for name, key in (("accuracy", "train_accuracy"), ("wrong → right", "wrong_to_right"))
+        if (figure := summary[key])["last"] is not None
+    ]
+    return (
+        f"Training rollouts, without held-out prompts: {', '.join(told) or 'no answer was judged'}. Each step has "
+        "other prompts, so no change is tested here; `r1rl aha RUN --kind train` has more figures."
+    )
 
 
 def _learning(summary: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from r1rl.inspect.run_data import RunData, numbers
 from r1rl.inspect.samples import middle, visible
-from r1rl.inspect.summary import FIGURES, Figure, series
+from r1rl.inspect.summary import TRAIN_ACCURACY, Figure, figures, series
 
 COLOURS = ("--c1", "--c2", "--c3", "--c4", "--c5", "--c6")
 ROUTINE_EVENTS = frozenset(
@@ -46,19 +46,15 @@ class Event:
 
 def charts(data: RunData) -> list[Chart]:
     """Every chart for which the run has values, in reading order."""
-    by_key = {figure.key: figure for figure in FIGURES}
-    greedy, sampled = by_key["heldout_accuracy_greedy"], by_key["heldout_accuracy_sampled"]
+    by_key = {figure.key: figure for figure in figures(data)}
     parts = sorted({k for line in data.metrics for k in line if k.startswith("rewards/") and k.endswith("/mean")})
     rewards = [("reward", "reward")] + [(key, key.split("/")[1]) for key in parts]
     found = [
         _chart("reward", "Reward and its parts", "Training rollouts, mean of a step.", _logged(data, rewards)),
+        _accuracy(data, by_key),
         _chart(
-            "accuracy", "Held-out accuracy",
-            "Problems never trained on. Bars: 95 % over prompts; bands: the interval at step 0.",
-            [], [*_probed(data, sampled, 0), *_probed(data, greedy, 1)], share=True,
-        ),
-        _chart(
-            "length", "Completion length, tokens", "Held-out rollouts against training rollouts.",
+            "length", "Completion length, tokens",
+            f"{'Some' if data.training_only else 'Held-out'} rollouts against training rollouts.",
             _logged(data, [("completions/mean_length", "training")], faint=True),
             _probed(data, by_key["mean_length"], 0),
         ),
@@ -100,6 +96,24 @@ def events(data: RunData) -> list[Event]:
         detail = middle(", ".join(f"{k}: {v}" for k, v in rest.items()), 600)
         found.append(Event(number, step, visible(name), visible(detail)))
     return found
+
+
+def _accuracy(data: RunData, by_key: dict[str, Figure]) -> Chart:
+    if data.training_only:
+        # Of all rollouts of every step, where the other charts have some of some steps.
+        lines = _logged(data, [(TRAIN_ACCURACY, "training")])
+        return _chart("accuracy", "Accuracy", "Training rollouts that were judged.", lines, share=True)
+    return _chart(
+        "accuracy",
+        "Held-out accuracy",
+        "Problems never trained on. Bars: 95 % over prompts; bands: the interval at step 0.",
+        [],
+        [
+            *_probed(data, by_key["heldout_accuracy_sampled"], 0),
+            *_probed(data, by_key["heldout_accuracy_greedy"], 1),
+        ],
+        share=True,
+    )
 
 
 def _reflection(data: RunData, figure: Figure, title: str, logged: str) -> Chart:
@@ -159,7 +173,7 @@ def _probed(data: RunData, figure: Figure, colour: int) -> list[dict[str, Any]]:
     trace: dict[str, Any] = {
         "type": "scatter",
         "mode": "lines+markers",
-        "name": "held out, greedy" if figure.greedy else "held out, sampled",
+        "name": f"{'drawn' if data.training_only else 'held out'}, {'greedy' if figure.greedy else 'sampled'}",
         "x": [p.step for p in points],
         "y": [p.value for p in points],
         "line": {"width": 2, "color": COLOURS[colour]},

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -19,12 +18,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from r1rl import whole_files
 from r1rl.aha.transitions import transitions
 from r1rl.inspect.conclusion import conclude, direction, duration, number, reading
 from r1rl.inspect.curves import charts, events
 from r1rl.inspect.run_data import ProbeRollout, RunData, load
 from r1rl.inspect.samples import Drawn, choose, choose_randomly, ending, middle, pieces, shown, visible
-from r1rl.inspect.summary import FIGURES, summarise
+from r1rl.inspect.summary import figures, summarise
 
 LONGEST_COMPLETION = 6000
 LONGEST_PROMPT = 600
@@ -40,9 +40,7 @@ def write_report(run: Path | str | RunData, path: Path | None = None) -> Path:
     """
     data = run if isinstance(run, RunData) else load(run)
     target = path or data.path / "report.html"
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.write_text(render(data), encoding="utf-8")
-    os.replace(temporary, target)
+    whole_files.write_text(target, render(data), durable=False)
     return target
 
 
@@ -69,7 +67,8 @@ def render(data: RunData) -> str:
         summary=summary,
         facts=_facts(data, summary),
         conclusion=conclude(summary),
-        table=_table(summary),
+        table=_table(data, summary),
+        training_only=data.training_only,
         charts=drawn_charts,
         events=listed,
         has_lines=any(event.number is not None for event in listed),
@@ -97,6 +96,7 @@ def _script_json(value: Any) -> Markup:
 def _facts(data: RunData, summary: dict[str, Any]) -> list[tuple[str, str]]:
     row = data.last_probe[0].row
     samples = len(data.last_probe) / max(1, summary["heldout_prompts"])
+    heldout = None if data.training_only else f"{summary['heldout_prompts']:,} × {samples:g} samples"
     wall = summary["wall_seconds"]
     facts = [
         ("model", summary["model"]),
@@ -105,16 +105,20 @@ def _facts(data: RunData, summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("seed", summary["seed"]),
         ("updates", f"{summary['steps']:,}"),
         ("training rollouts", f"{summary['rollouts']:,}"),
-        ("held-out prompts", f"{summary['heldout_prompts']:,} × {samples:g} samples"),
-        ("probe temperature", f"{row['temperature']:g}"),
-        ("length cap", f"{row['cap']:,} tokens"),
+        ("held-out prompts", heldout),
+        ("temperature" if data.training_only else "probe temperature", _told(row["temperature"], "g")),
+        ("length cap", _told(row["cap"], ",", " tokens")),
         ("wall time", None if wall is None else duration(wall)),
         ("r1rl", (data.environment.get("versions") or {}).get("r1rl")),
     ]
     return [(name, visible(str(value))) for name, value in facts if value not in (None, "")]
 
 
-def _table(summary: dict[str, Any]) -> list[dict[str, str]]:
+def _told(value: float | None, form: str, unit: str = "") -> str | None:
+    return None if value is None else f"{value:{form}}{unit}"
+
+
+def _table(data: RunData, summary: dict[str, Any]) -> list[dict[str, str]]:
     first, last = summary["reward"]["first"], summary["reward"]["last"]
     rows = [
         {
@@ -127,7 +131,7 @@ def _table(summary: dict[str, Any]) -> list[dict[str, str]]:
             "definition": "mean reward of all rollouts of the first and of the last training step",
         }
     ]
-    for figure in FIGURES:
+    for figure in figures(data):
         values = summary[figure.key]
         way = direction(values)
         low, high = (number(values[end], figure.unit, signed=True) for end in ("ci_low", "ci_high"))
@@ -158,7 +162,7 @@ def _drawn(drawn: Drawn, views: list[Any]) -> dict[str, Any]:
 def _before(data: RunData, rollout: ProbeRollout) -> dict[str, Any] | None:
     """The same prompt and sample number at the first probed step."""
     first = data.steps[0]
-    if rollout.step == first:
+    if rollout.step == first or data.training_only:
         return None
     key = (rollout.prompt_id, rollout.row["sample_idx"])
     earlier = (data.probes or data.evals)[first]
@@ -169,7 +173,7 @@ def _view(rollout: ProbeRollout) -> dict[str, Any]:
     """What the template shows of a rollout. Text comes as stretches, see `samples.shown`."""
     row = rollout.row
     return {
-        "verdict": row["verdict"],
+        "verdict": row["verdict"] or "not judged",
         "reason": visible(middle(row["verdict_reason"] or "", 200)),
         "gold": visible(middle(row["gold"], 200)),
         "prompt_id": visible(row["prompt_id"]),

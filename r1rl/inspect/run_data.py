@@ -15,17 +15,18 @@ import yaml
 from r1rl.aha.attempts import Attempt, find_attempts, reasoning_spans
 from r1rl.aha.markers import Marker, find
 from r1rl.aha.transitions import WITH_ATTEMPTS, Reflection, measure
+from r1rl.inspect import training_rows
 from r1rl.rollout import store
 
 _COLUMNS = [
     "step", "prompt_id", "sample_idx", "task", "template", "prompt", "prefill", "completion", "n_tokens",
-    "finish_reason", "gold", "meta", "verdict", "verdict_reason", "reward", "temperature", "top_p", "cap",
+    "finish_reason", "gold", "meta", "verifier", "verdict", "verdict_reason", "reward", "temperature", "top_p", "cap",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ProbeRollout:
-    """One held-out rollout and what was measured in it."""
+    """One held-out rollout (or a training one, see `RunData`) and what was measured in it."""
 
     row: dict[str, Any]
     reflection: Reflection
@@ -41,9 +42,14 @@ class ProbeRollout:
         return str(self.row["prompt_id"])
 
     @property
+    def verifier(self) -> str:
+        """Name of the verifier that judges it; in older shards it is the task's."""
+        return str(self.row["verifier"] or self.row["task"])
+
+    @property
     def judged(self) -> bool:
-        """False where the gold answer was unusable: such a rollout counts neither for nor against."""
-        return bool(self.row["verdict"] != "bad_gold")
+        """False without a verdict or a usable gold answer: such a rollout counts neither for nor against."""
+        return self.row["verdict"] not in (None, "bad_gold")
 
     @property
     def correct(self) -> bool:
@@ -64,7 +70,7 @@ class ProbeRollout:
             return []
         return find_attempts(
             row["completion"],
-            task_verifier=row["task"],
+            task_verifier=self.verifier,
             gold=row["gold"],
             meta=meta,
             prefill=row["prefill"] or "",
@@ -87,6 +93,9 @@ class RunData:
 
     `metrics` has one dict a logged step, in order of steps. `probes` (sampled) and `evals` (greedy) hold the
     rollouts of the held-out prompts by step, and only steps at which every held-out prompt is there.
+
+    With `training_only` there are no held-out prompts, as in an import of training rollouts: then `metrics` has the
+    training rollouts' rates, and `probes` some training rollouts of some steps, see `training_rows`.
     """
 
     path: Path
@@ -99,6 +108,7 @@ class RunData:
     probes: dict[int, list[ProbeRollout]]
     evals: dict[int, list[ProbeRollout]]
     incomplete_steps: list[int] = field(default_factory=list)
+    training_only: bool = False
 
     @property
     def name(self) -> str:
@@ -115,7 +125,7 @@ class RunData:
     @cached_property
     def has_attempts(self) -> bool:
         """Whether the task has an attempt detector; without one only markers are known."""
-        return self.last_probe[0].row["task"] in WITH_ATTEMPTS
+        return self.last_probe[0].verifier in WITH_ATTEMPTS
 
     @property
     def last_probe(self) -> list[ProbeRollout]:
@@ -142,6 +152,11 @@ def load(run_dir: Path | str) -> RunData:
     kinds = {shard.kind for shard in store.shards(path)} if rollouts.is_dir() else set()
     probes, late_probes = _probed(path, "probe") if "probe" in kinds else ({}, [])
     evals, late_evals = _probed(path, "eval") if "eval" in kinds else ({}, [])
+    result = _mapping(path / "result.json")
+    training_only = "imported" in result and kinds == {"train"}
+    if training_only:
+        rows = training_rows.drawn(path, _COLUMNS)
+        probes = {step: [ProbeRollout(row, measure(row)) for row in found] for step, found in rows.items()}
     if not (probes or evals) or (probes and evals and not probes.keys() & evals.keys()):
         raise ValueError(
             f"run={path}: no complete probe of the held-out prompts yet, so there is nothing to compare; "
@@ -155,13 +170,14 @@ def load(run_dir: Path | str) -> RunData:
         path=path,
         recipe=_mapping(path / "recipe.yaml"),
         environment=_mapping(path / "environment.json"),
-        result=_mapping(path / "result.json"),
-        metrics=_by_step(path / "metrics.jsonl"),
+        result=result,
+        metrics=training_rows.rates(path) if training_only else _by_step(path / "metrics.jsonl"),
         events=[event for _, event in _lines(path / "events.jsonl")],
         train=train,
         probes=probes,
         evals=evals,
         incomplete_steps=sorted({*late_probes, *late_evals}),
+        training_only=training_only,
     )
 
 

@@ -43,7 +43,7 @@ KINDS_WITHOUT_ATTEMPTS = (Kind("right", "the answer is correct", lambda r: r.cor
 
 @dataclass(frozen=True)
 class Drawn:
-    """Rollouts drawn from the `count` of `total` rollouts of the last probe that `rule` describes."""
+    """Rollouts drawn from the `count` of `total` rollouts of the last probe or training step that `rule` describes."""
 
     name: str
     rule: str
@@ -64,7 +64,8 @@ def choose(data: RunData, per_kind: int = 1, seed: int = 0) -> list[Drawn]:
 def choose_randomly(data: RunData, count: int = 4, seed: int = 0) -> Drawn:
     """`count` rollouts of the last probe, whatever they are, seeded."""
     everything = data.last_probe
-    return _draw("random", "any rollout of the probe", everything, len(everything), count, seed)
+    where = "training step" if data.training_only else "probe"
+    return _draw("random", f"any rollout of the {where}", everything, len(everything), count, seed)
 
 
 def _draw(name: str, rule: str, members: list[ProbeRollout], total: int, count: int, seed: int) -> Drawn:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from r1rl.inspect.run_data import ProbeRollout, RunData, load
 from r1rl.verify.verdict import OUTCOMES, outcome
 
 _OUTCOME_COLUMNS = ("verdict", "verdict_reason", "finish_reason")
+
+TRAIN_ACCURACY = "train_accuracy"
+"""Key of the accuracy in the summary of a run without held-out prompts, and only there."""
 
 Measure = Callable[[ProbeRollout], tuple[float, float]]
 """A rollout's share of a ratio: (numerator, denominator)."""
@@ -51,7 +54,8 @@ def _accuracy(r: ProbeRollout) -> tuple[float, float]:
 
 
 def _length(r: ProbeRollout) -> tuple[float, float]:
-    return (float(r.row["n_tokens"]), 1.0)
+    tokens = r.row["n_tokens"]  # an imported rollout may not say
+    return (0.0, 0.0) if tokens is None else (float(tokens), 1.0)
 
 
 def _reflection(key: str, label: str, definition: str, unit: str = "share") -> Figure:
@@ -100,6 +104,22 @@ FIGURES = (
 )  # fmt: skip
 
 
+def figures(data: RunData) -> tuple[Figure, ...]:
+    """The figures that the run can have: FIGURES, or without held-out prompts the same of training rollouts."""
+    if not data.training_only:
+        return FIGURES
+    return tuple(
+        replace(
+            figure,
+            key=TRAIN_ACCURACY if figure.key == "heldout_accuracy_sampled" else figure.key,
+            label=figure.label.replace("held-out accuracy, sampled", "accuracy of training rollouts"),
+            definition=figure.definition.replace("held-out", "training"),
+        )
+        for figure in FIGURES
+        if not figure.greedy
+    )
+
+
 @dataclass(frozen=True)
 class Point:
     """A figure at one step with its 95 % interval; None where the ratio has nothing to divide by."""
@@ -115,7 +135,8 @@ def summarise(run: Path | str | RunData) -> dict[str, Any]:
 
     `steps` counts updates made, `rollouts` the training rollouts stored, `reward` the mean reward of the first
     and the last stored training step. A figure is {first, last, diff, ci_low, ci_high}; null is "cannot be computed".
-    `outcomes` has the shares of sampled held-out rollouts by why they were right or not.
+    Without held-out prompts the figures are those of training rollouts (accuracy: `train_accuracy`), without interval,
+    as each step has prompts of its own. `outcomes` has the shares of sampled rollouts by why they were right or not.
 
     Raises:
         ValueError: as `run_data.load`.
@@ -132,10 +153,11 @@ def summarise(run: Path | str | RunData) -> dict[str, Any]:
         "wall_seconds": _wall_seconds(data),
         "first_step": data.steps[0],
         "last_step": data.steps[-1],
-        "heldout_prompts": len(prompts),
+        "heldout_prompts": 0 if data.training_only else len(prompts),
         "reward": _reward(data),
     }
-    for figure in FIGURES:
+    summary |= {figure.key: dict.fromkeys(("first", "last", "diff", "ci_low", "ci_high")) for figure in FIGURES}
+    for figure in figures(data):
         summary[figure.key] = _compare(data, figure)
     ends = {"first": data.steps[0], "last": data.steps[-1]}
     summary["outcomes"] = {end: _outcomes(data.probes.get(step, [])) for end, step in ends.items()}
@@ -146,12 +168,16 @@ def series(data: RunData, figure: Figure) -> list[Point]:
     """The figure at every probed step, with the interval of its level (not of its difference)."""
     points = []
     for step, rollouts in (data.evals if figure.greedy else data.probes).items():
-        sample = _sample(rollouts, figure)
-        # Against a numerator of zero the paired difference is the level itself.
-        zero = {prompt: (0.0, denominator) for prompt, (_, denominator) in sample.items()}
-        level = _json(compare(zero, sample))
+        level = _level(rollouts, figure)
         points.append(Point(step, level["last"], level["ci_low"], level["ci_high"]))
     return points
+
+
+def _level(rollouts: list[ProbeRollout], figure: Figure) -> dict[str, float | None]:
+    sample = _sample(rollouts, figure)
+    # Against a numerator of zero the paired difference is the level itself.
+    zero = {prompt: (0.0, denominator) for prompt, (_, denominator) in sample.items()}
+    return _json(compare(zero, sample))
 
 
 def _sample(rollouts: list[ProbeRollout], figure: Figure) -> RatioSample:
@@ -167,6 +193,10 @@ def _compare(data: RunData, figure: Figure) -> dict[str, float | None]:
     source = data.evals if figure.greedy else data.probes
     if not source:
         return dict.fromkeys(("first", "last", "diff", "ci_low", "ci_high"))
+    if data.training_only:
+        start, end = (_level(source[step], figure)["last"] for step in (data.steps[0], data.steps[-1]))
+        change = None if start is None or end is None else end - start
+        return {"first": start, "last": end, "diff": change, "ci_low": None, "ci_high": None}
     first, last = (_sample(source[step], figure) for step in (data.steps[0], data.steps[-1]))
     return _json(compare(first, last))
 
@@ -194,6 +224,7 @@ def _wall_seconds(data: RunData) -> float | None:
 
 def _outcomes(rollouts: list[ProbeRollout]) -> dict[str, float]:
     """The share of sampled held-out rollouts by `verdict.OUTCOMES`: why they were right or not."""
+    rollouts = [r for r in rollouts if r.row["verdict"] is not None]
     counted = Counter(outcome(*(str(r.row[key] or "") for key in _OUTCOME_COLUMNS)) for r in rollouts)
     return {name: counted[name] / len(rollouts) for name in OUTCOMES} if rollouts else {}
 

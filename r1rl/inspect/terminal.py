@@ -17,8 +17,8 @@ from rich.text import Text
 
 from r1rl.inspect.conclusion import conclude, direction, duration, number, reading
 from r1rl.inspect.run_data import ProbeRollout, RunData, load, numbers
-from r1rl.inspect.samples import Drawn, choose, ending, middle, pieces, shown, visible
-from r1rl.inspect.summary import FIGURES, summarise
+from r1rl.inspect.samples import Drawn, choose, choose_randomly, ending, middle, pieces, shown, visible
+from r1rl.inspect.summary import figures, summarise
 
 LONGEST_COMPLETION = 1200
 LONGEST_PROMPT = 240
@@ -34,7 +34,7 @@ def print_summary(run: Path | str | RunData, console: Console) -> None:
     data = run if isinstance(run, RunData) else load(run)
     summary = summarise(data)
     console.print(_facts(summary), highlight=False)
-    console.print(_table(summary))
+    console.print(_table(data, summary))
     if summary["outcomes"]["last"]:
         console.print(_unpaid(summary), highlight=False)
     for sentence in conclude(summary):
@@ -43,9 +43,12 @@ def print_summary(run: Path | str | RunData, console: Console) -> None:
     if line is not None:
         console.print()
         console.print(line)
-    for drawn in choose(data):
+    chosen = choose(data)
+    if not any(drawn.count for drawn in chosen):  # such as rollouts that nobody judged
+        chosen = [choose_randomly(data, count=2)]
+    for drawn in chosen:
         console.print()
-        _print_drawn(drawn, summary["last_step"], console)
+        _print_drawn(drawn, data, console)
 
 
 def _unpaid(summary: dict[str, Any]) -> Text:
@@ -65,14 +68,15 @@ def _facts(summary: dict[str, Any]) -> Text:
         str(summary["model"] or "model unknown"),
         f"{summary['steps']} updates",
         f"{summary['rollouts']:,} training rollouts",
-        f"{summary['heldout_prompts']} held-out prompts",
     ]
+    if summary["heldout_prompts"]:
+        parts.append(f"{summary['heldout_prompts']} held-out prompts")
     if wall is not None:
         parts.append(duration(wall))
     return Text.assemble(("run ", "dim"), (visible(summary["run"]), "bold"), "  ", visible(" · ".join(parts)))
 
 
-def _table(summary: dict[str, Any]) -> Table:
+def _table(data: RunData, summary: dict[str, Any]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("")
     for heading in (
@@ -90,7 +94,7 @@ def _table(summary: dict[str, Any]) -> Table:
         "reward, training steps", *("–" if v is None else f"{v:.3f}" for v in (first, last)),
         "–" if change is None else f"{change:+.3f}", "", "",
     )  # fmt: skip
-    for figure in FIGURES:
+    for figure in figures(data):
         values = summary[figure.key]
         low, high = (number(values[end], figure.unit, signed=True) for end in ("ci_low", "ci_high"))
         way = direction(values)
@@ -126,15 +130,16 @@ def sparkline(values: Sequence[float], width: int) -> str:
     return "".join(_BLOCKS[round((m - low) / span * (len(_BLOCKS) - 1)) if span else 0] for m in means)
 
 
-def _print_drawn(drawn: Drawn, step: int, console: Console) -> None:
+def _print_drawn(drawn: Drawn, data: RunData, console: Console) -> None:
     how = "drawn at random among them" if drawn.count else "none to show"
-    rule = f"{drawn.count} of {drawn.total} held-out rollouts at step {step}: {drawn.rule}; {how}"
+    which = "training" if data.training_only else "held-out"
+    rule = f"{drawn.count} of {drawn.total} {which} rollouts at step {data.steps[-1]}: {drawn.rule}; {how}"
     console.print(Text.assemble((drawn.name, "bold"), "  ", (rule, "dim")))
     for rollout in drawn.rollouts:
         row = rollout.row
         facts = Text(style="dim")
         facts.append(visible(ending(row["prompt"], LONGEST_PROMPT).replace("\n", " ")))
-        facts.append(f"\ngold {visible(row['gold'])} · verdict {row['verdict']}", style="default")
+        facts.append(f"\ngold {visible(row['gold'])} · verdict {row['verdict'] or 'none'}", style="default")
         if row["verdict_reason"]:
             facts.append(f" ({visible(middle(row['verdict_reason'], 120))})")
         console.print(Padding(facts, (0, 0, 0, 2)))

@@ -1,0 +1,131 @@
+"""An imported run without held-out prompts: its training rollouts are shown, and nothing is claimed of a change."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from r1rl.inspect import training_rows
+from r1rl.inspect.conclusion import conclude
+from r1rl.inspect.curves import charts
+from r1rl.inspect.report import write_report
+from r1rl.inspect.run_data import load
+from r1rl.inspect.summary import summarise
+from r1rl.inspect.terminal import print_summary
+from r1rl.rollout import importers
+
+NUMBERS, GOLD = [3, 5, 7], 22
+RIGHT = "<think> 3 * 5 = 15 no , wait , 3 * 5 + 7 = 22 yes </think> <answer> 3 * 5 + 7 </answer>"
+WRONG = "<think> 3 + 5 = 8 , 8 + 7 = 15 no </think> <answer> 3 + 5 + 7 </answer>"
+STEPS = 5
+GROUP = 4
+
+
+def theirs(step: int, text: str = "") -> list[dict[str, Any]]:
+    """verl's dump of training step `step`, from 1: `step - 1` of its GROUP rollouts are right."""
+    return [
+        {
+            "input": f"user\nUse 3, 5, 7 to make 22. Problem {step}.{text}\nassistant\n",
+            "output": (RIGHT if i < step - 1 else WRONG) + text,
+            "score": float(i < step - 1),
+            "gts": {"target": GOLD, "numbers": NUMBERS},
+            "step": step,
+        }
+        for i in range(GROUP)
+    ]
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> Callable[..., Path]:
+    def make(*, verifier: str | None = "countdown", text: str = "") -> Path:
+        folder = tmp_path / "dumps"
+        folder.mkdir()
+        for step in range(1, STEPS + 1):
+            lines = [json.dumps(row) + "\n" for row in theirs(step, text)]
+            (folder / f"{step}.jsonl").write_text("".join(lines))
+        importers.load(folder, tmp_path / "theirs", settings=importers.Settings(verifier=verifier))
+        return tmp_path / "theirs"
+
+    return make
+
+
+def test_the_figures_are_of_training_rollouts_and_have_no_interval(imported: Callable[..., Path]) -> None:
+    summary = summarise(imported())
+    nothing = dict.fromkeys(("ci_low", "ci_high"))
+    assert summary["train_accuracy"] == {"first": 0.0, "last": 1.0, "diff": 1.0} | nothing
+    assert summary["wrong_to_right"] == {"first": 0.0, "last": 1.0, "diff": 1.0} | nothing
+    assert summary["heldout_accuracy_sampled"]["last"] is None
+    assert (summary["heldout_prompts"], summary["rollouts"], summary["steps"]) == (0, STEPS * GROUP, STEPS)
+    assert (summary["first_step"], summary["last_step"]) == (0, STEPS - 1)
+    assert summary["reward"] == {"first": 0.0, "last": 1.0}
+    (said,) = conclude(summary)
+    assert "accuracy 0.0 % → 100.0 %" in said
+    assert "no change is tested" in said
+
+
+def test_the_rates_of_every_step(imported: Callable[..., Path]) -> None:
+    data = load(imported())
+    assert [line["step"] for line in data.metrics] == [1, 2, 3, 4, 5]
+    assert [line["reward"] for line in data.metrics] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert [line["train_accuracy"] for line in data.metrics] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    shown = {chart.key: chart for chart in charts(data)}
+    assert shown["accuracy"].data[0]["y"] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert shown["wrong_to_right"].data[0]["x"] == [0, 1, 2, 3, 4]
+
+
+def test_rollouts_that_nobody_judged_count_neither_way(imported: Callable[..., Path]) -> None:
+    run = imported(verifier=None)
+    summary = summarise(run)
+    assert summary["train_accuracy"]["last"] is None
+    assert summary["outcomes"] == {"first": {}, "last": {}}
+    assert "no answer was judged" in conclude(summary)[0]
+    assert "not judged" in write_report(run).read_text(encoding="utf-8")
+    out = io.StringIO()
+    print_summary(run, Console(file=out, width=200))
+    assert "any rollout of the training step" in out.getvalue()
+    assert "3 * 5 + 7 = 22 yes" in out.getvalue(), "rollouts are shown all the same"
+
+
+def test_few_rollouts_of_few_steps_are_read(imported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = imported()
+    monkeypatch.setattr(training_rows, "STEPS", 3)
+    monkeypatch.setattr(training_rows, "ROLLOUTS", 2)
+    data = load(run)
+    assert data.steps == [0, 2, 4]
+    assert [len(rollouts) for rollouts in data.probes.values()] == [2, 2, 2]
+    assert len(data.metrics) == STEPS, "rates are of all"
+    assert [[r.row for r in rs] for rs in load(run).probes.values()] == [
+        [r.row for r in rs] for rs in data.probes.values()
+    ]
+
+
+def test_it_is_shown_and_hostile_text_is_not_obeyed(
+    imported: Callable[..., Path], hostile_texts: dict[str, str]
+) -> None:
+    run = imported(text=" ".join(hostile_texts.values()))
+    out = io.StringIO()
+    print_summary(run, Console(file=out, width=200, force_terminal=False))
+    told = out.getvalue()
+    assert "training rollouts at step 4" in told
+    assert "accuracy of training rollouts" in told
+    assert "held-out prompts," not in told
+    assert "\x1b" not in told
+    html = write_report(run).read_text(encoding="utf-8")
+    assert "Rollouts of the last training step (step 4)" in html
+    assert "same held-out prompts" not in html
+    assert "None tokens" not in html
+    assert hostile_texts["script"] not in html
+
+
+def test_one_step_is_enough(tmp_path: Path) -> None:
+    source = tmp_path / "1.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in theirs(1)))
+    importers.load(source, tmp_path / "theirs", settings=importers.Settings(verifier="countdown"))
+    assert load(tmp_path / "theirs").steps == [0]
+    assert write_report(tmp_path / "theirs").is_file()
