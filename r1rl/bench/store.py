@@ -1,6 +1,7 @@
 """The rollout store side by side with plain files: a generated run asked for rates and for rollouts."""
 
 import argparse
+import functools
 import json
 import random
 import shutil
@@ -23,7 +24,10 @@ SUMMARY = "The rollout store, against pandas over Parquet files and a JSONL file
 
 RANKS: Final = 8
 ROWS_PER_SHARD: Final = 125
-REPEATS: Final = 7
+ROUNDS: Final = 3
+ASKED_A_ROUND: Final = 3
+"""How often the store is asked in a round, its peer once: a small time needs more repeats than one of seconds."""
+
 BYTES_PER_ROW: Final = 6000
 """Disk that a row needs at the worst moment, in the store and in the peers' files together."""
 
@@ -93,18 +97,17 @@ def compare(folder: Path, rollouts: int, seed: int, *, with_peers: bool) -> list
     rows = [row(f"store, compaction of {merged.before} shards into {merged.after}", seconds, None)]
     written = None if plain is None else plain.gigabytes
     rows.append(row("store, size with tokens and log-probs, peer: JSONL", size / 1e9, written, "GB"))
-    ours, answer = _timed(lambda: store.query(run, RATES), REPEATS)
     for kind in ("parquet", "jsonl"):
-        peer = None
+        ask = None if plain is None else functools.partial(plain.rates, kind)
+        ours, peer, answer, theirs = _in_turns(lambda: store.query(run, RATES), ask)
         if plain is not None:
-            peer, theirs = _timed(lambda kind=kind: plain.rates(kind), 1)  # type: ignore[misc]
             assert [round(r["accuracy"], 6) for r in answer.to_pylist()] == [round(a, 6) for a in theirs]
         rows.append(row(f"store, rates per step, peer: {kind}", ours, peer))
     for question in questions(steps):
-        ours, answer = _timed(lambda q=question: store.find(run, q.where, offset=q.offset), REPEATS)  # type: ignore[misc]
-        peer = None
+        search = None if plain is None else functools.partial(plain.rollouts, question)
+        find = functools.partial(store.find, run, question.where, offset=question.offset)
+        ours, peer, answer, theirs = _in_turns(find, search)
         if plain is not None:
-            peer, theirs = _timed(lambda question=question: plain.rollouts(question), 1)  # type: ignore[misc]
             assert answer.column("completion").to_pylist() == theirs
         rows.append(row(f"store, 20 rollouts by {question.name}, peer: jsonl", ours, peer))
     return rows
@@ -261,10 +264,22 @@ def _shard(
     return pa.table([pa.array(names[f.name], f.type) for f in schema.SCHEMA], schema=schema.SCHEMA)
 
 
-def _timed(work: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        answer = work()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds), answer
+def _in_turns(ours: Callable[[], Any], peer: Callable[[], Any] | None) -> tuple[float, float | None, Any, Any]:
+    """Median seconds of each side, asked in turns, and what each answered; None for a peer that is left out."""
+    mine: list[float] = []
+    others: list[float] = []
+    answer = theirs = None
+    for _ in range(ROUNDS):
+        if peer is not None:
+            seconds, theirs = _timed(peer)
+            others.append(seconds)
+        for _ in range(ASKED_A_ROUND):
+            seconds, answer = _timed(ours)
+            mine.append(seconds)
+    return statistics.median(mine), statistics.median(others) if others else None, answer, theirs
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.perf_counter()
+    answer = work()
+    return time.perf_counter() - started, answer
