@@ -76,7 +76,7 @@ def find(name: str, recipe_folder: Path) -> Launcher:
     if wanted:
         counts["num_processes"] = int(wanted)
     elif not counted and kind != "NO":
-        counts["num_processes"] = _visible_gpus()
+        counts["num_processes"] = visible_gpus()
     port_given = bool(content.get("main_process_port"))
     return Launcher(path, counts["num_processes"], counts["num_machines"], port_given, counted, kind)
 
@@ -195,7 +195,7 @@ def free_port() -> int:
         return port
 
 
-def _visible_gpus() -> int:
+def visible_gpus() -> int:
     import torch
 
     return torch.accelerator.device_count() if torch.accelerator.is_available() else 0

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from r1rl import launch, plan_memory, plan_models, recipe
-from r1rl.recipe_values import RecipeError
+from r1rl import batching, launch, machine, plan_memory, plan_models, plan_work, recipe
+from r1rl.recipe_values import RecipeError, coerce, parse_overrides, read_yaml
+from r1rl.rollout.engine import SHARING_FROM
 
-_SHOWN_CHARACTERS = 2000
 _GOLD_ROWS = 512
+_HEAP_COPIES = 3  # on a CPU the heap comes to hold about so many of what is in the cache at once
+_MEMORY_SHARE = 0.25  # of what is free, for the embedded engine's keys and values
 
 
 @dataclass(frozen=True)
@@ -21,44 +23,34 @@ class Machines:
 
     Args:
         nodes: machines.
-        gpus: a machine's GPUs; 0: one process on its CPU.
-        gpu_memory: bytes of one GPU.
-        tflops: peak of one GPU in the update's number format, 10^12 operations a second.
-        update_share, sampling_share: of the peak that the update and sampling reach.
-        mean_share: mean completion length as a share of `max_completion_length`.
-        price: of one GPU-hour; None: no cost is shown.
+        gpus: a machine's GPUs; 0: processes on its CPU.
+        cpu_processes: of one machine without GPUs.
+        memory: bytes of one GPU, or of a machine without any; None: 80 GB, or this machine's.
+        rates: speed, lengths and price.
     """
 
     nodes: int = 1
     gpus: int = 1
-    gpu_memory: float = 80e9
-    tflops: float = 989.0
-    update_share: float = 0.35
-    sampling_share: float = 0.05
-    mean_share: float = 0.5
-    price: float | None = None
+    cpu_processes: int = 1
+    memory: float | None = None
+    rates: plan_work.Rates = field(default_factory=plan_work.Rates)
 
     @property
     def processes(self) -> int:
         """One for each GPU."""
-        return self.nodes * max(1, self.gpus)
+        return self.nodes * (self.gpus or self.cpu_processes)
 
-
-@dataclass(frozen=True)
-class Work:
-    """Tokens and floating-point operations of the whole run, probes left out, and how long they take."""
-
-    tokens: float
-    sampling_flops: float
-    update_flops: float
-    gpu_hours: float
-    hours: float
-    cost: float | None
+    @property
+    def share(self) -> float:
+        """Bytes that one process may use: its GPU's, or its part of the machine's memory."""
+        if self.gpus:
+            return self.memory or 80e9
+        return (self.memory or (machine.memory_gib() or 16.0) * 2**30) / self.cpu_processes
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that `lines` prints."""
+    """Everything that `plan_text.lines` prints."""
 
     loaded: recipe.LoadedRecipe
     machines: Machines
@@ -66,7 +58,7 @@ class Plan:
     workload: plan_memory.Workload
     memory: dict[str, plan_memory.Memory]
     chosen: str
-    work: Work
+    work: plan_work.Work
     prompt_tokens: int
     prompt_counted: bool
     prompt: str
@@ -74,8 +66,17 @@ class Plan:
     command: str
 
     def fits(self, strategy: str) -> bool:
-        """Whether a tenth of the GPU's memory is left over, for fragmentation and what the formulas do not know."""
-        return self.memory[strategy].peak <= 0.9 * self.machines.gpu_memory
+        """Whether a tenth of the memory is left over, for fragmentation and what the formulas do not know."""
+        return self.memory[strategy].peak <= 0.9 * self.machines.share
+
+    @property
+    def vllm_cache_tokens(self) -> float | None:
+        """Tokens whose keys and values fit beside the weights in what one of colocated vLLM's GPUs reserves."""
+        if not self.workload.vllm:
+            return None
+        shards = self.loaded.grpo.vllm_tensor_parallel_size
+        left = self.workload.vllm - 2.0 * self.size.parameters / shards
+        return left / (2.0 * self.size.kv_values / min(shards, self.size.kv_heads))
 
     def content(self) -> dict[str, Any]:
         """All figures, for JSON."""
@@ -86,6 +87,7 @@ class Plan:
             "memory": {
                 name: asdict(each) | {"peak": each.peak, "fits": self.fits(name)} for name, each in self.memory.items()
             },
+            "memory_each": self.machines.share,
             "chosen": self.chosen,
             "work": asdict(self.work),
             "prompt_tokens": self.prompt_tokens,
@@ -100,153 +102,132 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
     Raises:
         RecipeError: the recipe is wrong, its batch cannot be shared out, or the model's configuration is not here.
     """
+    on_cpu = machines.gpus == 0
+    if not on_cpu and machines.rates.tflops is None:
+        machines = replace(machines, rates=replace(machines.rates, tflops=plan_work.H100_TFLOPS))
     # This machine's defaults must not stand in for those of the planned ones.
-    device = ["--use_cpu", str(machines.gpus == 0)]
-    loaded = recipe.load(path, [*device, *overrides], world_size=machines.processes, check_only=True)
-    own, grpo = loaded.recipe, loaded.grpo
+    words = ["--use_cpu", str(on_cpu), *overrides, "--use_vllm", "false"]  # this machine need not have vLLM
+    loaded = recipe.load(path, words, world_size=1, check_only=True)
+    loaded.grpo.use_vllm = _use_vllm(path, overrides)
+    own, grpo, stated = loaded.recipe, loaded.grpo, loaded.stated
+    launcher = launch.find(own.launcher, path.parent) if own.launcher else None
+    if on_cpu and launcher and launcher.processes:
+        machines = replace(machines, cpu_processes=max(1, launcher.processes // machines.nodes))
+    loaded = replace(
+        loaded,
+        world_size=machines.processes,
+        batch=recipe.derive_batch(
+            own.prompts_per_step, grpo.num_generations, machines.processes, stated.get("per_device_train_batch_size")
+        ),
+    )
     size = plan_models.size(str(loaded.model.model_name_or_path))
     row = loaded.task.rows("train", 1)[0]
     prompt, prompt_tokens, counted = _first_prompt(loaded, row.question)
-    on_gpu = machines.gpus > 0
-    stated = loaded.stated
-    checkpointing = bool(stated.get("activation_checkpointing", stated.get("gradient_checkpointing", on_gpu)))
-    tokens = loaded.batch.rollouts * (prompt_tokens + grpo.max_completion_length)
-    workload = plan_memory.Workload(
-        processes=machines.processes,
-        bf16=bool(stated.get("bf16", on_gpu)),
-        weights_bytes=2 if str(loaded.model.dtype) in ("bfloat16", "float16") else 4,
-        pass_tokens=_pass_tokens(size, machines, longest=prompt_tokens + grpo.max_completion_length, most=tokens),
-        cached_tokens=tokens,
-        checkpointing=checkpointing,
-        vllm=grpo.vllm_gpu_memory_utilization * machines.gpu_memory
-        if grpo.use_vllm and grpo.vllm_mode == "colocate"
-        else None,
-        embedded=not grpo.use_vllm,
-        kv_limit=own.kv_cache_gb * 1e9 if own.kv_cache_gb is not None else None,
-    )
-    memory = {}
-    for name in plan_memory.STRATEGIES:
-        memory[name] = plan_memory.memory(name, size, workload)
-        if workload.kv_limit is None and workload.embedded:
-            # The engine takes at most a quarter of what is free, and lets rows wait.
-            free = max(0.0, machines.gpu_memory - memory[name].always - memory[name].sampling)
-            memory[name] = replace(memory[name], kv_cache=min(memory[name].kv_cache, free / 4))
-    launcher = launch.find(own.launcher, path.parent) if own.launcher else None
+    workload = _workload(loaded, machines, size, prompt_tokens)
+    memory = {name: _with_cache(plan_memory.memory(name, size, workload), workload, machines)
+              for name in plan_memory.STRATEGIES}  # fmt: skip
     chosen = launcher.path.stem if launcher and launcher.path.stem in memory else "ddp"
-    work = _work(size, loaded, machines, prompt_tokens, checkpointing=checkpointing)
+    corrected = grpo.use_vllm and grpo.vllm_importance_sampling_correction
+    batch = plan_work.Batch(
+        prompts=own.prompts_per_step,
+        rollouts=own.prompts_per_step * grpo.num_generations,
+        prompt_tokens=prompt_tokens,
+        longest=grpo.max_completion_length,
+        updates=grpo.num_iterations,
+        scorings=int(workload.reference) + int(corrected),
+        checkpointing=workload.checkpointing,
+    )
+    work = plan_work.work(size, batch, machines.rates, max(1, grpo.max_steps), machines.processes)
     return Plan(
         loaded, machines, size, workload, memory, chosen, work, prompt_tokens, counted, prompt,
         _gold(loaded) if check_gold else "not checked", _command(path, overrides, launcher, machines),
     )  # fmt: skip
 
 
-def lines(plan: Plan) -> Iterator[str]:
-    """The plan for a terminal."""
-    loaded, machines, batch = plan.loaded, plan.machines, plan.loaded.batch
+def _use_vllm(path: Path, overrides: Sequence[str]) -> bool:
+    words = parse_overrides(list(overrides), recipe._hints())
+    return bool(coerce("use_vllm", (read_yaml(path) | words).get("use_vllm", False), bool))
+
+
+def _workload(
+    loaded: recipe.LoadedRecipe, machines: Machines, size: plan_models.Size, prompt_tokens: int
+) -> plan_memory.Workload:
+    """What one process has to hold, read from the recipe."""
+    grpo, stated = loaded.grpo, loaded.stated
+    on_gpu = machines.gpus > 0
+    row = prompt_tokens + grpo.max_completion_length
+    colocated = grpo.use_vllm and grpo.vllm_mode == "colocate"
+    limit = loaded.recipe.kv_cache_gb
+    return plan_memory.Workload(
+        processes=machines.processes,
+        bf16=bool(stated.get("bf16", on_gpu)),
+        weights_bytes=2 if str(loaded.model.dtype) in ("bfloat16", "float16") else 4,
+        pass_tokens=_pass_tokens(loaded, machines, size, prompt_tokens),
+        context=row,
+        cached_tokens=_cached_tokens(loaded, machines, prompt_tokens),
+        checkpointing=bool(stated.get("activation_checkpointing", stated.get("gradient_checkpointing", on_gpu))),
+        vllm=grpo.vllm_gpu_memory_utilization * machines.share if colocated else None,
+        embedded=not grpo.use_vllm,
+        kv_limit=None
+        if limit is None
+        else (1 if on_gpu else _HEAP_COPIES) * max(limit * 1e9, 4.0 * row * size.kv_values),
+        vllm_sleeps=colocated and grpo.vllm_enable_sleep_mode,
+        reference=grpo.beta > 0,
+        on_cpu=not on_gpu,
+    )
+
+
+def _cached_tokens(loaded: recipe.LoadedRecipe, machines: Machines, prompt_tokens: int) -> int:
+    """Tokens in the embedded engine's cache: of a step's rollouts or of a probe, whichever are more.
+
+    On a CPU with every copy that is made on the way (prefilled, shared, one a row, grown), and with half of a probe's
+    greedy part besides its sampled part: the heap finds no place for all of it in what was freed. Storage grows for the
+    rows that are left, so that a row counts between the mean and the greatest length.
+    """
     own, grpo = loaded.recipe, loaded.grpo
-    size = plan.size
-    yield (
-        f"model     {loaded.model.model_name_or_path}: {_count(size.parameters)} parameters"
-        + (f", {_count(size.active)} active a token" if size.active != size.parameters else "")
-        + f" ({size.source})"
-    )
-    gpus = f"{machines.gpus} GPUs of {_gb(machines.gpu_memory)}" if machines.gpus else "CPU"
-    yield f"machines  {machines.nodes} x {gpus}: {machines.processes} processes"
-    yield (
-        f"batch     {own.prompts_per_step} prompts x {grpo.num_generations} = "
-        f"{own.prompts_per_step * grpo.num_generations} rollouts a step; each process {batch.rollouts} rollouts in "
-        f"{batch.accumulation_steps} micro-batch(es) of {batch.micro_batch}"
-    )
-    first = own.prompts_per_step // machines.processes
-    shown = min(machines.processes, 4)
-    ranks = [f"rank {r}: prompts {r * first}-{(r + 1) * first - 1}" for r in range(shown)]
-    yield "          " + ", ".join(ranks) + (" ..." if shown < machines.processes else "")
-    yield ""
-    yield (
-        f"memory of one GPU in GB (10^9 bytes); {plan.chosen} is what the recipe names"
-        if own.launcher
-        else ("memory of one GPU in GB (10^9 bytes); the recipe names no launcher")
-    )
-    names = (
-        "weights",
-        "gradients",
-        "optimizer",
-        "exchange",
-        "activations",
-        "sampling",
-        "kv_cache",
-        "vllm",
-        "libraries",
-    )
-    yield f"  {'':14}" + "".join(f"{name:>12}" for name in (*names, "peak"))
-    for name, memory in plan.memory.items():
-        values = [getattr(memory, part) for part in (*names, "peak")]
-        host = f"; {_gb(memory.host)} of host memory" if memory.host else ""
-        verdict = "fits" if plan.fits(name) else "does not fit"
-        yield f"  {name:14}" + "".join(f"{value / 1e9:12.2f}" for value in values) + f"  {verdict}{host}"
-    yield from ("  " + text for text in assumptions(plan))
-    yield from advice(plan)
-    yield ""
-    work = plan.work
-    yield (
-        f"work      {grpo.max_steps} steps, {work.tokens:.3g} tokens, {work.sampling_flops:.3g} FLOPs of sampling, "
-        f"{work.update_flops:.3g} of the update"
-    )
-    yield (
-        f"time      {work.hours:.3g} hours, {work.gpu_hours:.3g} GPU-hours, if sampling reaches "
-        f"{machines.sampling_share:.0%} and the update {machines.update_share:.0%} of {machines.tflops:g} TFLOP/s, and "
-        f"a completion has {machines.mean_share:.0%} of {grpo.max_completion_length} tokens; probes left out"
-    )
-    if work.cost is not None:
-        yield f"cost      {work.cost:.2f} at {machines.price:g} a GPU-hour"
-    yield f"gold      {plan.gold}"
-    counted = (
-        f"{plan.prompt_tokens} tokens"
-        if plan.prompt_counted
-        else (f"about {plan.prompt_tokens} tokens: a third of its characters, no tokenizer is here")
-    )
-    yield f"prompt    the first of the run, {counted}:"
-    yield from (f"  | {line}" for line in plan.prompt[:_SHOWN_CHARACTERS].splitlines())
-    yield "command"
-    yield f"  {plan.command}"
+    copies = 1 if machines.gpus else 2
+    longest = grpo.max_completion_length
+    row = longest if machines.gpus else round(longest * (1 + min(1.0, machines.rates.mean_share)) / 2)
+
+    def held(prompts: int, rows_each: int) -> int:
+        tokens = prompts * rows_each * row
+        if rows_each > SHARING_FROM:
+            return tokens + prompts * prompt_tokens
+        # Where prompts have hardly any rows each row gets its prompt for itself, see GroupCache.unshare.
+        return tokens + copies * prompts * rows_each * prompt_tokens + (copies - 1) * 2 * prompts * prompt_tokens
+
+    probed = -(-(own.probe_size or own.heldout_size) // machines.processes)
+    step = held(loaded.batch.rollouts // grpo.num_generations, grpo.num_generations)
+    sampled, greedy = held(probed, own.probe_generations), held(probed, 1)
+    return max(step, max(sampled, greedy) if machines.gpus else sampled + greedy // 2)
 
 
-def assumptions(plan: Plan) -> Iterator[str]:
-    """What the memory figures take for granted."""
-    work = plan.workload
-    yield (
-        f"assumed: AdamW; update in {'bfloat16' if work.bf16 else 'float32'}; passes of {work.pass_tokens} tokens "
-        f"{'with' if work.checkpointing else 'without'} gradient checkpointing; keys and values of "
-        f"{work.cached_tokens} tokens, at most a quarter of what is free"
-    )
-    yield (
-        f"libraries {_gb(plan_memory.LIBRARIES)} are a guess; sampling is the gathered or converted copy of the weights"
-    )
+def _pass_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: plan_models.Size, prompt_tokens: int) -> int:
+    """Tokens of the largest pass of the update, laid out as `scoring.batching_for` and `batching` do.
+
+    On a CPU completions, all of mean length here, share their group's prompt; elsewhere a row is a prompt and one
+    completion, of the greatest length, and is never cut.
+    """
+    grpo, micro_batch = loaded.grpo, loaded.batch.micro_batch
+    a_token = 4 * (size.layers * (13 * size.hidden + 4 * size.intermediate) + size.vocabulary)
+    if machines.gpus:
+        row = prompt_tokens + grpo.max_completion_length
+        most = min(max(int(machines.share / 4 // a_token), 2048), 16384)
+        return min(micro_batch * row, max(row, most))
+    most = min(max(int(1536 * 2**20 // a_token), 512), 4096)
+    mean = max(1, round(machines.rates.mean_share * grpo.max_completion_length))
+    prompts = [[i // grpo.num_generations] * prompt_tokens for i in range(micro_batch)]
+    passes = batching.fill(prompts, [mean] * micro_batch, most)
+    return max(sum(row.width for row in rows) for rows in passes)
 
 
-def advice(plan: Plan) -> Iterator[str]:
-    """Whether the recipe's own choice fits and, if not, what would."""
-    need, have = plan.memory[plan.chosen].peak, plan.machines.gpu_memory
-    if plan.fits(plan.chosen):
-        yield f"fits: {plan.chosen} needs {_gb(need)} of {_gb(have)}"
-        return
-    yield f"does not fit: {plan.chosen} needs {_gb(need)} of {_gb(have)}, of which a tenth should stay free"
-    fitting = [name for name in plan.memory if plan.fits(name)]
-    if fitting:
-        yield f"  what to change: --launcher {fitting[0]} ({_gb(plan.memory[fitting[0]].peak)})"
-    if not plan.workload.checkpointing:
-        yield "  what to change: --gradient_checkpointing true keeps one layer's activations instead of all"
-    if plan.workload.vllm:
-        yield "  what to change: a lower vllm_gpu_memory_utilization, or vLLM on nodes of its own (vllm_mode server)"
-    if not fitting:
-        memory = plan.memory["zero3"]
-        fixed = memory.peak - memory.weights - memory.gradients - memory.optimizer
-        left = 0.9 * have - fixed
-        shared = (memory.peak - fixed) * plan.machines.processes
-        if left > 0:
-            yield f"  what to change: zero3 over at least {-(-shared // left):.0f} GPUs"
-        else:
-            yield "  what to change: a smaller model or larger GPUs; what zero3 cannot share out is too much already"
+def _with_cache(memory: plan_memory.Memory, workload: plan_memory.Workload, machines: Machines) -> plan_memory.Memory:
+    """With the embedded engine's keys and values in at most a quarter of what is free: other rows wait."""
+    if workload.kv_limit is not None or not workload.embedded:
+        return memory
+    free = max(0.0, machines.share - memory.always - memory.sampling)
+    copies = 1 if machines.gpus else _HEAP_COPIES
+    return replace(memory, kv_cache=min(memory.kv_cache, copies * free * _MEMORY_SHARE))
 
 
 def _first_prompt(loaded: recipe.LoadedRecipe, question: str) -> tuple[str, int, bool]:
@@ -261,40 +242,6 @@ def _first_prompt(loaded: recipe.LoadedRecipe, question: str) -> tuple[str, int,
     if tokenizer is None:
         return text, max(1, len(text) // 3), False
     return text, len(tokenizer(text)["input_ids"]), True
-
-
-def _pass_tokens(size: plan_models.Size, machines: Machines, *, longest: int, most: int) -> int:
-    """Tokens of one pass of the update, as `scoring.batching_for` chooses them; one row is never cut."""
-    a_token = 4 * (size.layers * (13 * size.hidden + 4 * size.intermediate) + size.vocabulary)
-    budget, least, largest = (machines.gpu_memory / 4, 2048, 16384) if machines.gpus else (1536 * 2**20, 512, 4096)
-    return min(most, max(longest, min(max(int(budget // a_token), least), largest)))
-
-
-def _work(
-    size: plan_models.Size,
-    loaded: recipe.LoadedRecipe,
-    machines: Machines,
-    prompt_tokens: int,
-    *,
-    checkpointing: bool,
-) -> Work:
-    """2 FLOPs a parameter and token forward, twice that backward (arXiv 2001.08361, 2.1), once more if recomputed."""
-    own, grpo = loaded.recipe, loaded.grpo
-    mean = machines.mean_share * grpo.max_completion_length
-    rollouts = own.prompts_per_step * grpo.num_generations
-    sampled, prompts = rollouts * mean, own.prompts_per_step * prompt_tokens
-    pair = 4.0 * size.attention  # a query-key pair, forward
-    context = prompt_tokens + mean
-    forward = 2.0 * size.active * (sampled + prompts) + pair * rollouts * (mean * (prompt_tokens + mean / 2))
-    factor = 4 if checkpointing else 3
-    # Upstream's layout; the update shares a group's prompt on a CPU only.
-    update = factor * (2.0 * size.active * rollouts * context + pair * rollouts * context * context / 2)
-    update *= grpo.num_iterations
-    steps = max(1, grpo.max_steps)
-    seconds = steps * (forward / machines.sampling_share + update / machines.update_share) / (machines.tflops * 1e12)
-    hours = seconds / 3600
-    cost = None if machines.price is None else hours * machines.price
-    return Work(steps * (sampled + prompts), steps * forward, steps * update, hours, hours / machines.processes, cost)
 
 
 def _gold(loaded: recipe.LoadedRecipe) -> str:
@@ -328,14 +275,3 @@ def _command(path: Path, overrides: Sequence[str], launcher: launch.Launcher | N
         return shlex.join(launch.command(launcher, path, overrides)) + note
     spread = replace(launcher, processes=machines.processes, machines=machines.nodes)
     return shlex.join(launch.command(spread, path, overrides))
-
-
-def _gb(value: float) -> str:
-    return f"{value / 1e9:.1f} GB"
-
-
-def _count(value: int) -> str:
-    for unit, name in ((1e9, "B"), (1e6, "M")):
-        if value >= unit:
-            return f"{value / unit:.2f}{name}"
-    return str(value)

@@ -30,6 +30,8 @@ class Size:
         kv_values: numbers that one token adds to the cache, over all layers.
         attention: heads * head dimension, over all layers; times 4 * context: FLOPs of attention a token.
         source: where the configuration is from.
+        largest: numbers in the largest tensor.
+        heads, kv_heads: of attention, in one layer; the cache can be cut into `kv_heads` parts.
     """
 
     parameters: int
@@ -41,10 +43,15 @@ class Size:
     kv_values: int
     attention: int
     source: str
+    largest: int = 0
+    heads: int = 0
+    kv_heads: int = 1
 
 
 def size(name: str) -> Size:
-    """The size of a recipe's model: a folder with a config.json, a built base or package, or a Qwen2.5 by its name.
+    """The size of a recipe's model: a folder with a config.json, a built base or package, or a known one by its name.
+
+    Known by name are the Qwen2.5 models and DeepSeek-V3, with the numbers that DeepSeek-R1-Zero started from.
 
     Raises:
         RecipeError: the configuration is not here; nothing is downloaded.
@@ -60,13 +67,15 @@ def size(name: str) -> Size:
             raise RecipeError(f"model_name_or_path={name!r}: {str(error).partition(chr(10))[0][:200]}") from error
     if name == "base:countdown":
         return of_config(_base_config(), "r1rl's own base, not built yet; the vocabulary is taken for 130")
+    if name.rpartition("/")[2].lower() in ("deepseek-v3-base", "deepseek-v3"):
+        return of_config(deepseek_v3(), "known sizes of DeepSeek-V3")
     family, _, variant = name.rpartition("/")[2].lower().partition("qwen2.5-")
     billions = next((key for key in _QWEN25 if f"-{key}-" in f"-{variant}-"), None)
     if family == "" and billions is not None:
         return of_config(qwen25(billions), f"known sizes of Qwen2.5-{billions.upper()}")
     raise RecipeError(
         f"model_name_or_path={name!r}: no configuration here (nothing is downloaded); give a folder with the model's "
-        f"config.json, or one of Qwen2.5-{', '.join(key.upper() for key in _QWEN25)}"
+        f"config.json, or one of Qwen2.5-{', '.join(key.upper() for key in _QWEN25)}, DeepSeek-V3-Base"
     )
 
 
@@ -86,6 +95,11 @@ def of_config(config: Any, source: str) -> Size:
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // heads
     kv_heads = getattr(text, "num_key_value_heads", None) or heads
     layers = text.num_hidden_layers
+    kv_values = 2 * kv_heads * head_dim
+    latent = getattr(text, "kv_lora_rank", None)
+    if latent:  # multi-head latent attention (arXiv 2412.19437, 2.1.1): what is kept is the latent and one rotary key
+        kv_values = latent + text.qk_rope_head_dim
+        head_dim = (text.qk_nope_head_dim + text.qk_rope_head_dim + text.v_head_dim) // 2
     return Size(
         parameters=total,
         active=total - experts * (count - used) // count,
@@ -93,9 +107,12 @@ def of_config(config: Any, source: str) -> Size:
         hidden=text.hidden_size,
         intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         vocabulary=text.vocab_size,
-        kv_values=2 * layers * kv_heads * head_dim,
+        kv_values=layers * kv_values,
         attention=layers * heads * head_dim,
         source=source,
+        largest=max(p.numel() for p in model.parameters()),
+        heads=heads,
+        kv_heads=1 if latent else kv_heads,
     )
 
 
@@ -123,6 +140,31 @@ def qwen25(billions: str) -> Any:
         intermediate_size=intermediate,
         vocab_size=vocabulary,
         tie_word_embeddings=tied,
+    )
+
+
+def deepseek_v3() -> Any:
+    """The configuration of DeepSeek-V3 (arXiv 2412.19437, 4.2), the parts for predicting further tokens left out."""
+    from transformers import DeepseekV3Config
+
+    return DeepseekV3Config(
+        vocab_size=129280,
+        hidden_size=7168,
+        intermediate_size=18432,
+        moe_intermediate_size=2048,
+        num_hidden_layers=61,
+        num_attention_heads=128,
+        num_key_value_heads=128,
+        n_shared_experts=1,
+        n_routed_experts=256,
+        num_experts_per_tok=8,
+        first_k_dense_replace=3,
+        kv_lora_rank=512,
+        q_lora_rank=1536,
+        qk_rope_head_dim=64,
+        v_head_dim=128,
+        qk_nope_head_dim=128,
+        tie_word_embeddings=False,
     )
 
 

@@ -59,11 +59,11 @@ def test_unknown_launchers(name: str, message: str) -> None:
 
 
 def test_the_number_of_processes_is_said_or_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "_visible_gpus", lambda: 4)
+    monkeypatch.setattr(launch, "visible_gpus", lambda: 4)
     assert launch.require_processes(launch.find("zero3", RECIPE.parent)) == 4
     words = launch.command(launch.find("zero3:2", RECIPE.parent), RECIPE, [], 4321)
     assert words[words.index("--num_processes") + 1] == "2"
-    monkeypatch.setattr(launch, "_visible_gpus", lambda: 0)
+    monkeypatch.setattr(launch, "visible_gpus", lambda: 0)
     with pytest.raises(RecipeError, match="say how many processes: --launcher zero3:2"):
         launch.require_processes(launch.find("zero3", RECIPE.parent))
 

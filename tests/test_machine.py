@@ -1,8 +1,9 @@
 import os
 
+import psutil
 import pytest
 
-from r1rl.machine import cores_of_a_rank
+from r1rl.machine import cores_of_a_rank, peak_memory
 
 
 @pytest.mark.parametrize(
@@ -15,3 +16,10 @@ def test_ranks_of_a_node_share_its_cores(monkeypatch, cores, ranks, workers):
     if ranks is not None:
         monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
     assert cores_of_a_rank() == workers
+
+
+def test_the_peak_stays_when_memory_is_given_back():
+    before = psutil.Process().memory_info().rss
+    block = bytearray(b"x") * 2**28
+    del block
+    assert peak_memory() > before + 0.9 * 2**28  # the kernel counts by batches of pages

@@ -39,9 +39,10 @@ def write(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def data_file(folder: Path, rows: int = 400) -> Path:
+def data_file(folder: Path, rows: int = 400, *, question: str = "input", answer: str = "target") -> Path:
     path = folder / "problems.jsonl"
-    path.write_text("".join(json.dumps({"input": f"What is {n} + 1?", "target": n + 1.0}) + "\n" for n in range(rows)))
+    made = ({question: f"What is {n} + 1?", answer: n + 1.0} for n in range(rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in made))
     return path
 
 
@@ -49,11 +50,18 @@ def data_file(folder: Path, rows: int = 400) -> Path:
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_shipped_recipe_loads(path: Path, world_size: int, tmp_path: Path) -> None:
     stated = yaml.safe_load(path.read_text())
-    changes = ["--task_options.path", str(data_file(tmp_path))] if stated["task"] == "file" else []
+    changes = []
+    if stated["task"] == "file":
+        options = stated["task_options"]
+        rows = int(2 * stated["heldout_size"] / options["heldout_fraction"])
+        data = data_file(tmp_path, rows, question=options["question_column"], answer=options["answer_column"])
+        changes = ["--task_options.path", str(data)]
     scheme, _, package = stated["model_name_or_path"].partition(":")
     if scheme == "package":  # an optional package: the recipe is checked without it
         assert package in models.PACKAGES
         changes += ["--model_name_or_path", "base:countdown"]
+    if stated.get("use_vllm"):  # so is vLLM
+        changes += ["--use_vllm", "false"]
     loaded = load(path, ["--runs_dir", str(tmp_path), *changes], world_size=world_size)
     assert loaded.task.rows("heldout", loaded.recipe.heldout_size)
     assert loaded.batch.rollouts * world_size == stated["prompts_per_step"] * stated["num_generations"]

@@ -23,7 +23,7 @@ from r1rl.rollout.sampling import Sampling, StopStrings, draw
 _PREFILL_TOKENS = 8192  # a prefill pass holds at most so many, padding included
 _SHARED_PREFIX = 16  # a beginning common to all prompts is computed apart from this many tokens on
 _ADMIT_FROM = 8  # waiting rows enter once a slot in so many is free
-_SHARING_FROM = 2  # rows a prompt; with no more than that on average, each gets its prompt's keys for itself
+SHARING_FROM = 2  # rows a prompt; with no more than that on average, each gets its prompt's keys for itself
 _MEMORY_SHARE = 0.25  # of what is free at the start
 
 
@@ -267,7 +267,7 @@ class _Batch:
     def step(self) -> None:
         """Sample one token for every row; finished rows leave."""
         groups = len({self.group_of[i] for i in self.rows})
-        if not self.waiting and not self.cache.width and len(self.rows) <= _SHARING_FROM * groups:
+        if not self.waiting and not self.cache.width and len(self.rows) <= SHARING_FROM * groups:
             self.cache.unshare()
         self.cache.begin_step()
         with self._group_attention():

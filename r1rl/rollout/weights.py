@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 _SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Names under which `transformers` keeps linear layers that one module applies to the same tensor."""
 
-_PACKED_FROM = 8_000_000
+PACKED_FROM = 8_000_000
 """Parameters. A smaller policy stays in the caches, where packing gains less than its calls cost."""
 
 
@@ -66,7 +66,7 @@ class PackedLinear(nn.Module):
 
 def can_pack(model: nn.Module) -> bool:
     """Whether packing this model's linear weights gains anything, and this build of torch does it for its device."""
-    if sum(parameter.numel() for parameter in model.parameters()) < _PACKED_FROM:
+    if sum(parameter.numel() for parameter in model.parameters()) < PACKED_FROM:
         return False
     on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
     return on_cpu and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")

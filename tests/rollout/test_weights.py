@@ -31,7 +31,7 @@ IDS = torch.tensor([[5, 9, 33, 2], [7, 7, 80, 41]])
 
 @pytest.fixture(autouse=True)
 def small_policies_are_packed(monkeypatch):
-    monkeypatch.setattr(sampling_weights, "_PACKED_FROM", 0)
+    monkeypatch.setattr(sampling_weights, "PACKED_FROM", 0)
 
 
 def model_of(config):

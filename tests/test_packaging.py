@@ -1,0 +1,104 @@
+"""What is installed: the wheel carries recipes and job templates, the containers name what exists."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("r1rl", "rewards", "recipes", "slurm")
+DOCKERFILE = (ROOT / "containers" / "Dockerfile").read_text()
+APPTAINER = (ROOT / "containers" / "r1rl.def").read_text()
+
+
+def files_of(part: str) -> set[str]:
+    return {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / part).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_the_wheel_is_whole_and_finds_its_files(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", minversion="77")
+    for part in PARTS:  # a copy: the build leaves files beside its source
+        shutil.copytree(ROOT / part, tmp_path / "source" / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / "source")
+    build = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
+    subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)],
+        cwd=tmp_path / "source",
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    for part in PARTS:
+        missing = files_of(part) - {str(path.relative_to(site)) for path in (site / part).rglob("*")}
+        assert not missing, f"not in the wheel: {sorted(missing)}"
+    look = (
+        "from pathlib import Path; from r1rl import launch, slurm; "
+        "print(launch.find('zero2:2', Path('.')).path); print(slurm.TEMPLATE, slurm.TEMPLATE.is_file())"
+    )
+    # -I: neither the folder nor PYTHONPATH leads to the clone.
+    found = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {look}"],
+        cwd=tmp_path, check=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    launcher, template = found.stdout.splitlines()
+    assert launcher == str(site / "recipes" / "accelerate" / "zero2.yaml")
+    assert template == f"{site / 'slurm' / 'train.sbatch.j2'} True"
+
+
+def test_containers_copy_what_exists() -> None:
+    copied = re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE)
+    in_docker = {name for names in copied for name in names.split()}
+    files = APPTAINER.partition("%files")[2].partition("%post")[0]
+    in_apptainer = {line.split()[0] for line in files.splitlines() if line.strip()}
+    assert in_docker == in_apptainer
+    assert in_docker >= {*PARTS, "pyproject.toml", "containers/constraints.txt"}
+    for name in in_docker:
+        assert (ROOT / name).exists(), name
+
+
+def test_containers_install_extras_that_exist() -> None:
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for text in (DOCKERFILE, APPTAINER):
+        (extras,) = re.findall(r"/opt/src\[([a-z,]+)\]", text)
+        assert {"vllm", "deepspeed"} <= set(extras.split(",")) <= set(known)
+
+
+def test_containers_are_pinned_alike() -> None:
+    (base,) = re.findall(r"^ARG BASE=(\S+)$", DOCKERFILE, re.MULTILINE)
+    assert re.findall(r"^From: (\S+)$", APPTAINER, re.MULTILINE) == [base]
+    assert re.fullmatch(r"nvidia/cuda:\d+\.\d+\.\d+-devel-ubuntu\d\d\.\d\d", base)
+    pinned, locked = (
+        dict(re.findall(r"^([a-z-]+)==(\S+)$", (ROOT / name).read_text(), re.MULTILINE))
+        for name in ("containers/constraints.txt", "requirements.lock")
+    )
+    assert {"vllm", "torch", "trl", "transformers", "deepspeed"} <= set(pinned)
+    for package in set(pinned) & set(locked):
+        assert pinned[package] == locked[package]
+
+
+def test_shell_of_the_container_parses() -> None:
+    post = APPTAINER.partition("%post")[2].partition("%environment")[0]
+    steps = re.findall(r"^RUN ((?:.*\\\n)*.*)$", DOCKERFILE, re.MULTILINE)
+    assert len(steps) == 3
+    for script in (post, *steps):
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
