@@ -16,6 +16,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 NEEDS_DEEPSPEED = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="needs r1rl[deepspeed]")
 # The order of float32 sums differs by strategy.
 LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-5, 1e-4
+STEPS = 10
 
 
 def train(small_run, launcher, *words):
@@ -26,7 +27,7 @@ def train(small_run, launcher, *words):
         "--launcher",
         f"{launcher}:2",
         "--save_steps",
-        "1",
+        str(STEPS),
         "--save_total_limit",
         "9",
         *words,
@@ -58,22 +59,22 @@ def test_as_ddp_then_saved_resumed_and_loadable(small_run, launcher):
     from transformers import AutoModelForCausalLM
 
     for name in ("ddp", launcher):
-        done = train(small_run, name, "--max_steps", "2")
+        done = train(small_run, name, "--max_steps", str(STEPS))
         assert done.returncode == 0, done.stderr[-3000:]
-    # The longer run goes on from the checkpoint of its second step.
-    done = train(small_run, launcher, "--max_steps", "3", "--resume", "true")
+    # The longer run goes on from the checkpoint of the last step.
+    done = train(small_run, launcher, "--max_steps", str(STEPS + 1), "--resume", "true")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "resumed" in (folder_of(small_run, launcher) / "events.jsonl").read_text()
     expected, found = (steps(folder_of(small_run, name)) for name in ("ddp", launcher))
-    assert [line["step"] for line in found] == [1, 2, 3]
+    assert [line["step"] for line in found] == [*range(1, STEPS + 2)]
     assert found[0]["reward"] == expected[0]["reward"]
-    for ours, ddps in zip(found[:2], expected, strict=True):
+    for ours, ddps in zip(found[:STEPS], expected, strict=True):
         assert ours["loss"] == pytest.approx(ddps["loss"], abs=LOSS_TOLERANCE)
         assert ours["grad_norm"] == pytest.approx(ddps["grad_norm"], rel=1e-3, abs=LOSS_TOLERANCE)
     models = [
         AutoModelForCausalLM.from_pretrained(folder_of(small_run, name) / "checkpoints" / where)
-        for name, where in (("ddp", "final"), (launcher, "checkpoint-2"), (launcher, "final"))
+        for name, where in (("ddp", "final"), (launcher, f"checkpoint-{STEPS}"), (launcher, "final"))
     ]
-    ddp, second, final = (dict(model.named_parameters()) for model in models)
-    assert max((ddp[name] - second[name]).abs().max().item() for name in ddp) < WEIGHT_TOLERANCE
+    ddp, same, final = (dict(model.named_parameters()) for model in models)
+    assert max((ddp[name] - same[name]).abs().max().item() for name in ddp) < WEIGHT_TOLERANCE
     assert set(final) == set(ddp)

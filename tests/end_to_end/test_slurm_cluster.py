@@ -154,7 +154,8 @@ def test_a_killed_rank_ends_the_job_within_a_minute(submit):
     os.kill(victim, signal.SIGKILL)
     wait_for(lambda: over(submit, job), 60)
     assert states(submit, job) == {"FAILED"}
-    assert f"(pid: {victim})" in output(submit, "killed", job)
+    assert "failed first (" in output(submit, "killed", job)
+    assert "killed by SIGKILL" in output(submit, "killed", job)
 
 
 def test_an_array_of_three_seeds_gives_one_report(submit):
