@@ -5,7 +5,9 @@ To accept a change of the template: R1RL_ACCEPT=1 pytest tests/test_slurm.py, th
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -251,3 +253,13 @@ def test_submit_status_and_logs(
     assert capsys.readouterr().out.endswith("line 98\nline 99\n")
     assert cli.main(["logs", "7"]) == 2
     assert slurm_jobs.progress(done) == "step 3"
+
+
+def test_the_guide_lists_the_keys_and_defaults_of_a_profile():
+    lines = (ROOT / "slurm" / "README.md").read_text().splitlines()
+    start = lines.index("## Profile keys") + 3
+    cells = [line.strip("| ").split(" | ") for line in lines[start : lines.index("", start)]]
+    listed = {
+        key: yaml.safe_load(default.strip("`")) for keys, default, _ in cells for key in re.findall(r"`(\w+)`", keys)
+    }
+    assert listed == dataclasses.asdict(slurm.Profile())
