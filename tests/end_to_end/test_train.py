@@ -84,7 +84,7 @@ def test_a_launcher_that_starts_too_few_processes_is_caught(small_run, tmp_path)
         "machine_rank: 0\nmixed_precision: 'no'\nuse_cpu: true\n"
     )
     done = r1rl("train", TINY, *small_run, "--name", "run", "--launcher", trap)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: 2 processes were asked for and 1 started")
     assert not (folder_of(small_run) / "metrics.jsonl").exists()
 
