@@ -9,6 +9,7 @@ goes on where it stopped. Other detector versions keep their own folders.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import itertools
@@ -159,7 +160,14 @@ def _database(pid: int, threads: int | None) -> duckdb.DuckDBPyConnection:
     }
     if threads is not None:
         config["threads"] = threads
-    return duckdb.connect(config=config)
+    opened = duckdb.connect(config=config)
+    atexit.register(_close, pid)
+    return opened
+
+
+def _close(pid: int) -> None:
+    if os.getpid() == pid:  # DuckDB complains of what is still open when the interpreter ends
+        _database.cache_clear()
 
 
 def views(run_dir: str | os.PathLike[str]) -> str:
