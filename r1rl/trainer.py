@@ -114,6 +114,18 @@ class ZeroTrainer(GRPOTrainer):
         vocabulary = self.model.config.get_text_config().vocab_size
         self.stop_strings = self.engine.stop_strings(prompt.stop, vocabulary)
 
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        """TRL 1.16: a sampler that draws every epoch's order from one generator, which checkpoints do not keep."""
+        self._train_sampler = super()._get_train_sampler(dataset)
+        return self._train_sampler
+
+    def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        """Transformers 5.23 counts the epochs that a resumed run has behind it; here their orders are drawn again."""
+        epochs, steps = super()._init_training_state(*args, **kwargs)
+        for _ in range(epochs):
+            torch.randperm(self._train_sampler.num_samples, generator=self._train_sampler.generator)
+        return epochs, steps
+
     def sampling(self, temperature: float | None = None) -> Sampling:
         """The recipe's sampling settings, with another temperature if given (0: greedy, no filters)."""
         if temperature == 0:

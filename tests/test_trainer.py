@@ -27,6 +27,8 @@ UPSTREAM = {
     "_get_per_token_logps_and_entropies": "ea73c3909275851d",
     "_compute_loss": "80295546bbdbf6f7",
     "_prepare_inputs": "f824e7fb07147956",
+    "_init_training_state": "8fbd17ebb7d3793d",
+    "_get_train_sampler": "36497afb4d311dc9",
 }
 
 
@@ -34,6 +36,23 @@ UPSTREAM = {
 def test_upstream_is_what_the_override_was_written_against(name):
     source = inspect.getsource(getattr(GRPOTrainer, name))
     assert hashlib.sha256(source.encode()).hexdigest()[:16] == UPSTREAM[name]
+
+
+def test_a_run_resumed_in_a_later_epoch_goes_on_with_the_problems_of_that_epoch(small_run):
+    words = ["--train_size", "8", "--probe_every", "0", "--save_steps", "5"]  # two steps an epoch
+    whole = run(small_run, *words, "--max_steps", "7", name="whole")
+    run(small_run, *words, "--max_steps", "5", name="cut")
+    cut = run(small_run, *words, "--max_steps", "7", "--resume", "true", name="cut")
+    rows = [
+        [
+            (row["step"], row["prompt_id"], row["completion"])
+            for row in store.read(folder.path, kind="train").to_pylist()
+        ]
+        for folder in (whole, cut)
+    ]
+    assert rows[0] == rows[1]
+    orders = [tuple(row[1] for row in rows[0] if row[0] // 2 == epoch) for epoch in range(3)]
+    assert len(set(orders)) == 3, "else this could not fail"
 
 
 def test_every_rollout_is_stored_with_the_advantage_it_was_trained_on(small_run):
