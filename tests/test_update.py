@@ -1,22 +1,25 @@
 """The update against plain TRL's on the same rollouts: the same loss and gradient for every layout and loss type."""
 
-import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from r1rl import launch, recipe, train
+from r1rl import recipe, train
 from r1rl.batching import Batching, Cost
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
-from made_up_batch import batch  # noqa: E402  (tests are no package)
+import train_both_ways  # noqa: E402  (tests are no package)
+from made_up_batch import batch  # noqa: E402
+from train_both_ways import CELLS, LIMIT, SETUPS  # noqa: E402
 
 TINY = ROOT / "recipes" / "tiny" / "countdown.yaml"
+QUICK_SETUPS = "DDP x2", "ZeRO-3 x2"
 TOKENS_ONLY, PAIRS_ONLY = Cost(1.0, 0.0), Cost(0.0, 1.0)
 
 LAYOUTS = {
@@ -234,23 +237,44 @@ def test_what_the_backward_pass_keeps_does_not_grow_with_the_batch(trainer, monk
     assert peaks[1] < 2 * peaks[0]  # prompts are longer there, and of the loss itself a little is kept for each row
 
 
-def train_both_ways(small_run, folder, processes=1, accelerate=None, **settings):
-    """Real trainings on made-up rollouts, ours and upstream's; returns what `train_both_ways.py` wrote."""
-    words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
-    script = [str(ROOT / "tests" / "train_both_ways.py"), str(folder), *small_run, *words]
-    start = [sys.executable]
-    if processes > 1:
-        start += ["-m", "accelerate.commands.launch", "--main_process_port", str(launch.free_port())]
-        start += ["--config_file", str(accelerate or ROOT / "recipes" / "accelerate" / "cpu_ddp2.yaml")]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
-    done = subprocess.run([*start, *script], env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads((folder / "result.json").read_text())
+class Largest(TorchDispatchMode):
+    """Counts the elements of the largest tensor that any operation makes, forward and backward."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        sizes = [t.numel() for t in tree_leaves(made) if isinstance(t, torch.Tensor)]
+        self.elements = max([self.elements, *sizes])
+        return made
+
+
+def test_the_largest_tensor_does_not_grow_with_the_vocabulary_times_the_batch(small_run, monkeypatch):
+    """Logits are the largest: of one pass at most, where upstream has those of every row."""
+    trainer = build(small_run)
+    vocabulary, tokens = 4096, 200
+    trainer.model.resize_token_embeddings(vocabulary)
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 1
+    monkeypatch.setattr(trainer, "_batching", Batching(tokens, True, True, TOKENS_ONLY))
+    found = {}
+    for trainer._can_score in (True, False):
+        for rows in (16, 32, 64):
+            inputs = batch(groups=rows // 4)
+            with Largest() as largest:
+                trainer.accelerator.backward(trainer._compute_loss(trainer.model, inputs))
+            found[trainer._can_score, rows] = largest.elements
+    assert max(found[True, rows] for rows in (16, 32, 64)) <= 1.1 * tokens * vocabulary
+    for rows in (16, 32, 64):
+        assert found[False, rows] >= rows * 20 * vocabulary  # every completion, padded
 
 
 def assert_trained_alike(result):
     assert result["moved"] > 1e-3
     assert result["difference"] / result["moved"] < 1e-4
+    assert result["first_gradient"] < LIMIT
+    assert list(result["cells"]) == CELLS
+    assert {cell: apart for cell, apart in result["cells"].items() if not apart < LIMIT} == {}
     assert result["steps"] == result["schedule"] == [3, 3]
     # The second step has no signal anywhere: nothing moves, and the schedule goes on.
     assert result["learning_rates"][0] == pytest.approx(result["learning_rates"][1])
@@ -259,25 +283,21 @@ def assert_trained_alike(result):
 
 @pytest.mark.parametrize("iterations", [1, 2])
 def test_real_steps_equal_upstreams(small_run, tmp_path, iterations):
-    assert_trained_alike(train_both_ways(small_run, tmp_path, per_device_train_batch_size=8, num_iterations=iterations))
+    words = ["--per_device_train_batch_size", "8", "--num_iterations", str(iterations)]
+    assert_trained_alike(train_both_ways.compare(tmp_path, [*small_run, *words]))
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("stage", [0, 2, 3], ids=["DDP", "ZeRO-2", "ZeRO-3"])
-def test_real_steps_of_two_processes_equal_upstreams(small_run, tmp_path, stage):
+@pytest.mark.parametrize("setup", [setup for setup in SETUPS if not setup.startswith("1 process")])
+def test_real_steps_of_two_processes_equal_upstreams(small_run, tmp_path, setup):
     """The first process has no signal in the first step, the second has, and more tokens in the third."""
-    config = None
+    if setup not in QUICK_SETUPS and not os.environ.get("R1RL_TEST_EVERY_SETUP"):
+        pytest.skip("set R1RL_TEST_EVERY_SETUP=1")
+    processes, stage, lora = SETUPS[setup]
     if stage:
         pytest.importorskip("deepspeed")
-        config = tmp_path / "zero.yaml"
-        config.write_text(
-            "distributed_type: DEEPSPEED\nuse_cpu: false\nmixed_precision: 'no'\nnum_machines: 1\nnum_processes: 2\n"
-            "rdzv_backend: static\nsame_network: true\ndeepspeed_config:\n"
-            f"  zero_stage: {stage}\n  gradient_accumulation_steps: 2\n  gradient_clipping: 1.0\n"
-            "  offload_optimizer_device: none\n  offload_param_device: none\n  zero3_init_flag: false\n"
-            "  zero3_save_16bit_model: true\n"
-        )
-    settings = {"ddp_backend": "gloo"} if stage else {}
-    result = train_both_ways(small_run, tmp_path, 2, config, per_device_train_batch_size=4, **settings)
+    if lora:
+        pytest.importorskip("peft")
+    result = train_both_ways.start(tmp_path, small_run, processes=processes, stage=stage, lora=lora)
     assert_trained_alike(result)
     assert result["world_size"] == 2
