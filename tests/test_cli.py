@@ -49,6 +49,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["inspect"],
         ["aha"],
         ["probe"],
+        ["judge"],
         ["export"],
         ["import"],
         ["compact"],
