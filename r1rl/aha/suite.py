@@ -106,7 +106,7 @@ def measure(
     """
     wanted = chosen(lexicon)
     main = [figure for figure in wanted if figure.key in MAIN]
-    names = _names(runs)
+    names = run_names(runs)
     every = [counts(run, kind, wanted, clean_only=clean_only) for run in runs]
     tidy = every if clean_only else [counts(run, kind, main, clean_only=True) for run in runs]
     prompts = sorted({prompt for one in every for prompt in one.prompts})
@@ -232,7 +232,7 @@ def _finite(value: float) -> bool:
     return math.isfinite(value)
 
 
-def _names(runs: Sequence[Path | str]) -> list[str]:
+def run_names(runs: Sequence[Path | str]) -> list[str]:
     """The folders' names; with the folder above where two are alike. Raises ValueError for one given twice."""
     paths = [Path(run).resolve() for run in runs]
     if len(set(paths)) < len(paths):

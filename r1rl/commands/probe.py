@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ SUMMARY = "Measure what reflecting is worth, with the run's own checkpoints."
 EXAMPLES = """\
 examples:
   r1rl probe runs/countdown-1
+  r1rl probe runs/seed0 runs/seed1 runs/seed2
   r1rl probe runs/countdown-1 --steps 0 40 100 --points 400
   r1rl probe runs/countdown-1 --lexicon r1-nature --json
 
@@ -27,13 +29,14 @@ Rollouts of the run's probes are cut where they reflect, and the policy that wro
 before (A) or after the reflection (B), with reflective words banned (C) or freely (D), and with "Wait," injected
 elsewhere (E); the same at random boundaries is the placebo. On Countdown, values are falsified as well. Step 0 is the
 model that the run began with; other steps need a checkpoint. What was sampled is kept in RUN/counterfactual/, and
-a probe that was cut off goes on where it stopped."""
+a probe that was cut off goes on where it stopped. With several runs (seeds of one recipe) each is shown, and all
+together at every step that all of them have, with intervals for new seeds and new problems."""
 
 _FILE_WIDTH = 140
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs")
     parser.add_argument("--steps", type=int, nargs="+", metavar="STEP", help="default: the first and the last there is")
     parser.add_argument("--points", type=int, default=200, help="markers, and claimed values, a step (default: 200)")
     parser.add_argument("--samples", type=int, default=2, help="continuations an arm and point (default: 2)")
@@ -41,18 +44,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lexicon", default="strict", help="whose markers to cut at and to ban (default: strict)")
     parser.add_argument("--inject", metavar="TEXT", help='default: "Wait," as the vocabulary spells it')
     parser.add_argument("--answer", metavar="TEXT", help="what forces an answer; default: as the rollouts begin theirs")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a step and nothing else")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a run and step and nothing else")
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from r1rl.aha import counterfactual_figures, counterfactual_store
+    from r1rl.aha import counterfactual_figures, counterfactual_store, suite
 
     names = ("points", "samples", "seed", "lexicon", "inject", "answer")
     settings = counterfactual_store.Settings(**{name: getattr(parsed, name) for name in names})
     with user_errors():
-        for step in counterfactual_store.check(parsed.run, settings, parsed.steps):
-            rows = _sampled(parsed.run, step, settings)
-            _show(counterfactual_figures.measure(parsed.run.resolve().name, step, rows), as_json=parsed.json)
+        runs = suite.run_names(parsed.runs)
+        # All of them, before the first is sampled.
+        steps = [counterfactual_store.check(path, settings, parsed.steps) for path in parsed.runs]
+        common = _common(runs, steps)
+        sampled: list[dict[int, list[dict[str, Any]]]] = []
+        for name, path, its in zip(runs, parsed.runs, steps, strict=True):
+            sampled.append({})
+            for step in its:
+                rows = sampled[-1][step] = _sampled(path, step, settings)
+                _show(counterfactual_figures.measure(name, step, rows), as_json=parsed.json)
+        if len(runs) > 1:
+            for step in common:
+                every = [of_run[step] for of_run in sampled]
+                _show(counterfactual_figures.together(runs, step, every), as_json=parsed.json)
+
+
+def _common(runs: Sequence[str], steps: Sequence[Sequence[int]]) -> list[int]:
+    found = sorted(set.intersection(*map(set, steps)))
+    if not found:
+        every = "; ".join(f"{name} {', '.join(map(str, its))}" for name, its in zip(runs, steps, strict=True))
+        raise ValueError(
+            f"runs: no step in common to put together ({every}); name steps that all of them have: --steps"
+        )
+    return found
 
 
 def _sampled(run_dir: Path, step: int, settings: Any) -> list[dict[str, Any]]:
@@ -82,7 +106,8 @@ def _show(result: Result, *, as_json: bool) -> None:
         return
     console = Console() if sys.stdout.isatty() else Console(width=_FILE_WIDTH)
     head = f"step {result.step}  {result.points} markers in rollouts of {result.prompts} prompts"
-    console.print(Text.assemble(("run ", "dim"), (result.run, "bold"), "  ", head))
+    title = "runs " if len(result.runs) > 1 else "run "
+    console.print(Text.assemble((title, "dim"), (", ".join(result.runs), "bold"), "  ", head))
     for table in (_arms(result), _gains(result), _corruption(result)):
         if table is not None:
             console.print(table)
@@ -152,7 +177,7 @@ def _as_json(result: Result) -> dict[str, Any]:
     from r1rl.aha.counterfactual_figures import words
 
     return {
-        "run": result.run,
+        "runs": list(result.runs),
         "step": result.step,
         "markers": result.points,
         "prompts": result.prompts,

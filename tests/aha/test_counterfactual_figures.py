@@ -106,5 +106,74 @@ def test_falsified_values() -> None:
 
 
 def test_nothing_to_probe() -> None:
-    with pytest.raises(ValueError, match="step=40: no marker and no claimed value"):
+    with pytest.raises(ValueError, match="run='run', step=40: no marker and no claimed value"):
         figures.measure("run", 40, [])
+
+
+def test_several_runs_are_put_together() -> None:
+    """Gains of 0.2, 0.3 and 0.4: mean 0.3, and a variance of 0.1 ** 2 / 3 between runs in the interval."""
+    every = [rows_of({"free": 0.5 + gain, "banned": 0.5}, seed=i) for i, gain in enumerate((0.2, 0.3, 0.4))]
+    result = figures.together(["a", "b", "c"], 20, every)
+    assert (result.runs, result.prompts, result.points) == (("a", "b", "c"), 40, 120)
+    assert result.arms["free"].right.value == pytest.approx(0.8)
+    assert result.arms["free"].count == 480
+    change = result.gains["freedom"].change
+    assert change.value == pytest.approx(0.3)
+    assert change.low is not None
+    assert change.high is not None
+    singles = [figures.measure("x", 20, rows).gains["freedom"].change for rows in every]
+    assert [single.value for single in singles] == pytest.approx([0.2, 0.3, 0.4])
+    # Two degrees of freedom, or a few more for the share of the prompts: t from 4.30 down to 1.96.
+    assert 2 * 1.96 * 0.1 / 3**0.5 < change.high - change.low < 2 * 4.31 * (0.01 / 3 + 0.05**2 / 3) ** 0.5
+    assert figures.words(result)[-1] == "3 runs: intervals are for new seeds and new problems (40 seen)."
+    assert len(figures.words(figures.measure("a", 20, every[0]))) == 1
+
+
+def test_runs_that_do_not_agree_make_no_claim() -> None:
+    every = [rows_of({"free": 0.5 + gain, "banned": 0.5}, seed=i) for i, gain in enumerate((0.3, 0.3, -0.3))]
+    assert all(figures.measure("x", 0, rows).gains["freedom"].p < 0.05 for rows in every)  # type: ignore[operator]
+    gain = figures.together(["a", "b", "c"], 0, every).gains["freedom"]
+    assert gain.p is not None
+    assert gain.p > 0.05
+
+
+def test_one_run_alone_is_what_it_was() -> None:
+    rows = rows_of(EFFECT)
+    assert figures.together(["run"], 20, [rows]) == figures.measure("run", 20, rows)
+
+
+def test_an_arm_that_one_of_two_runs_lacks_has_no_interval() -> None:
+    both = rows_of({"free": 0.5, "banned": 0.25, "inject": 0.75, "no_inject": 0.5})
+    result = figures.together(["a", "b"], 0, [both, rows_of({"free": 0.5, "banned": 0.25})])
+    assert result.gains["freedom"].change.low is not None
+    injection = result.gains["injection"]
+    assert injection.change.value == pytest.approx(0.25)
+    assert (injection.change.low, injection.p) == (None, None)
+    assert result.arms["inject"].count == 160
+    assert "of too few prompts or runs for an interval" in " ".join(figures.words(result))
+
+
+def test_runs_may_have_other_prompts() -> None:
+    mine = rows_of({"free": 0.5, "banned": 0.25})
+    other = [{**row, "prompt_id": f"q{row['prompt_id']}"} for row in mine]
+    result = figures.together(["a", "b"], 0, [mine, other])
+    assert result.prompts == 80
+    assert result.gains["freedom"].change.value == pytest.approx(0.25)
+    assert result.gains["freedom"].change.low is not None
+
+
+def test_falsified_values_of_several_runs() -> None:
+    every = [
+        claims_of("corrupted", [(True, False, hit) for hit in [True] * share + [False] * (20 - share)])
+        + claims_of("corrupted", [(True, None, False)] * 5)
+        for share in (10, 14)
+    ]
+    found = figures.together(["a", "b"], 0, every).corruption["corrupted", None]
+    assert found.noticed.value == pytest.approx(0.6)
+    assert found.noticed.low is not None
+    assert (found.silent, found.count) == (pytest.approx(0.2), 50)
+
+
+def test_a_run_without_anything_is_named() -> None:
+    with pytest.raises(ValueError, match="run='b', step=20: no marker"):
+        figures.together(["a", "b"], 20, [rows_of({"free": 0.5, "banned": 0.5}), []])
