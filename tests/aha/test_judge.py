@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from r1rl.aha import annotations
-from r1rl.aha.judge import agreement, judged, labels, sample
+from r1rl.aha.judge import agreement, judged, labels, sample, terminal
 from r1rl.aha.judge.cache import Answer, Cache, models
 from r1rl.aha.judge.endpoint import KEYS, MAX_BODY_BYTES, Endpoint, EndpointError, api_key, ask_all
 from r1rl.aha.judge.sample import Item
@@ -303,6 +303,17 @@ def test_an_endpoint_that_is_not_there() -> None:
     with pytest.raises(EndpointError, match=r"[34] chats in a row got no answer, the last one: ConnectError"):
         ask_all(endpoint(played, retries=1, parallel=2), [CHAT] * 20, lambda *_: None, lambda _, why: whys.append(why))
     assert len(whys) in (3, 4)  # two come back at a time
+
+
+def test_texts_that_are_refused_do_not_keep_others_from_being_asked() -> None:
+    def play(asked: Asked, number: int) -> Sent:
+        return error(400, f"too long (request {number})") if number < 12 else by_words(asked, number)
+
+    done: list[int] = []
+    whys: list[str] = []
+    with playing(play) as played:
+        ask_all(endpoint(played), [CHAT] * 20, lambda i, _: done.append(i), lambda _, why: whys.append(why))
+    assert (len(done), len(whys), len(played.asked)) == (8, 12, 20)
 
 
 def test_several_at_a_time_and_no_more() -> None:
@@ -626,6 +637,18 @@ def test_measured_beside_the_detectors(tmp_path: Path) -> None:
     assert found.rows["any"].agreement.count == 20
     assert found.rows["self_verification"].agreement.count == 21
     assert found.others == {}
+
+
+def test_many_reasons_are_not_all_listed(tmp_path: Path) -> None:
+    items = [item(f"p{i}", completion=f"{TEXT}{i}") for i in range(20)]
+    cache = Cache(tmp_path, "m")
+    reasons = {"twice": 2, **{f"HTTP 400: request {i}": 1 for i in range(15)}}
+    with pytest.raises(ValueError, match=r"judged by it: twice; HTTP 400: request 0; HTTP 400: request 1$"):
+        judged.measure(tmp_path, "probe", items, cache, reasons)
+    cache.put(labels.key("m", "question", items[0].completion), Answer(labelled()))
+    (line, _) = terminal.replies(judged.measure(tmp_path, "probe", items, cache, reasons))
+    assert line.startswith("Without a reply: 2 twice, 2 not asked, 1 HTTP 400: request 0, ")
+    assert line.endswith(", 12 for other reasons.")
 
 
 def test_two_judges_are_compared(tmp_path: Path) -> None:

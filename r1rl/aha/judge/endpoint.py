@@ -107,8 +107,8 @@ def ask_all(
     """Ask every chat, in their order and `endpoint.parallel` at a time, and report each by its index as it comes.
 
     Ctrl-C, or an exception from a report, ends the requests under way at once.
-    Raises EndpointError where the endpoint refuses, or leaves as many chats in a row without answer as go out at a time
-    (at least 3).
+    Raises EndpointError where the endpoint refuses key, model or address, or where as many chats in a row as go out at
+    a time (at least 3) fail, all tries used up.
     """
     asyncio.run(_ask_all(endpoint, chats, answered, unanswered))
 
@@ -142,7 +142,8 @@ async def _ask_all(
                         answer = task.result()
                     except UnansweredError as error:
                         unanswered(running.pop(task), str(error))
-                        in_a_row += 1
+                        # What is refused for itself, as too long, says nothing of the next one.
+                        in_a_row += error.again
                         if in_a_row >= max(3, endpoint.parallel):
                             refused = EndpointError(f"{in_a_row} chats in a row got no answer, the last one: {error}")
                     except EndpointError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from r1rl.aha.judge import labels
 from r1rl.aha.judge.agreement import Agreement, Rates, agree, rates
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from r1rl.aha.judge.endpoint import Endpoint
 
-NOT_ASKED = "not asked"
+NOT_ASKED: Final = "not asked"
+_SHOWN_REASONS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def measure(
     """The judge's labels beside the detectors', from the cache alone. Raises ValueError where it holds no answer."""
     found = judgements(items, cache)
     if not found:
-        reasons = "; ".join(unanswered or ())
+        reasons = "; ".join(list(unanswered or ())[:_SHOWN_REASONS])
         raise ValueError(
             f"model={cache.model!r}: none of these {len(items)} rollouts was judged by it"
             + (f": {reasons}" if reasons else "; ask it with --url")

@@ -21,6 +21,7 @@ from r1rl.aha.verdict_words import change, number
 
 NAMES: Final[Mapping[str, str]] = {**LABELS, "any": "any of these"}
 _SHOWN_VOID: Final = 5
+_SHOWN_REASONS: Final = 5
 _SHOWN_CHARACTERS: Final = 80
 
 
@@ -159,4 +160,8 @@ def _agreement(one: Agreement, first: str, second: str) -> dict[str, Any]:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {visible(name)}" for name, count in sorted(counts.items(), key=lambda one: -one[1]))
+    """The most frequent first; some endpoints put a number of the request into every message."""
+    most = Counter(counts).most_common()
+    rest = sum(count for _, count in most[_SHOWN_REASONS:])
+    shown = [f"{count} {visible(name)}" for name, count in most[:_SHOWN_REASONS]]
+    return ", ".join([*shown, *([f"{rest} for other reasons"] if rest else [])])
