@@ -646,7 +646,7 @@ def test_many_reasons_are_not_all_listed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"judged by it: twice; HTTP 400: request 0; HTTP 400: request 1$"):
         judged.measure(tmp_path, "probe", items, cache, reasons)
     cache.put(labels.key("m", "question", items[0].completion), Answer(labelled()))
-    (line, _) = terminal.replies(judged.measure(tmp_path, "probe", items, cache, reasons))
+    (line,) = terminal.replies(judged.measure(tmp_path, "probe", items, cache, reasons))
     assert line.startswith("Without a reply: 2 twice, 2 not asked, 1 HTTP 400: request 0, ")
     assert line.endswith(", 12 for other reasons.")
 
