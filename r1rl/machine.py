@@ -19,6 +19,13 @@ def cores_of_a_rank() -> int:
     return max(1, usable_cores() // max(1, int(ranks))) if ranks.isdecimal() else usable_cores()
 
 
+def has_bf16_kernels() -> bool:
+    """Whether torch has quick bfloat16 products for this processor. Without, they are some fifty times slower."""
+    import torch
+
+    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def processor() -> str:
     """Its name as the system gives it."""
     try:

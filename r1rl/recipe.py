@@ -7,6 +7,7 @@ A key is a field of one of the three; TRL's documentation is the reference for w
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import yaml
 
-from r1rl import prompts, recipe_checks, run_folder, tasks
+from r1rl import machine, prompts, recipe_checks, run_folder, tasks
 from r1rl.recipe_keys import CHOICES, DEFAULTS, Recipe, as_mapping
 from r1rl.recipe_values import RecipeError, coerce, merge, nearest, parse_overrides, read_yaml
 from r1rl.tasks.files import find_data_file
@@ -33,6 +34,7 @@ __all__ = [
     "split_arguments",
 ]
 
+logger = logging.getLogger(__name__)
 
 # Written into the resolved recipe even when TRL's default was used: a later TRL may choose another.
 _ALWAYS_WRITTEN = (
@@ -192,6 +194,15 @@ def load(
         recipe.probe_size = recipe.heldout_size
     on_cpu = stated["use_cpu"] if "use_cpu" in stated else not _has_accelerator()
     trl_values = _defaults(stated, on_cpu=on_cpu) | {key: value for key, value in stated.items() if key not in own}
+    # With fp16 as well, TRL says what is wrong.
+    wants_bf16 = trl_values.get("bf16") and not trl_values.get("fp16")
+    if on_cpu and wants_bf16 and not check_only and not machine.has_bf16_kernels():
+        trl_values["bf16"] = False
+        if os.environ.get("RANK", "0") == "0":
+            logger.warning(
+                "bf16: true: this processor (%s) has no bf16 instructions, its products would be many times slower; "
+                "training in float32 instead", machine.processor(),
+            )  # fmt: skip
     batch = derive_batch(
         recipe.prompts_per_step,
         stated.get("num_generations") or _trl_default("num_generations"),

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from r1rl.bench.presets import PRESETS, RECIPES, Setting, setting
-from r1rl.machine import usable_cores
+from r1rl.machine import has_bf16_kernels, usable_cores
 
 DTYPES = ("fp32", "bf16")
 
@@ -43,9 +43,11 @@ def settings(parsed: argparse.Namespace) -> list[tuple[Setting, str]]:
     """The chosen presets in the chosen number formats.
 
     Raises:
-        ValueError: an option is out of range, or a preset cannot be had.
+        ValueError: an option is out of range, or a preset or number format cannot be had here.
     """
     check(parsed)
+    if "bf16" in (parsed.dtype or ()) and not has_bf16_kernels():
+        raise ValueError("dtype=bf16: this processor has no bf16 instructions, r1rl trains in float32 on it; try fp32")
     return [
         (setting(name, dtype=dtype, seed=parsed.seed, data=parsed.data), dtype)
         for name in parsed.preset
@@ -62,14 +64,14 @@ def check(parsed: argparse.Namespace) -> None:
 
 
 def default_dtype(preset: str) -> str:
-    """What the preset's recipe uses."""
+    """What the preset's recipe trains in on this processor."""
     import yaml
 
     if preset not in PRESETS:
         return DTYPES[0]  # `setting` says that it is unknown
     source = RECIPES / PRESETS[preset].recipe
     keys = yaml.safe_load(source.read_text(encoding="utf-8")) if source.is_file() else {}
-    return "bf16" if keys.get("bf16") else "fp32"
+    return "bf16" if keys.get("bf16") and has_bf16_kernels() else "fp32"
 
 
 def threads(parsed: argparse.Namespace) -> int:

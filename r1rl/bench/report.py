@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from r1rl.bench import aha, graders, growth, inspect, page, rollout, store, train
 from r1rl.bench.paired import Row, Stopped
+from r1rl.machine import has_bf16_kernels
 from r1rl.recipe_values import nearest
 
 SUMMARY = "All benchmarks; writes BENCHMARKS.md."
@@ -74,12 +75,12 @@ PLAN: Final = (
     _train("A whole step, every group with signal, bf16", "smollm2-signal", "--dtype", "bf16"),
     _train("A whole step, fp32", "smollm2-short", "--dtype", "fp32"),
     _train("A whole step, every group with signal, fp32", "smollm2-signal", "--dtype", "fp32"),
-    _train("A whole step with worked examples", "smollm2-fewshot", "--dtype", "bf16"),
-    _train("The same without stop strings", "smollm2-fewshot-nostop", "--dtype", "bf16"),
+    _train("A whole step with worked examples", "smollm2-fewshot"),
+    _train("The same without stop strings", "smollm2-fewshot-nostop"),
     _train("The tiny recipe's step", "tiny", "--repeats", "7", "--warmup", "1"),
     Part("Sampling alone, bf16", ("rollout", "--preset", "smollm2-short", "--dtype", "bf16")),
     Part("Sampling alone, fp32", ("rollout", "--preset", "smollm2-short", "--dtype", "fp32")),
-    Part("Sampling with a long tail", ("rollout", "--preset", "smollm2-longtail", "--dtype", "bf16", "--peers", "trl")),
+    Part("Sampling with a long tail", ("rollout", "--preset", "smollm2-longtail", "--peers", "trl")),
     Part("How a step grows with the group", ("growth", "--over", "group")),
     Part("How a step grows with the cap", ("growth", "--over", "cap")),
     Part("How a step grows with processes", ("growth", "--over", "processes")),
@@ -147,6 +148,11 @@ def chosen(parsed: argparse.Namespace) -> list[Part]:
         if name not in names:
             raise ValueError(f"only={name!r}: known are {', '.join(names)}{nearest(name, names)}")
     plan = [part for part in PLAN if parsed.only is None or part.name in parsed.only]
+    if not has_bf16_kernels():
+        for part in plan:
+            if "bf16" in part.words:
+                sys.stderr.write(f"{part.name}: left out, this processor has no bf16 instructions\n")
+        plan = [part for part in plan if "bf16" not in part.words]
     if parsed.data is not None:
         return plan
     for part in plan:

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from r1rl.machine import has_bf16_kernels
+
 _SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Names under which `transformers` keeps linear layers that one module applies to the same tensor."""
 
@@ -82,7 +84,7 @@ def format_for(wanted: str, *, bf16: bool, device: torch.device) -> torch.dtype 
     """
     if wanted != "auto":
         return getattr(torch, wanted)
-    fast = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    fast = device.type != "cpu" or has_bf16_kernels()
     return torch.bfloat16 if bf16 and fast else None
 
 

@@ -42,6 +42,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return made
 
     monkeypatch.setattr(report, "_measured", measure)
+    monkeypatch.setattr(report, "has_bf16_kernels", lambda: True)
     return calls
 
 
@@ -82,6 +83,16 @@ def test_parts_that_need_data_are_left_out_without(measured: list[list[str]], tm
     assert "graders" not in {words[0] for words in measured}
     assert not any("fewshot" in word for words in measured for word in words)
     assert "Graders" not in (tmp_path / "B.md").read_text()
+
+
+def test_bf16_parts_are_left_out_where_the_processor_has_no_instructions_for_them(
+    measured: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report, "has_bf16_kernels", lambda: False)
+    report.measure(_parsed(tmp_path, "--data", "problems"))
+    assert not any("bf16" in words for words in measured)
+    assert any("smollm2-fewshot" in words for words in measured)
+    assert "train-short-bf16: left out, this processor has no bf16 instructions" in capsys.readouterr().err
 
 
 def test_an_interrupted_run_goes_on_and_a_whole_one_begins_anew(

@@ -329,9 +329,21 @@ def test_every_preset_is_a_recipe(name: str, dtype: str, tmp_path: Path) -> None
         assert loaded.recipe.prompt_options["stop"] == []
 
 
-def test_the_recipes_own_number_format_is_the_default() -> None:
+@pytest.mark.parametrize(("quick", "expected"), [(True, "bf16"), (False, "fp32")], ids=["bf16 instructions", "none"])
+def test_the_default_is_what_the_recipe_trains_in_here(
+    monkeypatch: pytest.MonkeyPatch, quick: bool, expected: str
+) -> None:
+    monkeypatch.setattr(options, "has_bf16_kernels", lambda: quick)
     assert options.default_dtype("tiny") == "fp32"
-    assert options.default_dtype("smollm2-short") == "bf16"
+    assert options.default_dtype("smollm2-short") == expected
+
+
+def test_bf16_is_refused_where_the_recipe_would_train_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "has_bf16_kernels", lambda: False)
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    with pytest.raises(ValueError, match=r"dtype=bf16: this processor has no bf16 instructions.*try fp32"):
+        options.settings(parser.parse_args(["--dtype", "fp32", "bf16"]))
 
 
 def test_peak_rates_are_those_of_some_machine(monkeypatch: pytest.MonkeyPatch) -> None:
