@@ -19,7 +19,7 @@ Value: TypeAlias = "int | Fraction"  # an int where it is one: same hash as the 
 
 # What an equation may consist of; "." divides a number or ends a sentence, "^" and "%" spoil an expression.
 _RUN: Final = re.compile(r"[-0-9(+*/=^%][-0-9+*/()=.^%\s]*")
-_TOKEN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)|([-+*/()=])|(\n\s*)|([.^%])")
+_TOKEN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)|([-+*/()=])|(\n\s*)|((?<![0-9])\.[0-9]+)|([.^%])")
 
 
 class Term(NamedTuple):
@@ -125,7 +125,7 @@ def _read_any_run(text: str, glued_before: bool, glued_after: bool) -> tuple[Equ
         kind, start, end = found.lastindex, found.start(), found.end()
         token = found[0]
         last = side[-1].sign if side else ""
-        if kind == 1:
+        if kind == 1 or kind == 4:
             if last in ("n", ")"):
                 close()
             if len(token) > MAX_DIGITS:
