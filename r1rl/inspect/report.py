@@ -222,7 +222,7 @@ def _ribbon(rollout: ProbeRollout) -> Iterator[dict[str, Any]]:
             "right": attempt.right,
             "value": visible(middle(attempt.value or "undefined", 40)),
             "claimed": visible(middle(attempt.claimed or "", 40)),
-            "slip": attempt.claimed is not None and attempt.claimed != attempt.value,
+            "slip": rollout.worded is None and attempt.claimed is not None and attempt.claimed != attempt.value,
             "title": _attempt_title(rollout, i),
             "transition": moves[position - 1].replace("_", " → ", 1) if position else "",
         }
@@ -236,7 +236,8 @@ def _attempt_title(rollout: ProbeRollout, index: int) -> str:
     if attempt.expression is not None:
         parts.append(middle(attempt.expression, 120))
     parts.append(f"claimed {'nothing' if attempt.claimed is None else middle(attempt.claimed, 40)}")
-    parts.append(f"true value {'undefined' if attempt.value is None else middle(attempt.value, 40)}")
+    if rollout.worded is None:
+        parts.append(f"true value {'undefined' if attempt.value is None else middle(attempt.value, 40)}")
     return visible("; ".join(parts))
 
 
