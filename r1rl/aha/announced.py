@@ -54,7 +54,7 @@ NUMBER: Final = re.compile(
     r"[-−]?\s?[$€£]?\s?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,30})(?:\.[0-9]{1,30})?(?:\s?/\s?[0-9]{1,30})?\s?%?"
 )
 GOES_ON: Final = re.compile(
-    r"\s*(?:[-+*/^×÷·=_]\s*[0-9(a-z$\\]|\\(?:times|cdot|div)|times\b|plus\b|minus\b|divided\b|multiplied\b|x\s*[0-9]"
+    r"\s*(?:[-+*^×÷·=_]\s*(?:[0-9(a-z$\\]|\.[0-9])|/\s*(?:[0-9($\\]|\.[0-9]|[a-z]\b)|\\(?:times|cdot|div)|times\b|plus\b|minus\b|divided\b|multiplied\b|x\s*[0-9]"
     r"|(?:or|to|and|-|–)\s*\$?[0-9]|\.?[0-9])"
 )
 _MATHS: Final = re.compile(r"\$\$?([^$\n]{1,120})\$\$?|\\\(([^\n]{1,120}?)\\\)|\\\[\s*([^\n]{1,120}?)\s*\\\]")

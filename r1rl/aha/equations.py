@@ -20,6 +20,8 @@ Value: TypeAlias = "int | Fraction"  # an int where it is one: same hash as the 
 # What an equation may consist of; "." divides a number or ends a sentence, "^" and "%" spoil an expression.
 _RUN: Final = re.compile(r"[-0-9(+*/=^%][-0-9+*/()=.^%\s]*")
 _TOKEN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)|([-+*/()=])|(\n\s*)|([.^%])")
+_POINT_FIRST: Final = re.compile(r"(?<![0-9])\.[0-9]")  # ".5"
+_TOKEN_OR_POINT_FIRST: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)|([-+*/()=])|(\n\s*)|([.^%])")
 
 
 class Term(NamedTuple):
@@ -121,7 +123,8 @@ def _read_any_run(text: str, glued_before: bool, glued_after: bool) -> tuple[Equ
             equations.append(_equation(sides))
         sides, side, opened, spoilt, negative = [], [], [], False, False
 
-    for found in _TOKEN.finditer(text):
+    tokens = _TOKEN_OR_POINT_FIRST if "." in text and _POINT_FIRST.search(text) else _TOKEN
+    for found in tokens.finditer(text):
         kind, start, end = found.lastindex, found.start(), found.end()
         token = found[0]
         last = side[-1].sign if side else ""

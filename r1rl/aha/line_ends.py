@@ -2,77 +2,32 @@
 
 A line goes to the next words that turn it (a strict marker: "wait", "let me check", "I made a mistake") or to the end
 of the reasoning. It ends in its last evaluated equation, or in a statement of the result after that; working and
-statement are one candidate. A line that the token cap cut off ends in a statement only. An equation worked again with
-another result ("12 - 5 = 8. 12 - 5 = 7.") ends a line too.
+statement are one candidate. Working after it that no equation reads ("25% of 288 is 72") ends the line instead. A line
+that the token cap cut off ends in a statement only. An equation worked again with another result ("12 - 5 = 8.
+12 - 5 = 7.") ends a line too. Where none of a whole reasoning's lines ends in a number, a total in its last words does.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from r1rl.aha.announced import GOES_ON, NUMBER, Candidate, matches, number
-from r1rl.aha.equations import Equation, Value
+from r1rl.aha.announced import Candidate, number
+from r1rl.aha.equations import Equation
 from r1rl.aha.markers import Marker
+from r1rl.aha.statements import (
+    Result,
+    conclusions,
+    has_unread_signs,
+    last_total,
+    last_unread,
+    results,
+    worked_in_words,
+)
 
-_STATED: Final = re.compile(
-    r"(?:so|therefore|thus|hence|altogether|in total|(?:(?<=that )|(?<=this )|(?<=which ))(?:gives|makes|leaves|means)"
-    r"|(?:(?<=the )|(?<=the final )|(?<=the overall ))(?:result|total|sum)(?= (?:is|was|equals) ))\b[,:]?"
-    r"(?:\s{1,2}(?!(?:if|when|each|per|every|suppose|unless|because)\b)[a-z\'*$-]{1,20},?){0,12}\s{1,2}\*{0,2}(?=[-$0-9])"
-)
-_WORDS: Final = (
-    *("so", "therefore", "thus", "hence", "altogether", "in total", "gives", "makes", "leaves", "means"),
-    *("result", "total", "sum"),
-)
-_REST: Final = re.compile(r"\*{0,2}[^.!?\n0-9=+*/]{0,60}(?=[.!?\n]|$)")
 _WEAK: Final = frozenset({"hesitate"})
-
-
-class Result(NamedTuple):
-    """`completion[start:end]` comes to `value`; `text` is how that is written. `worked`: in an equation."""
-
-    start: int
-    end: int
-    text: str
-    value: Any
-    worked: bool = True
-    operands: tuple[Value, ...] = ()
-    template: str = ""
-
-
-def results(completion: str, equations: Sequence[tuple[int, Equation]]) -> Iterator[Result]:
-    """The evaluated equations, in order: an expression and its claimed value, or what follows "is" or "=" alone."""
-    for offset, equation in equations:
-        if equation.final is None:
-            continue
-        first, last = equation.sides[0], equation.sides[equation.final]
-        start, end = offset + last.start, offset + last.end
-        if len(equation.sides) == 1:
-            if completion[max(0, start - 4) : start].rstrip(" $").endswith("="):
-                yield Result(start, end, completion[start:end], last.claim)
-            continue
-        left = next((side for side in equation.sides if side.claim is None), None)
-        if left is not None:
-            begin, stop = offset + first.start, max(end, offset + first.end)
-            yield Result(begin, stop, completion[start:end], last.claim, True, left.values, left.template)
-
-
-def _stated(completion: str, folded: str, start: int, end: int) -> Iterator[Result]:
-    """Conclusions with one number and nothing worked: "So Tom has 288 eggs.", "Hence, 288 pens."."""
-    for match in matches(_STATED, folded, _WORDS, start, end):
-        value = NUMBER.match(completion, match.end(), end)
-        if value is None or GOES_ON.match(completion, value.end(), end):
-            continue
-        stop = match.end() + len(value[0].rstrip(" ,"))
-        rest = _REST.match(completion, stop, end)
-        if rest is None:
-            continue
-        text = value[0].strip(" ,")
-        worth = number(text)
-        if worth is not None:
-            yield Result(match.start(), rest.end(), text, worth, worked=False)
 
 
 def with_line_ends(
@@ -90,16 +45,30 @@ def with_line_ends(
     found: list[Candidate] = []
     for place, (start, end) in enumerate(spans):
         of_span = [result for result in worked if start <= result.start < end]
-        events = sorted([*of_span, *_stated(completion, folded, start, end)])
+        events = sorted([*of_span, *conclusions(completion, folded, start, end)])
         said = [candidate for candidate in announced if start <= candidate.start < end]
         turns = [marker for marker in markers if start <= marker.start < end]
         cut = place + 1 == len(spans) and not closed
-        found += _of_span(said, events, turns, end, cut=cut)
+        words = worked_in_words(completion, folded, start, end)
+        unread = None
+        if words or has_unread_signs(folded, start, end, of_span):
+            unread = partial(_unread, completion, folded, equations, words)
+        found += _of_span(said, events, turns, unread, start, end, cut=cut)
+    if not found and closed:
+        totals = (last_total(completion, folded, start, end) for start, end in reversed(spans))
+        found += [Candidate(*total[:3]) for total in totals if total is not None][:1]
     return found
 
 
 def _of_span(
-    said: Sequence[Candidate], events: Sequence[Result], turns: Sequence[Marker], end: int, *, cut: bool
+    said: Sequence[Candidate],
+    events: Sequence[Result],
+    turns: Sequence[Marker],
+    unread: Callable[[int, int], Result | None] | None,
+    start: int,
+    end: int,
+    *,
+    cut: bool,
 ) -> list[Candidate]:
     found: list[Candidate] = []
     first_said = first = 0
@@ -113,9 +82,27 @@ def _of_span(
         if place < len(turns) and turns[place].kind in _WEAK and _goes_on(events, last):
             continue
         complete = place < len(turns) or not cut
-        found += _of_line(said[first_said:last_said], events[first:last], complete=complete)
-        first, first_said = last, last_said
+        line, of_line = said[first_said:last_said], events[first:last]
+        if complete and unread is not None:
+            done = max(start, line[-1].end if line else 0, of_line[-1].end if of_line else 0)
+            if (more := unread(done, until)) is not None:
+                of_line = [*of_line, more]
+        found += _of_line(line, of_line, complete=complete)
+        first, first_said, start = last, last_said, until
     return found
+
+
+def _unread(
+    completion: str,
+    folded: str,
+    equations: Sequence[tuple[int, Equation]],
+    words: Sequence[Result],
+    start: int,
+    end: int,
+) -> Result | None:
+    """The last value between `start` and `end` that is worked in no equation that could be read."""
+    last = next((word for word in reversed(words) if start <= word.start and word.end <= end), None)
+    return last_unread(completion, folded, equations, start if last is None else last.end, end) or last
 
 
 def _goes_on(events: Sequence[Result], place: int) -> bool:

@@ -17,8 +17,9 @@ from r1rl.aha.announced import MAX_CANDIDATES, MAX_TEXT, Candidate, announced, n
 from r1rl.aha.arithmetic import Check
 from r1rl.aha.attempts import Attempt
 from r1rl.aha.equations import Equation
-from r1rl.aha.line_ends import results, with_line_ends
+from r1rl.aha.line_ends import with_line_ends
 from r1rl.aha.markers import Marker
+from r1rl.aha.statements import results
 from r1rl.verify.verdict import Verdict
 
 VERIFIERS: Final = frozenset({"math", "exact", "choice", "gym"})

@@ -16,7 +16,9 @@ _FRACTION: Final = re.compile(r"\\[dt]?frac\s{0,3}\{([^{}]{1,80})\}\s{0,3}\{([^{
 _LATEX: Final = re.compile(r"\\(?:\\|[()\[\],;:! ]|[A-Za-z]{1,20})")
 _LATEX_SIGNS: Final = {"times": "*", "cdot": "*", "ast": "*", "div": "/", "approx": "=", "equiv": "=", "\\": "\n"}
 _LATEX_BLANK: Final = frozenset({"left", "right", "boxed", "quad", "qquad", "displaystyle", "bigl", "bigr"})
-_VERB: Final = r"(?:is equal to|equals to|equals|equal to|gives us|gives|yields|makes|is|to get|to make|to give)"
+_VERB: Final = (
+    r"(?:is equal to|equals to|equals|equal to|gives us|gives(?: you)?|yields|makes|is|to get|to make|to give)"
+)
 # Only after a number or a bracket, which are rare in prose, so that the search is quick.
 _WORDS: Final = re.compile(
     rf"([0-9)][\s*]{{0,6}})(?=[a-z,])((?:,\s?)?(?:(?:which|that|this|it) )?{_VERB}"
@@ -35,7 +37,7 @@ _WORD_SIGNS: Final = {"times": "*", "multiplied by": "*", "plus": "+", "minus": 
 _HAS_WORDS: Final = (" is ", "equal", " give", "yields", " make", "to get", "times", "plus", "minus", " by ")
 _THREE_DIGITS: Final = re.compile(r",[0-9]{3}")  # a quick look before a slow one
 _THOUSANDS: Final = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
-_LETTER_TIMES: Final = re.compile(r"[xX](?<=[0-9)\s][xX])(?=\s?[0-9(])")
+_LETTER_TIMES: Final = re.compile(r"[xX](?<=[0-9)\s][xX])(?=\s{0,2}[0-9(])")
 _BULLET: Final = re.compile(r"^[ \t]*[-*+•](?=[ \t])", re.MULTILINE)
 
 

@@ -129,14 +129,22 @@ def stored() -> dict[str, Any]:
     return found
 
 
-def figure(detector: str, corpus: str = "labelled") -> str:
-    """What to show beside a detector: "precision 0.97 (0.92 to 0.99), recall …", or that nothing was measured."""
+def shipped_score(detector: str, corpus: str = "labelled") -> dict[str, Any] | None:
+    """`Score.as_dict` of a detector as shipped; None where nothing was measured, or only an older version of it."""
     results = stored()
     if results["detector_version"] == DETECTOR_VERSION:
         for row in results["scores"]:
             if row["detector"] == detector and row["corpus"] == corpus and row["tp"] + row["fp"] + row["fn"]:
-                return f"precision {_shown(row, 'precision')}, recall {_shown(row, 'recall')}"
-    return "precision and recall not measured"
+                return dict(row)
+    return None
+
+
+def figure(detector: str, corpus: str = "labelled") -> str:
+    """What to show beside a detector: "precision 0.97 (0.92 to 0.99), recall …", or that nothing was measured."""
+    row = shipped_score(detector, corpus)
+    if row is None:
+        return "precision and recall not measured"
+    return f"precision {_shown(row, 'precision')}, recall {_shown(row, 'recall')}"
 
 
 def score(rows: Iterable[Mapping[str, Any]], corpus: str) -> list[Score]:

@@ -24,7 +24,7 @@ from r1rl.inspect.conclusion import conclude, direction, duration, number, readi
 from r1rl.inspect.curves import charts, events
 from r1rl.inspect.run_data import ProbeRollout, RunData, load
 from r1rl.inspect.samples import Drawn, choose, choose_randomly, ending, middle, pieces, shown, visible
-from r1rl.inspect.summary import figures, summarise
+from r1rl.inspect.summary import DETECTORS, figures, reach, summarise
 
 LONGEST_COMPLETION = 6000
 LONGEST_PROMPT = 600
@@ -69,6 +69,7 @@ def render(data: RunData) -> str:
         conclusion=conclude(summary),
         table=_table(data, summary),
         training_only=data.training_only,
+        detectors=[(detector, reach(data, detector)) for detector in DETECTORS],
         charts=drawn_charts,
         events=listed,
         has_lines=any(event.number is not None for event in listed),
@@ -118,9 +119,9 @@ def _told(value: float | None, form: str, unit: str = "") -> str | None:
     return None if value is None else f"{value:{form}}{unit}"
 
 
-def _table(data: RunData, summary: dict[str, Any]) -> list[dict[str, str]]:
+def _table(data: RunData, summary: dict[str, Any]) -> list[dict[str, Any]]:
     first, last = summary["reward"]["first"], summary["reward"]["last"]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "label": "reward, training steps",
             "first": "–" if first is None else f"{first:.3f}",
@@ -128,6 +129,7 @@ def _table(data: RunData, summary: dict[str, Any]) -> list[dict[str, str]]:
             "diff": "–" if first is None or last is None else f"{last - first:+.3f}",
             "interval": "",
             "reading": "",
+            "detector": [],
             "definition": "mean reward of all rollouts of the first and of the last training step",
         }
     ]
@@ -143,6 +145,7 @@ def _table(data: RunData, summary: dict[str, Any]) -> list[dict[str, str]]:
                 "diff": number(values["diff"], figure.unit, signed=True),
                 "interval": "" if way is None else f"{low} … {high}",
                 "reading": reading(values),
+                "detector": [] if figure.detector is None else reach(data, figure.detector),
                 "definition": figure.definition,
             }
         )
@@ -219,7 +222,7 @@ def _ribbon(rollout: ProbeRollout) -> Iterator[dict[str, Any]]:
             "right": attempt.right,
             "value": visible(middle(attempt.value or "undefined", 40)),
             "claimed": visible(middle(attempt.claimed or "", 40)),
-            "slip": attempt.claimed is not None and attempt.claimed != attempt.value,
+            "slip": rollout.worded is None and attempt.claimed is not None and attempt.claimed != attempt.value,
             "title": _attempt_title(rollout, i),
             "transition": moves[position - 1].replace("_", " → ", 1) if position else "",
         }
@@ -233,7 +236,8 @@ def _attempt_title(rollout: ProbeRollout, index: int) -> str:
     if attempt.expression is not None:
         parts.append(middle(attempt.expression, 120))
     parts.append(f"claimed {'nothing' if attempt.claimed is None else middle(attempt.claimed, 40)}")
-    parts.append(f"true value {'undefined' if attempt.value is None else middle(attempt.value, 40)}")
+    if rollout.worded is None:
+        parts.append(f"true value {'undefined' if attempt.value is None else middle(attempt.value, 40)}")
     return visible("; ".join(parts))
 
 

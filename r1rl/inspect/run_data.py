@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from r1rl.aha.annotation import annotate
 from r1rl.aha.attempts import Attempt, find_attempts, reasoning_spans
 from r1rl.aha.markers import Marker, find
-from r1rl.aha.transitions import WITH_ATTEMPTS, Reflection, measure
+from r1rl.aha.math_attempts import VERIFIERS as FREE_TEXT_VERIFIERS
+from r1rl.aha.transitions import Reflection, measure, transitions
 from r1rl.inspect import training_rows
 from r1rl.rollout import store
 
@@ -26,10 +28,14 @@ _COLUMNS = [
 
 @dataclass(frozen=True)
 class ProbeRollout:
-    """One held-out rollout (or a training one, see `RunData`) and what was measured in it."""
+    """One held-out rollout (or a training one, see `RunData`) and what was measured in it.
+
+    `worded`: the attempts of a task that is answered in free text; None for other tasks.
+    """
 
     row: dict[str, Any]
     reflection: Reflection
+    worded: list[Attempt] | None = None
 
     @property
     def step(self) -> int:
@@ -58,7 +64,9 @@ class ProbeRollout:
 
     @cached_property
     def attempts(self) -> list[Attempt]:
-        """Every complete attempt, repeats included; spans are character offsets into the completion."""
+        """Every attempt, repeats included; spans are character offsets into the completion."""
+        if self.worded is not None:
+            return self.worded
         if self.reflection.attempts is None:
             return []
         row = self.row
@@ -85,6 +93,30 @@ class ProbeRollout:
             for start, end in reasoning_spans(text, self.row["prefill"] or "")
             for marker in find(text[start:end])
         ]
+
+
+def _measured(row: dict[str, Any]) -> ProbeRollout:
+    reflection = measure(row)
+    if reflection.attempts is not None or row["verifier"] not in FREE_TEXT_VERIFIERS:
+        return ProbeRollout(row, reflection)
+    found = annotate(row)["attempts"]
+    if found is None:  # the gold answer is missing, or the extra that the verifier needs
+        return ProbeRollout(row, reflection)
+    worded = [_worded(row["completion"], **attempt) for attempt in found]
+    followed = transitions(worded)
+    reflection = replace(
+        reflection,
+        attempts=len(followed) + 1 if worded else 0,
+        first_right=worded[0].right if worded else None,
+        wrong_to_right="wrong_right" in followed,
+        right_to_wrong="right_wrong" in followed,
+    )
+    return ProbeRollout(row, reflection, worded)
+
+
+def _worded(completion: str, *, start: int, end: int, repeat: bool, **columns: Any) -> Attempt:
+    text = completion[start:end]
+    return Attempt(start, end, text, None, complete=True, repeats_previous=repeat, **columns)
 
 
 @dataclass(frozen=True)
@@ -125,7 +157,7 @@ class RunData:
     @cached_property
     def has_attempts(self) -> bool:
         """Whether the task has an attempt detector; without one only markers are known."""
-        return self.last_probe[0].verifier in WITH_ATTEMPTS
+        return any(r.reflection.attempts is not None for r in self.last_probe)
 
     @property
     def last_probe(self) -> list[ProbeRollout]:
@@ -156,7 +188,7 @@ def load(run_dir: Path | str) -> RunData:
     training_only = "imported" in result and kinds == {"train"}
     if training_only:
         rows = training_rows.drawn(path, _COLUMNS)
-        probes = {step: [ProbeRollout(row, measure(row)) for row in found] for step, found in rows.items()}
+        probes = {step: [_measured(row) for row in found] for step, found in rows.items()}
     if not (probes or evals) or (probes and evals and not probes.keys() & evals.keys()):
         raise ValueError(
             f"run={path}: no complete probe of the held-out prompts yet, so there is nothing to compare; "
@@ -190,7 +222,7 @@ def _probed(path: Path, kind: str) -> tuple[dict[int, list[ProbeRollout]], list[
     """Rollouts of `kind` by step, and the steps left out for missing prompts (a run still writing them)."""
     by_step: dict[int, list[ProbeRollout]] = {}
     for row in store.read(path, kind=kind, columns=_COLUMNS).to_pylist():
-        by_step.setdefault(int(row["step"]), []).append(ProbeRollout(row, measure(row)))
+        by_step.setdefault(int(row["step"]), []).append(_measured(row))
     for rollouts in by_step.values():
         rollouts.sort(key=lambda r: (r.prompt_id, r.row["sample_idx"]))
     # Several ranks write one shard each: the fullest step tells which (prompt, sample) pairs make a probe.

@@ -14,12 +14,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from r1rl.aha import transitions
+from r1rl.aha import transitions, validation
 from r1rl.aha.statistics import Comparison, RatioSample, compare
 from r1rl.inspect.run_data import ProbeRollout, RunData, load
 from r1rl.verify.verdict import OUTCOMES, outcome
 
 _OUTCOME_COLUMNS = ("verdict", "verdict_reason", "finish_reason")
+
+FREE_TEXT = "smollm2"
+"""The corpus of `aha.validation` whose rollouts are free text."""
 
 TRAIN_ACCURACY = "train_accuracy"
 """Key of the accuracy in the summary of a run without held-out prompts, and only there."""
@@ -39,6 +42,7 @@ class Figure:
         measure: a rollout's numerator and denominator.
         greedy: taken from the greedy rollouts instead of the sampled ones.
         unit: `share`, `tokens` or `per 1,000 tokens`.
+        detector: what finds what is counted, a name of `aha.validation`; None where nothing is detected.
     """
 
     key: str
@@ -47,6 +51,7 @@ class Figure:
     measure: Measure
     greedy: bool = False
     unit: str = "share"
+    detector: str | None = None
 
 
 def _accuracy(r: ProbeRollout) -> tuple[float, float]:
@@ -58,9 +63,9 @@ def _length(r: ProbeRollout) -> tuple[float, float]:
     return (0.0, 0.0) if tokens is None else (float(tokens), 1.0)
 
 
-def _reflection(key: str, label: str, definition: str, unit: str = "share") -> Figure:
+def _reflection(key: str, label: str, definition: str, detector: str, unit: str = "share") -> Figure:
     ratio = transitions.FIGURES[key]
-    return Figure(key, label, definition, lambda r: ratio(r.reflection), unit=unit)
+    return Figure(key, label, definition, lambda r: ratio(r.reflection), unit=unit, detector=detector)
 
 
 FIGURES = (
@@ -79,27 +84,33 @@ FIGURES = (
     _reflection(
         "marker_rate", "rollouts with a marker",
         "share of held-out rollouts with at least one marker of the strict lexicon in their reasoning",
+        "markers: strict",
     ),
     _reflection(
         "marker_per_1k_tokens", "markers per 1,000 tokens",
         "markers of the strict lexicon in the reasoning per 1,000 tokens of completion",
+        "markers: strict",
         unit="per 1,000 tokens",
     ),
     _reflection(
         "first_attempt_accuracy", "first attempt right",
         "of the held-out rollouts with an attempt, the share whose first one is right",
+        "attempts",
     ),
     _reflection(
         "retry_after_miss", "retry after a miss",
         "of the held-out rollouts whose first attempt is wrong, the share with another attempt",
+        "attempts",
     ),
     _reflection(
         "wrong_to_right", "wrong → right",
         "share of all held-out rollouts in which a wrong attempt is directly followed by a right one",
+        "transitions",
     ),
     _reflection(
         "right_to_wrong", "right → wrong",
         "share of all held-out rollouts in which a right attempt is directly followed by a wrong one",
+        "transitions",
     ),
 )  # fmt: skip
 
@@ -120,6 +131,21 @@ def figures(data: RunData) -> tuple[Figure, ...]:
     )
 
 
+DETECTORS = tuple(dict.fromkeys(figure.detector for figure in FIGURES if figure.detector is not None))
+"""What the figures rest on."""
+
+
+def reach(data: RunData, detector: str) -> list[tuple[str, str]]:
+    """Precision and recall of a detector on hand-labelled rollouts: where they were measured, and the figures.
+
+    On free text, which detectors find harder than Countdown's arithmetic, also on the labelled free text alone.
+    """
+    found = [("on hand-labelled rollouts", validation.figure(detector))]
+    if data.last_probe[0].verifier != "countdown":
+        found.append(("of these, on free text", validation.figure(detector, FREE_TEXT)))
+    return found
+
+
 @dataclass(frozen=True)
 class Point:
     """A figure at one step with its 95 % interval; None where the ratio has nothing to divide by."""
@@ -136,7 +162,9 @@ def summarise(run: Path | str | RunData) -> dict[str, Any]:
     `steps` counts updates made, `rollouts` the training rollouts stored, `reward` the mean reward of the first
     and the last stored training step. A figure is {first, last, diff, ci_low, ci_high}; null is "cannot be computed".
     Without held-out prompts the figures are those of training rollouts (accuracy: `train_accuracy`), without interval,
-    as each step has prompts of its own. `outcomes` has the shares of sampled rollouts by why they were right or not.
+    as each step has prompts of its own. `outcomes` has the shares of sampled rollouts by why they were right or not,
+    `detectors` the hits, misses, precision and recall of what the figures rest on, on hand-labelled rollouts; null is
+    "not measured".
 
     Raises:
         ValueError: as `run_data.load`.
@@ -161,6 +189,7 @@ def summarise(run: Path | str | RunData) -> dict[str, Any]:
         summary[figure.key] = _compare(data, figure)
     ends = {"first": data.steps[0], "last": data.steps[-1]}
     summary["outcomes"] = {end: _outcomes(data.probes.get(step, [])) for end, step in ends.items()}
+    summary["detectors"] = {detector: validation.shipped_score(detector) for detector in DETECTORS}
     return summary
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from r1rl.inspect.conclusion import conclude, direction, duration, number, reading
 from r1rl.inspect.run_data import ProbeRollout, RunData, load, numbers
 from r1rl.inspect.samples import Drawn, choose, choose_randomly, ending, middle, pieces, shown, visible
-from r1rl.inspect.summary import figures, summarise
+from r1rl.inspect.summary import DETECTORS, figures, reach, summarise
 
 LONGEST_COMPLETION = 1200
 LONGEST_PROMPT = 240
@@ -35,6 +35,7 @@ def print_summary(run: Path | str | RunData, console: Console) -> None:
     summary = summarise(data)
     console.print(_facts(summary), highlight=False)
     console.print(_table(data, summary))
+    console.print(_detectors(data), highlight=False)
     if summary["outcomes"]["last"]:
         console.print(_unpaid(summary), highlight=False)
     for sentence in conclude(summary):
@@ -49,6 +50,16 @@ def print_summary(run: Path | str | RunData, console: Console) -> None:
     for drawn in chosen:
         console.print()
         _print_drawn(drawn, data, console)
+
+
+def _detectors(data: RunData) -> Text:
+    """What finds the attempts and markers, the figures that rest on it, and how well it finds them."""
+    lines = [Text("precision and recall of the detectors, with 95 % intervals", style="dim")]
+    for detector in DETECTORS:
+        resting = [figure.label for figure in figures(data) if figure.detector == detector]
+        told = "; ".join(f"{where} {reached}" for where, reached in reach(data, detector))
+        lines.append(Text.assemble("  ", detector, (f" ({', '.join(resting)})", "dim"), f": {told}"))
+    return Text("\n").join(lines)
 
 
 def _unpaid(summary: dict[str, Any]) -> Text:

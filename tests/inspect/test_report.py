@@ -14,6 +14,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from r1rl import inspect
+from r1rl.aha import validation
 from r1rl.inspect.curves import charts, events
 from r1rl.inspect.report import render, write_report
 from r1rl.inspect.run_data import load
@@ -66,6 +67,16 @@ def test_it_is_written_into_the_run_s_folder_or_where_asked(run_dir: Path, tmp_p
     assert write_report(run_dir) == run_dir / "report.html"
     assert write_report(run_dir, tmp_path / "elsewhere.html").read_text() == (run_dir / "report.html").read_text()
     assert sorted(p.name for p in run_dir.iterdir() if p.name.startswith(".")) == [".rollouts.lock"]
+
+
+def test_detectors_stand_with_precision_and_recall(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = words(Page(render(load(run_dir))).text)
+    for detector, figures in (("markers: strict", 2), ("attempts", 2), ("transitions", 2)):
+        told = validation.figure(detector)
+        assert "not measured" not in told
+        assert text.count(told) == figures + 1, "beside each figure, and where it is said how it was measured"
+    monkeypatch.setattr(validation, "stored", lambda: {"detector_version": None, "scores": []})
+    assert words(Page(render(load(run_dir))).text).count("precision and recall not measured") == 9
 
 
 def test_it_holds_the_summary(run_dir: Path) -> None:

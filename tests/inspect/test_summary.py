@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from r1rl.aha import transitions
+from r1rl.aha import transitions, validation
 from r1rl.inspect.run_data import load
 from r1rl.inspect.summary import FIGURES, series, summarise
 from r1rl.rollout.store import write_shard
@@ -18,7 +18,7 @@ KEYS = [
     "run", "task", "model", "seed", "steps", "rollouts", "wall_seconds", "first_step", "last_step",
     "heldout_prompts", "reward", "heldout_accuracy_greedy", "heldout_accuracy_sampled", "mean_length",
     "marker_rate", "marker_per_1k_tokens", "first_attempt_accuracy", "retry_after_miss", "wrong_to_right",
-    "right_to_wrong", "outcomes",
+    "right_to_wrong", "outcomes", "detectors",
 ]  # fmt: skip
 NOTHING = {"first": None, "last": None, "diff": None, "ci_low": None, "ci_high": None}
 
@@ -26,7 +26,7 @@ NOTHING = {"first": None, "last": None, "diff": None, "ci_low": None, "ci_high":
 def test_the_keys_are_stable(run_dir: Path) -> None:
     summary = summarise(run_dir)
     assert list(summary) == KEYS
-    assert [figure.key for figure in FIGURES] == KEYS[KEYS.index("reward") + 1 : -1]
+    assert [figure.key for figure in FIGURES] == KEYS[KEYS.index("reward") + 1 : KEYS.index("outcomes")]
     for figure in FIGURES:
         assert list(summary[figure.key]) == list(NOTHING)
     assert list(summary["reward"]) == ["first", "last"]
@@ -35,6 +35,16 @@ def test_the_keys_are_stable(run_dir: Path) -> None:
         assert sum(shares.values()) == pytest.approx(1)
         judged = 1 - shares["bad_gold"]
         assert shares["correct"] / judged == pytest.approx(summary["heldout_accuracy_sampled"][end])
+
+
+def test_the_detectors_that_figures_rest_on_are_scored(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored = summarise(run_dir)["detectors"]
+    assert list(scored) == ["markers: strict", "attempts", "transitions"]
+    for detector, score in scored.items():
+        assert score == validation.shipped_score(detector)
+        assert score["precision_ci"][0] <= score["precision"] <= score["precision_ci"][1]
+    monkeypatch.setattr(validation, "stored", lambda: {"detector_version": None, "scores": []})
+    assert set(summarise(run_dir)["detectors"].values()) == {None}, "figures of other detectors are none of these"
 
 
 def test_facts(run_dir: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from r1rl.aha import validation
+from r1rl.aha.validation import figure
 from r1rl.inspect.conclusion import duration
 from r1rl.inspect.samples import ending, middle
 from r1rl.inspect.terminal import print_summary, sparkline
@@ -27,6 +29,17 @@ def test_every_figure_stands_in_the_table(run_dir: Path) -> None:
     assert "wrong → right 12.5 % 50.0 % +37.5" in text
     assert "reward, training steps 0.000 0.950 +0.950" in text
     assert "step 0 step 20 change 95 % interval" in text
+
+
+def test_detectors_stand_with_precision_and_recall(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = " ".join(printed(run_dir, 200).split())
+    attempts = f"attempts (first attempt right, retry after a miss): on hand-labelled rollouts {figure('attempts')}"
+    assert attempts in text
+    assert f"transitions (wrong → right, right → wrong): on hand-labelled rollouts {figure('transitions')}" in text
+    assert f"{figure('markers: strict')}" in text
+    assert "on free text" not in text
+    monkeypatch.setattr(validation, "stored", lambda: {"detector_version": None, "scores": []})
+    assert printed(run_dir, 200).count("precision and recall not measured") == 3
 
 
 def test_samples_say_how_many_there_are_and_how_they_were_chosen(run_dir: Path) -> None:

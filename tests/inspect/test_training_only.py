@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from r1rl.aha import validation
+from r1rl.aha.validation import figure
 from r1rl.inspect import training_rows
 from r1rl.inspect.conclusion import conclude
 from r1rl.inspect.curves import charts
@@ -67,6 +69,38 @@ def test_the_figures_are_of_training_rollouts_and_have_no_interval(imported: Cal
     (said,) = conclude(summary)
     assert "accuracy 0.0 % → 100.0 %" in said
     assert "no change is tested" in said
+
+
+def test_attempts_in_free_text_are_shown_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corrected = "<think> 7 + 5 = 11. Wait, 7 + 5 = 12. </think> <answer> 12 </answer>"
+    missed = "<think> 7 + 4 = 11. </think> <answer> 11 </answer>"
+    source = tmp_path / "dumps"
+    source.mkdir()
+    for step, text in ((1, missed), (2, corrected)):
+        row = {"input": f"How many? {step}", "output": text, "score": float(step - 1), "gts": "12", "step": step}
+        (source / f"{step}.jsonl").write_text((json.dumps(row) + "\n") * 2)
+    run = tmp_path / "theirs"
+    importers.load(source, run, settings=importers.Settings(verifier="math"))
+    summary = summarise(run)
+    assert summary["wrong_to_right"] | {"diff": 0} == {
+        **summary["wrong_to_right"],
+        "first": 0.0,
+        "last": 1.0,
+        "diff": 0,
+    }
+    assert (summary["retry_after_miss"]["first"], summary["retry_after_miss"]["last"]) == (0.0, 1.0)
+    out = io.StringIO()
+    print_summary(run, Console(file=out, width=200))
+    told = " ".join(out.getvalue().split())
+    assert "7 + 5 = 11 ✗. Wait, 7 + 5 = 12 ✓" in told
+    assert f"of these, on free text {figure('attempts', 'smollm2')}" in told
+    html = write_report(run).read_text(encoding="utf-8")
+    assert "attempt 2 of 2, right; claimed 12" in html
+    assert "true value" not in html.split('<script type="application/json"')[0].split("How it was measured")[0].replace(
+        "by their true value", ""
+    ), "a free-text attempt has none besides what it claims"
+    monkeypatch.setattr(validation, "stored", lambda: {"detector_version": None, "scores": []})
+    assert "precision and recall not measured" in write_report(run).read_text(encoding="utf-8")
 
 
 def test_the_rates_of_every_step(imported: Callable[..., Path]) -> None:
