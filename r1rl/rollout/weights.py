@@ -104,7 +104,8 @@ class SamplingWeights:
     def of(self, policy: nn.Module, dtype: torch.dtype) -> Iterator[nn.Module]:
         """A model with `policy`'s present weights in `dtype`, for inference alone."""
         sharded = any(isinstance(p, DTensor) for p in policy.parameters())
-        packs = can_pack(policy) and dtype in (torch.float32, torch.bfloat16) and not sharded
+        formats = (torch.float32, torch.bfloat16) if has_bf16_kernels() else (torch.float32,)  # those oneDNN packs here
+        packs = can_pack(policy) and dtype in formats and not sharded
         # Sharded weights are gathered once: the processes' samples do not take the same number of forward passes.
         if not sharded and not packs and all(p.dtype == dtype for p in policy.parameters() if p.is_floating_point()):
             yield policy

@@ -66,6 +66,13 @@ def test_the_copy_computes_with_its_own_weights_where_forward_was_replaced():
     assert "forward" in model.__dict__
 
 
+def test_bf16_is_not_packed_where_the_processor_has_no_instructions_for_it(monkeypatch):
+    monkeypatch.setattr(sampling_weights, "has_bf16_kernels", lambda: False)
+    with torch.no_grad(), SamplingWeights().of(model_of(CONFIGS["llama, own head"]), torch.bfloat16) as copy:
+        assert type(copy.model.layers[0].mlp.up_proj) is torch.nn.Linear
+        assert copy(IDS).logits.dtype == torch.bfloat16
+
+
 def test_memory_is_held_only_in_use():
     if not can_pack(model_of(CONFIGS["gemma3"])):
         pytest.skip("this build of torch packs no weights")
