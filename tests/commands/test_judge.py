@@ -187,8 +187,6 @@ def test_ctrl_c_in_a_real_process(run_dir: Path, capsys: pytest.CaptureFixture[s
         process = subprocess.Popen(
             [sys.executable, "-m", "r1rl.cli", *words, played.url],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            # Started in a shell's background, as CI may be, the tests themselves ignore it, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         until = time.monotonic() + 120
         while len(played.asked) < 10 and time.monotonic() < until and process.poll() is None:
