@@ -41,9 +41,12 @@ class Peak:
 
 
 def describe(cores: int) -> str:
-    """One line for people: cores, processor, memory, versions of Python and torch."""
+    """One line for people: cores, processor and its vector instructions, memory, versions of Python and torch."""
+    import torch
+
     return (
-        f"{cores} of {os.cpu_count()} cores, {processor()}, {memory_gib() or 0:.0f} GiB, "
+        f"{cores} of {os.cpu_count()} cores, {processor()} ({torch.backends.cpu.get_cpu_capability()}), "
+        f"{memory_gib() or 0:.0f} GiB, "
         f"Python {platform.python_version()}, torch {importlib.metadata.version('torch')}"
     )
 
