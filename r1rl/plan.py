@@ -10,7 +10,7 @@ from typing import Any
 
 from r1rl import batching, launch, machine, plan_memory, plan_models, plan_work, recipe
 from r1rl.recipe_values import RecipeError, coerce, parse_overrides, read_yaml
-from r1rl.rollout.engine import SHARING_FROM
+from r1rl.rollout.engine import SHARED_BYTES
 
 _GOLD_ROWS = 512
 _HEAP_COPIES = 3  # on a CPU the heap comes to hold about so many of what is in the cache at once
@@ -164,7 +164,7 @@ def _workload(
         weights_bytes=2 if str(loaded.model.dtype) in ("bfloat16", "float16") else 4,
         pass_tokens=_pass_tokens(loaded, machines, size, prompt_tokens),
         context=row,
-        cached_tokens=_cached_tokens(loaded, machines, prompt_tokens),
+        cached_tokens=_cached_tokens(loaded, machines, size, prompt_tokens),
         checkpointing=bool(stated.get("activation_checkpointing", stated.get("gradient_checkpointing", on_gpu))),
         vllm=grpo.vllm_gpu_memory_utilization * machines.share if colocated else None,
         embedded=not grpo.use_vllm,
@@ -177,7 +177,7 @@ def _workload(
     )
 
 
-def _cached_tokens(loaded: recipe.LoadedRecipe, machines: Machines, prompt_tokens: int) -> int:
+def _cached_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: plan_models.Size, prompt_tokens: int) -> int:
     """Tokens in the embedded engine's cache: of a step's rollouts or of a probe, whichever are more.
 
     On a CPU with every copy that is made on the way (prefilled, shared, one a row, grown), and with half of a probe's
@@ -191,9 +191,10 @@ def _cached_tokens(loaded: recipe.LoadedRecipe, machines: Machines, prompt_token
 
     def held(prompts: int, rows_each: int) -> int:
         tokens = prompts * rows_each * row
-        if rows_each > SHARING_FROM:
+        a_layer = 4 * size.kv_values // size.layers  # bytes a token
+        if prompts * (rows_each - 1) * prompt_tokens * a_layer >= SHARED_BYTES:
             return tokens + prompts * prompt_tokens
-        # Where prompts have hardly any rows each row gets its prompt for itself, see GroupCache.unshare.
+        # Where that is not much more each row gets its prompt for itself, see GroupCache.unshare.
         return tokens + copies * prompts * rows_each * prompt_tokens + (copies - 1) * 2 * prompts * prompt_tokens
 
     probed = -(-(own.probe_size or own.heldout_size) // machines.processes)

@@ -41,11 +41,15 @@ class Meter:
         ):
             setattr(trainer, name, self._timed(getattr(trainer, name), stage))
 
-        # A plain function: a copy of the model for sampling takes its hooks along, and this one is not copied.
+        self._watch()
+
+    def _watch(self) -> None:
+        """Count the forward passes of the policy from here on."""
+
         def count(module: Any, arguments: Any, options: dict[str, Any]) -> None:
             self._forward(options.get("input_ids", arguments[0] if arguments else None))
 
-        policy.base_model.register_forward_pre_hook(count, with_kwargs=True)
+        self._hook = self.trainer.model.base_model.register_forward_pre_hook(count, with_kwargs=True)
 
     def start(self) -> None:
         """Begin a step."""
@@ -98,12 +102,17 @@ class Meter:
     def _timed(self, method: Callable[..., Any], stage: str) -> Callable[..., Any]:
         def timed(*arguments: Any, **options: Any) -> Any:
             outer, self._stage = self._stage, stage
+            unwatched = stage == "sampling" and self.side == OURS
+            if unwatched:  # our engine counts for itself, and takes a model with hooks the slow way
+                self._hook.remove()
             started = time.perf_counter()
             try:
                 output = method(*arguments, **options)
             finally:
                 self._seconds[stage] += time.perf_counter() - started
                 self._stage = outer
+                if unwatched:
+                    self._watch()
             if stage == "sampling":
                 self._sampled(arguments[0] if arguments else options["prompt_ids"], output[0])
             if stage == "rollout":

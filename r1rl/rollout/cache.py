@@ -18,7 +18,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 ATTENTION = "r1rl_groups"
 """Name under which `group_attention` is registered with transformers; without a mask function, so it gets no mask."""
 
-_GROWTH = 1.5
+_FIRST, _GROWTH = 32, 1.5  # own tokens there is room for at first, and how many times as much then
 
 
 class PrefillLayer(CacheLayerMixin):
@@ -87,17 +87,20 @@ class GroupLayer(CacheLayerMixin):
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object) -> Any:
         """Write the new token of every row. This layer itself goes where attention expects keys."""
+        self.write(key_states[:, :, 0], value_states[:, :, 0])
+        return self, self
+
+    def write(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Store the new token of every row, both [rows, kv_heads, head_dim]."""
         cache = self.cache
         if self.keys is None or len(self.keys) < len(cache.lengths) or self.keys.shape[2] < cache.capacity:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None
-        assert self.values is not None
-        for stored, new in ((self.keys, key_states), (self.values, value_states)):
+            self.lazy_initialization(key[:, :, None], value[:, :, None])
+        for stored, new in ((self.keys, key), (self.values, value)):
+            assert stored is not None
             if cache.level:
-                stored[: len(new), :, cache.longest - 1] = new[:, :, 0]
+                stored[: len(new), :, cache.longest - 1] = new
             else:
-                stored[cache.row_index, :, cache.lengths] = new[:, :, 0].to(stored.dtype)
-        return self, self
+                stored[cache.row_index, :, cache.lengths] = new.to(stored.dtype)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return query_length, 0
@@ -115,8 +118,11 @@ class GroupLayer(CacheLayerMixin):
             stored, prompts = getattr(self, name), getattr(self, f"prompt_{name}")
             new = prompts.new_zeros(rows, prompts.shape[1], room, prompts.shape[3])
             width = prompts.shape[2]
-            for row, (prompt, by) in enumerate(zip(prompt_of.tolist(), shift.tolist(), strict=True)):
-                new[row, :, by:width] = prompts[prompt, :, : width - by]
+            for prompt in range(len(prompts)):
+                mine = (prompt_of == prompt).nonzero().squeeze(1)
+                if len(mine):
+                    by = int(shift[mine[0]])
+                    new[mine, :, by:width] = prompts[prompt, :, : width - by]
             if own:
                 new[:, :, width : width + own] = stored[:rows, :, :own]
             setattr(self, name, new)
@@ -154,10 +160,8 @@ class GroupCache(Cache):
         self.longest = 0  # most own tokens of a row, the new one included
         self.level = False  # all rows have as many
         self.capacity = 0  # own tokens there is room for
-        self._place = none
-        self._width = 0  # most rows of one prompt
-        self._aligned = False  # rows stand prompt by prompt, as many of each
-        self._masks: dict[int | None, torch.Tensor | None] = {}
+        self._grids: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._masks: dict[Any, torch.Tensor | None] = {}
 
     def add_prompts(self, kept: torch.Tensor, prefilled: PrefillCache | None, lengths: Sequence[int]) -> None:
         """Keep the prompts `kept` (int64 indices), in that order, and put the prefilled ones behind them.
@@ -185,22 +189,42 @@ class GroupCache(Cache):
         """Say which rows there are; new ones come behind those whose storage is kept."""
         self.prompt_of, self.lengths = prompt_of, lengths
         self.row_index = torch.arange(len(lengths), device=lengths.device)
-        counts = torch.bincount(prompt_of, minlength=len(self.prompt_lengths))
-        order = prompt_of.argsort(stable=True)
-        starts = counts.cumsum(0) - counts
-        self._place = torch.empty_like(prompt_of)
-        self._place[order] = self.row_index - starts[prompt_of[order]]
-        self._width = int(counts.max()) if len(counts) else 0
-        in_order = torch.arange(len(counts), device=counts.device).repeat_interleave(self._width)
-        self._aligned = prompt_of.shape == in_order.shape and bool((prompt_of == in_order).all())
+        self._grids = {}
+
+    def grid(self, kv_heads: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where (row, key head) pairs stand when a prompt's rows lie together, and back.
+
+        Returns:
+            int64 [prompts * kv_heads * most rows of a prompt], the pair in each place (0 where a prompt has fewer
+            rows); int64 [rows * kv_heads], the place of each pair.
+        """
+        if kv_heads not in self._grids:
+            counts = torch.bincount(self.prompt_of, minlength=len(self.prompt_lengths))
+            width = int(counts.max())
+            order = self.prompt_of.argsort(stable=True)
+            place = torch.empty_like(order)
+            place[order] = self.row_index - (counts.cumsum(0) - counts)[self.prompt_of[order]]
+            head = torch.arange(kv_heads, device=order.device)
+            back = ((self.prompt_of[:, None] * kv_heads + head) * width + place[:, None]).flatten()
+            there = torch.zeros(len(counts) * kv_heads * width, dtype=torch.long, device=order.device)
+            there[back] = torch.arange(len(back), device=order.device)
+            self._grids[kv_heads] = there, back
+        return self._grids[kv_heads]
+
+    def shared_bytes(self) -> int:
+        """How much more a layer's prompts would take if every row had its own."""
+        keys, values = self.layers[0].prompt_keys, self.layers[0].prompt_values
+        if keys is None or values is None or not len(keys):
+            return 0
+        return (len(self.lengths) - len(keys)) * (keys[0].nbytes + values[0].nbytes)
 
     def unshare(self) -> None:
-        """Give every row its prompt for itself, for good: quicker where hardly any siblings are left."""
+        """Give every row its prompt for itself, for good: quicker where that is not much to read."""
         keys = self.layers[0].prompt_keys
         width = 0 if keys is None else keys.shape[2]
         own = int(self.lengths.max())
+        self.capacity = width + max(self.capacity, min(_FIRST, self.cap))
         self.width, self.cap = width, self.cap + width
-        self.capacity += width
         self._first = width - self.prompt_lengths[self.prompt_of]
         for layer in self.layers if width else ():
             layer.unshare(self.prompt_of, self._first, own)
@@ -212,7 +236,7 @@ class GroupCache(Cache):
         shortest, longest = (int(end) for end in self.lengths.aminmax())
         self.longest, self.level = longest + 1, shortest == longest
         if self.longest > self.capacity:
-            self.capacity = min(self.cap, max(self.longest, int(self.capacity * _GROWTH), 32))
+            self.capacity = min(self.cap, max(self.longest, int(self.capacity * _GROWTH), _FIRST))
         self._masks = {}
 
     def end_step(self) -> None:
@@ -238,8 +262,8 @@ class GroupCache(Cache):
         self.set_rows(self.prompt_of[index], self.lengths[index])
         return order
 
-    def mask(self, window: int | None) -> torch.Tensor | None:
-        """What a row may see of its prompt and of its own tokens, float32 [rows, 1, 1, tokens], added to scores.
+    def mask(self, window: int | None, kv_heads: int) -> torch.Tensor | None:
+        """What a row may see of its prompt and of its own tokens, float32 [rows * kv_heads, 1, tokens], to be added.
 
         None: everything.
         """
@@ -257,24 +281,13 @@ class GroupCache(Cache):
                 at = torch.cat([prompt.expand(len(seen), -1), prompt_lengths + own], dim=1)
                 seen &= at > prompt_lengths + self.lengths[:, None] - window
             added = torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -math.inf)
-            self._masks[window] = None if bool(seen.all()) else added[:, None, None]
-        return self._masks[window]
-
-    def gather_groups(self, rows: torch.Tensor) -> torch.Tensor:
-        """[rows, kv_heads, query_groups, size] -> [prompts, kv_heads, places * query_groups, size]."""
-        count, (heads, groups, size) = len(self.prompt_lengths), rows.shape[1:]
-        if self._aligned:
-            together = rows.view(count, self._width, heads, groups, size)
-        else:
-            together = rows.new_zeros(count, self._width, heads, groups, size)
-            together[self.prompt_of, self._place] = rows
-        return together.transpose(1, 2).reshape(count, heads, self._width * groups, size)
-
-    def scatter_groups(self, together: torch.Tensor) -> torch.Tensor:
-        """The way back of `gather_groups`, for any last dimension."""
-        count, heads, _, size = together.shape
-        apart = together.view(count, heads, self._width, -1, size).transpose(1, 2)
-        return apart.flatten(0, 1) if self._aligned else apart[self.prompt_of, self._place]
+            self._masks[window] = None if bool(seen.all()) else added
+        mask = self._masks[window]
+        if mask is None:
+            return None
+        if (window, kv_heads) not in self._masks:
+            self._masks[window, kv_heads] = mask.repeat_interleave(kv_heads, 0)[:, None]
+        return self._masks[window, kv_heads]
 
 
 def _stored(like: torch.Tensor) -> torch.dtype:
@@ -302,29 +315,46 @@ def group_attention(
     """
     if s_aux is not None:
         raise ValueError(f"engine=embedded: {type(module).__name__} has attention sinks; try engine: generate")
-    layer: GroupLayer = key
+    rows, heads, _, size = query.shape
+    output = attend(key, query.view(rows, heads, size), scaling, sliding_window, softcap)
+    return output.view(rows, 1, heads, size), None
+
+
+def attend(
+    layer: GroupLayer,
+    query: torch.Tensor,
+    scaling: float,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+) -> torch.Tensor:
+    """Attention of one new token a row over its prompt and its own tokens, [rows, heads, head_dim] -> the same."""
     cache = layer.cache
     assert layer.keys is not None
     assert layer.values is not None
-    rows, heads, _, size = query.shape
+    rows, heads, size = query.shape
     kv_heads = layer.keys.shape[1]
-    mine = (query * scaling).to(layer.keys.dtype).reshape(rows, kv_heads, heads // kv_heads, size)
-    own_keys, own_values = layer.keys[:rows, :, : cache.longest], layer.values[:rows, :, : cache.longest]
-    scores = torch.matmul(mine, own_keys.transpose(-1, -2))
-    width = 0 if layer.prompt_keys is None else layer.prompt_keys.shape[2]
-    if layer.prompt_keys is not None and width:
-        theirs = torch.matmul(cache.gather_groups(mine), layer.prompt_keys.transpose(-1, -2))
-        scores = torch.cat([cache.scatter_groups(theirs), scores], dim=-1)
+    groups = heads // kv_heads
+    # A pair of a row and a key head is one product of a batch.
+    mine = (query * scaling).to(layer.keys.dtype).view(rows * kv_heads, groups, size)
+    own_keys, own_values = (x[:rows].flatten(0, 1)[:, : cache.longest] for x in (layer.keys, layer.values))
+    scores = mine.bmm(own_keys.mT)
+    width = 0
+    if layer.prompt_keys is not None and layer.prompt_values is not None and layer.prompt_keys.shape[2]:
+        prompts, _, width, _ = layer.prompt_keys.shape
+        there, back = cache.grid(kv_heads)
+        together = mine[there].view(prompts * kv_heads, -1, size).bmm(layer.prompt_keys.flatten(0, 1).mT)
+        scores = torch.cat([together.view(-1, groups, width)[back], scores], dim=-1)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     window = sliding_window if sliding_window is not None and sliding_window < width + cache.longest else None
-    if (mask := cache.mask(window)) is not None:
-        scores = scores + mask
+    if (mask := cache.mask(window, kv_heads)) is not None:
+        scores += mask
     weights = scores.softmax(-1, dtype=torch.float32).to(own_values.dtype)
-    output = torch.matmul(weights[..., width:], own_values)
+    output = weights[..., width:].bmm(own_values)
     if layer.prompt_values is not None and width:
-        output += cache.scatter_groups(torch.matmul(cache.gather_groups(weights[..., :width]), layer.prompt_values))
-    return output.reshape(rows, 1, heads, size).to(query.dtype), None
+        together = weights[..., :width][there].view(prompts * kv_heads, -1, width)
+        output += together.bmm(layer.prompt_values.flatten(0, 1)).view(-1, groups, size)[back]
+    return output.view(rows, heads, size).to(query.dtype)
 
 
 AttentionInterface.register(ATTENTION, group_attention)

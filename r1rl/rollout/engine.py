@@ -7,10 +7,11 @@ take their places, and every row has its own random stream.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import psutil
@@ -18,12 +19,15 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r1rl.rollout.cache import ATTENTION, GroupCache, PrefillCache
+from r1rl.rollout.decoder import decoder_for
 from r1rl.rollout.sampling import Sampling, StopStrings, draw
+
+logger = logging.getLogger(__name__)
 
 _PREFILL_TOKENS = 8192  # a prefill pass holds at most so many, padding included
 _SHARED_PREFIX = 16  # a beginning common to all prompts is computed apart from this many tokens on
 _ADMIT_FROM = 8  # waiting rows enter once a slot in so many is free
-SHARING_FROM = 2  # rows a prompt; with no more than that on average, each gets its prompt's keys for itself
+SHARED_BYTES = 5 * 10**6  # of a layer's keys and values; what sharing saves must be more to pay for its calls
 _MEMORY_SHARE = 0.25  # of what is free at the start
 
 
@@ -93,6 +97,7 @@ class Engine:
         self.memory = memory
         self.work = Work()
         self._stops: dict[tuple[tuple[str, ...], int], StopStrings] = {}
+        self.quick: dict[int, bool] = {}  # by a model's configuration, whether its `Decoder` agrees with it
 
     @torch.no_grad()
     def generate(
@@ -121,10 +126,13 @@ class Engine:
         started, training = time.perf_counter(), model.training
         model.eval()
         batch = _Batch(self, model, prompts, keys, sampling, on_finished)
+        # Quicker, but a model that keeps what it computes on the way could not train with it any more.
+        plain = batch.decoder is not None
         try:
             while batch.waiting or batch.rows:
                 batch.admit()
-                batch.step()
+                with torch.inference_mode() if plain else nullcontext():
+                    batch.step()
         finally:
             model.train(training)
             self.work = batch.work
@@ -181,6 +189,8 @@ class _Batch:
         none = torch.zeros(0, dtype=torch.long, device=self.device)
         self.tokens = self.positions = none  # of the token that every row feeds next
         self.row_keys = none.cpu()
+        longest = max(map(len, self.prompts), default=0) + sampling.max_completion_length
+        self.decoder = decoder_for(model, longest) if engine.quick.get(id(model.config), True) else None
 
     def _slots(self, kv_heads: int) -> int:
         """How many rows the memory allows at once."""
@@ -266,18 +276,10 @@ class _Batch:
 
     def step(self) -> None:
         """Sample one token for every row; finished rows leave."""
-        groups = len({self.group_of[i] for i in self.rows})
-        if not self.waiting and not self.cache.width and len(self.rows) <= SHARING_FROM * groups:
+        if not self.waiting and not self.cache.width and self.cache.shared_bytes() < SHARED_BYTES:
             self.cache.unshare()
         self.cache.begin_step()
-        with self._group_attention():
-            logits = self.model(
-                input_ids=self.tokens[:, None],
-                position_ids=self.positions[:, None],
-                past_key_values=self.cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
+        logits = self._logits()
         self.cache.end_step()
         self.work.widths[len(self.rows)] += 1
         sampled = self.cache.lengths.cpu() - self.cache.width - 1
@@ -290,6 +292,26 @@ class _Batch:
             self.rows = [self.rows[i] for i in order]
             self.tokens, self.positions = self.tokens[index], self.positions[index]
             self.row_keys = self.row_keys[index.cpu()]
+
+    def _logits(self) -> torch.Tensor:
+        """What comes after every row's token, [rows, vocabulary]."""
+        known = self.engine.quick.get(id(self.model.config))
+        quick = None if self.decoder is None else self.decoder.logits(self.tokens, self.positions, self.cache)
+        if quick is not None and known:
+            return quick
+        with self._group_attention():
+            own = self.model(
+                input_ids=self.tokens[:, None],
+                position_ids=self.positions[:, None],
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
+        if quick is not None:
+            agree = _agree(quick, own)
+            self.engine.quick[id(self.model.config)] = agree
+            self.decoder = self.decoder if agree else None
+        return own
 
     @contextmanager
     def _group_attention(self) -> Iterator[None]:
@@ -326,6 +348,19 @@ class _Batch:
             for slot in finished:
                 self.on_finished(self.rows[slot], self.completions[self.rows[slot]])
         return finished
+
+
+def _agree(quick: torch.Tensor, own: torch.Tensor) -> bool:
+    """Whether two ways to the same logits are as near as rounding in their number format allows."""
+    near = 1e-4 if own.dtype == torch.float32 else 8 * torch.finfo(own.dtype).eps
+    gap, size = (quick.float() - own.float()).abs().max(), own.float().abs().max()
+    if gap <= near * size:
+        return True
+    logger.warning(
+        "%.2g of difference in logits up to %.2g between r1rl's decoding step and the model's: using the model's",
+        gap, size,
+    )  # fmt: skip
+    return False
 
 
 def _common_prefix(sequences: Sequence[tuple[int, ...]]) -> int:

@@ -116,6 +116,10 @@ def invert(probabilities: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     than the softmax. A token of probability zero is never chosen.
     """
     count, vocabulary = probabilities.shape
+    if vocabulary <= _BLOCK:
+        inside = probabilities.double()
+        ends = inside.cumsum(-1)
+        return _first_beyond(ends, inside, uniform * ends[:, -1])
     blocks = functional.pad(probabilities, (0, -vocabulary % _BLOCK)).view(count, -1, _BLOCK)
     sums = blocks.sum(-1).double()
     ends = sums.cumsum(-1)

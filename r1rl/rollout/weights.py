@@ -46,10 +46,14 @@ class PackedLinears:
         """Give the memory back."""
         self.weight = self.bias = self._last = None
 
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        """What the layers make of x, one after another in the last dimension."""
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
     def outputs(self, x: torch.Tensor) -> Sequence[torch.Tensor]:
         """What each layer makes of x; computed once for one tensor."""
         if self._last is None or self._last[0] is not x:
-            y = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+            y = self.product(x)
             self._last = x, y.split_with_sizes(self.sizes, dim=-1) if len(self.sizes) > 1 else (y,)
         return self._last[1]
 

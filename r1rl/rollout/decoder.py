@@ -1,0 +1,152 @@
+"""One decoding step of a plain decoder in a third of the calls that `transformers` makes.
+
+A step of few tokens costs a small model more in calls than in arithmetic: `transformers` makes some sixty small ones a
+layer. Here layers with the same input are one product, queries and keys are turned together, and a norm is one
+call. What is computed is the same; `Engine` compares the two on the first step and keeps to the model's own where
+they differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM
+
+from r1rl.rollout.cache import GroupCache, GroupLayer, attend
+from r1rl.rollout.weights import PACKED_FROM, PackedLinear
+
+# Exactly these classes: one derived from them may compute something else. As read in transformers 5.23.
+_PLAIN = (LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)
+_FIXED_ROTATIONS = ("default", "linear", "llama3", "yarn")  # the others depend on how long the text has become
+
+Product = Callable[[torch.Tensor], torch.Tensor]
+
+
+def decoder_for(model: Any, positions: int) -> Decoder | None:
+    """The quick way through this model for positions below `positions`; None where it has something out of the plain.
+
+    That is any other architecture or activation, adapters, hooks, quantised or sharded weights.
+    """
+    if type(model) not in _PLAIN or model.config.hidden_act != "silu" or any(map(_is_watched, model.modules())):
+        return None
+    if (model.config.rope_parameters or {}).get("rope_type") not in _FIXED_ROTATIONS:
+        return None
+    for layer in model.model.layers:
+        attention, mlp = layer.self_attn, layer.mlp
+        linears = (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
+        if not all(map(_is_whole, (*linears, mlp.gate_proj, mlp.up_proj, mlp.down_proj))):
+            return None
+    return Decoder(model, positions)
+
+
+def _is_watched(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _is_whole(linear: nn.Module) -> bool:
+    """Whether it is a linear layer with its weights here: ZeRO-3 leaves an empty tensor in their place."""
+    if type(linear) is not nn.Linear:
+        return isinstance(linear, PackedLinear)
+    return type(linear.weight) is nn.Parameter and linear.weight.shape == (linear.out_features, linear.in_features)
+
+
+class Decoder:
+    """A model's decoding step, with its weights as they are now.
+
+    Args:
+        model: one that `decoder_for` takes.
+        positions: there will be no position from this one on.
+    """
+
+    def __init__(self, model: Any, positions: int) -> None:
+        self.model = model
+        embedding = model.model.embed_tokens.weight
+        cosines, sines = model.model.rotary_emb(embedding, torch.arange(positions, device=embedding.device)[None])
+        half = sines.shape[-1] // 2
+        self.cosines = cosines[0]
+        self.sines = torch.cat([-sines[0, :, :half], sines[0, :, half:]], -1)  # `rotate_half` as a roll
+        self.norm = _norm_of(model.model.norm)
+        fuse = sum(parameter.numel() for parameter in model.parameters()) < PACKED_FROM
+        self.layers = [_Layer(layer, fuse) for layer in model.model.layers]
+
+    def logits(self, tokens: torch.Tensor, positions: torch.Tensor, cache: GroupCache) -> torch.Tensor:
+        """What comes after each row's token, ([rows], [rows]) -> [rows, vocabulary]; the token's keys are stored."""
+        hidden = self.model.model.embed_tokens(tokens)
+        cosines, sines = self.cosines[positions, None], self.sines[positions, None]
+        for layer, stored in zip(self.layers, cache.layers, strict=True):
+            assert isinstance(stored, GroupLayer)
+            hidden = layer.forward(hidden, cosines, sines, stored)
+        return self.model.lm_head(self.norm(hidden))
+
+
+class _Layer:
+    def __init__(self, layer: Any, fuse: bool) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.before_attention = _norm_of(layer.input_layernorm)
+        self.before_mlp = _norm_of(layer.post_attention_layernorm)
+        self.qkv = _product((attention.q_proj, attention.k_proj, attention.v_proj), fuse)
+        self.output = _product((attention.o_proj,), fuse)
+        self.gate_up = _product((mlp.gate_proj, mlp.up_proj), fuse)
+        self.down = _product((mlp.down_proj,), fuse)
+        self.size = attention.head_dim
+        self.heads = attention.q_proj.out_features // self.size
+        self.kv_heads = attention.k_proj.out_features // self.size
+        self.scaling, self.window = attention.scaling, getattr(attention, "sliding_window", None)
+        self.heads_norm: Product | None = None  # of queries and keys, Qwen3's
+        if hasattr(attention, "q_norm"):
+            norms = (attention.q_norm, self.heads), (attention.k_norm, self.kv_heads)
+            self.heads_norm = _norm_of(attention.q_norm, torch.cat([n.weight.detach().expand(c, -1) for n, c in norms]))
+
+    def forward(
+        self, hidden: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor, stored: GroupLayer
+    ) -> torch.Tensor:
+        """[rows, hidden size] -> the same; cosines and sines are [rows, 1, head_dim]."""
+        rows, turning = len(hidden), self.heads + self.kv_heads
+        qkv = self.qkv(self.before_attention(hidden)).view(rows, -1, self.size)
+        turned = qkv[:, :turning]
+        if self.heads_norm is not None:
+            turned = self.heads_norm(turned)
+        turned = torch.addcmul(turned * cosines, turned.roll(self.size // 2, -1), sines)
+        stored.write(turned[:, self.heads :], qkv[:, turning:])
+        seen = attend(stored, turned[:, : self.heads], self.scaling, self.window)
+        hidden = hidden + self.output(seen.reshape(rows, -1))
+        gate, up = self.gate_up(self.before_mlp(hidden)).chunk(2, -1)
+        return hidden + self.down(functional.silu(gate).mul_(up))
+
+
+def _norm_of(norm: Any, weight: torch.Tensor | None = None) -> Product:
+    """What a norm makes of one tensor; `weight` is in the place of its own."""
+    weight = norm.weight.detach() if weight is None else weight
+    epsilon = torch.tensor([norm.variance_epsilon], device=weight.device)
+    return lambda x: _norm(x, weight, epsilon)
+
+
+def _norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: torch.Tensor) -> torch.Tensor:
+    """The root-mean-square norm over the last dimension; epsilon is a float32 [1]."""
+    if hidden.device.type != "cpu":
+        return functional.rms_norm(hidden, hidden.shape[-1:], None, epsilon.item()) * weight
+    # torch's own is eight calls in disguise here.
+    size = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32)
+    scale = torch.addcmul(epsilon, size, size, value=1 / hidden.shape[-1]).rsqrt_()
+    return (hidden * scale).to(hidden.dtype).mul_(weight)
+
+
+def _product(linears: Sequence[Any], fuse: bool) -> Product:
+    """What all of these layers make of one tensor, one after another in the last dimension."""
+    first = linears[0]
+    if isinstance(first, PackedLinear) and len(first.together.linears) == len(linears):
+        return first.together.product
+    if len(linears) == 1:
+        return first
+    if not fuse or not all(isinstance(linear, nn.Linear) for linear in linears):  # a copy would take its memory
+        return lambda x: torch.cat([linear(x) for linear in linears], -1)
+    weight = torch.cat([linear.weight.detach() for linear in linears])
+    biases = [linear.bias for linear in linears]
+    if all(bias is None for bias in biases):
+        return lambda x: functional.linear(x, weight)
+    bias = torch.cat([weight.new_zeros(x.out_features) if x.bias is None else x.bias.detach() for x in linears])
+    return lambda x: functional.linear(x, weight, bias)
