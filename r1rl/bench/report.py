@@ -70,14 +70,16 @@ def _train(title: str, preset: str, *more: str) -> Part:
     return Part(title, ("train", "--preset", preset, *more), "--data" if "fewshot" in preset else "")
 
 
+# A process's first step touches its memory for the first time and its optimizer makes its state.
+_WARM: Final = ("--warmup", "1")
 PLAN: Final = (
-    _train("A whole step, bf16", "smollm2-short", "--dtype", "bf16"),
-    _train("A whole step, every group with signal, bf16", "smollm2-signal", "--dtype", "bf16"),
-    _train("A whole step, fp32", "smollm2-short", "--dtype", "fp32"),
-    _train("A whole step, every group with signal, fp32", "smollm2-signal", "--dtype", "fp32"),
+    _train("A whole step, bf16", "smollm2-short", "--dtype", "bf16", *_WARM),
+    _train("A whole step, every group with signal, bf16", "smollm2-signal", "--dtype", "bf16", *_WARM),
+    _train("A whole step, fp32", "smollm2-short", "--dtype", "fp32", *_WARM),
+    _train("A whole step, every group with signal, fp32", "smollm2-signal", "--dtype", "fp32", *_WARM),
     _train("A whole step with worked examples", "smollm2-fewshot"),
     _train("The same without stop strings", "smollm2-fewshot-nostop"),
-    _train("The tiny recipe's step", "tiny", "--repeats", "7", "--warmup", "1"),
+    _train("The tiny recipe's step", "tiny", "--repeats", "7", *_WARM),
     Part("Sampling alone, bf16", ("rollout", "--preset", "smollm2-short", "--dtype", "bf16")),
     Part("Sampling alone, fp32", ("rollout", "--preset", "smollm2-short", "--dtype", "fp32")),
     Part("Sampling with a long tail", ("rollout", "--preset", "smollm2-longtail", "--peers", "trl")),

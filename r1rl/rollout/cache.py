@@ -63,7 +63,7 @@ class PrefillCache(Cache):
 
 class GroupLayer(CacheLayerMixin):
     """One layer's storage: `prompt_keys` [prompts, kv_heads, tokens, head_dim] and `keys` [slots, kv_heads, capacity,
-    head_dim], and the same of values. What is not written yet is zero, because a weight of zero times NaN is NaN."""
+    head_dim], and the same of values. What is read before it is written is zero: a weight of zero times NaN is NaN."""
 
     is_sliding = False
 
@@ -78,7 +78,9 @@ class GroupLayer(CacheLayerMixin):
         rows, capacity = len(self.cache.lengths), self.cache.capacity
         for name, like in (("keys", key_states), ("values", value_states)):
             old = getattr(self, name)
-            new = like.new_zeros(rows, like.shape[1], capacity, like.shape[3], dtype=_stored(like))
+            # Pages that nothing is written to take no memory, and the first touch of one costs more than its zeros.
+            make = like.new_empty if self.cache.even else like.new_zeros
+            new = make(rows, like.shape[1], capacity, like.shape[3], dtype=_stored(like))
             if old is not None:
                 kept, filled = min(rows, len(old)), min(capacity, old.shape[2])
                 new[:kept, :, :filled] = old[:kept, :, :filled]
@@ -116,8 +118,11 @@ class GroupLayer(CacheLayerMixin):
         rows, room = len(prompt_of), self.cache.capacity
         for name in ("keys", "values"):
             stored, prompts = getattr(self, name), getattr(self, f"prompt_{name}")
-            new = prompts.new_zeros(rows, prompts.shape[1], room, prompts.shape[3])
+            new = prompts.new_empty(rows, prompts.shape[1], room, prompts.shape[3])
             width = prompts.shape[2]
+            new[:, :, : int(shift.max())] = 0
+            if not self.cache.even:
+                new[:, :, width + own :] = 0
             for prompt in range(len(prompts)):
                 mine = (prompt_of == prompt).nonzero().squeeze(1)
                 if len(mine):
@@ -142,6 +147,7 @@ class GroupCache(Cache):
     Args:
         layers: number of layers of the model.
         cap: most own tokens a row can come to.
+        even: all rows enter at once, so that they are of the same length at every step.
 
     Attributes:
         prompt_of: int64 [rows], the prompt of each row.
@@ -150,9 +156,10 @@ class GroupCache(Cache):
         prompt_lengths: int64 [prompts].
     """
 
-    def __init__(self, layers: int, cap: int, device: torch.device) -> None:
+    def __init__(self, layers: int, cap: int, device: torch.device, *, even: bool = False) -> None:
         super().__init__(layers=[GroupLayer(self) for _ in range(layers)])
         self.cap = cap
+        self.even = even
         none = torch.zeros(0, dtype=torch.long, device=device)
         self.prompt_of = self.lengths = self.prompt_lengths = self.row_index = none
         self.width = 0
@@ -223,7 +230,7 @@ class GroupCache(Cache):
         keys = self.layers[0].prompt_keys
         width = 0 if keys is None else keys.shape[2]
         own = int(self.lengths.max())
-        self.capacity = width + max(self.capacity, min(_FIRST, self.cap))
+        self.capacity = width + (self.cap if self.even else max(self.capacity, min(_FIRST, self.cap)))
         self.width, self.cap = width, self.cap + width
         self._first = width - self.prompt_lengths[self.prompt_of]
         for layer in self.layers if width else ():
@@ -236,7 +243,8 @@ class GroupCache(Cache):
         shortest, longest = (int(end) for end in self.lengths.aminmax())
         self.longest, self.level = longest + 1, shortest == longest
         if self.longest > self.capacity:
-            self.capacity = min(self.cap, max(self.longest, int(self.capacity * _GROWTH), _FIRST))
+            grown = max(self.longest, int(self.capacity * _GROWTH), _FIRST)
+            self.capacity = self.cap if self.even else min(self.cap, grown)
         self._masks = {}
 
     def end_step(self) -> None:

@@ -28,6 +28,7 @@ _PREFILL_TOKENS = 8192  # a prefill pass holds at most so many, padding included
 _SHARED_PREFIX = 16  # a beginning common to all prompts is computed apart from this many tokens on
 _ADMIT_FROM = 8  # waiting rows enter once a slot in so many is free
 SHARED_BYTES = 5 * 10**6  # of a layer's keys and values; what sharing saves must be more to pay for its calls
+_UNSHARED_BYTES = SHARED_BYTES // 2  # the same later on, when leaving it means to copy what is there
 _MEMORY_SHARE = 0.25  # of what is free at the start
 
 
@@ -174,16 +175,17 @@ class _Batch:
         self.eos = torch.zeros_like(self.completes)
         self.eos[engine.eos_token_ids] = True
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        self.slots = self._slots(heads)
         self.cache = GroupCache(
             config.num_hidden_layers,
             sampling.max_completion_length,
             self.device,
+            even=len(self.prompts) <= self.slots,
         )
         # A group's rows one after another, prompts in the order of their first row.
         first = {prompt: i for i, prompt in reversed(list(enumerate(self.prompts)))}
         self.group_of = [first[prompt] for prompt in self.prompts]
         self.waiting = sorted(range(len(self.prompts)), key=lambda i: (self.group_of[i], i))[::-1]
-        self.slots = self._slots(heads)
         self.rows: list[int] = []
         self.held: list[tuple[int, ...]] = []  # prompts in the cache
         none = torch.zeros(0, dtype=torch.long, device=self.device)
@@ -276,8 +278,10 @@ class _Batch:
 
     def step(self) -> None:
         """Sample one token for every row; finished rows leave."""
-        if not self.waiting and not self.cache.width and self.cache.shared_bytes() < SHARED_BYTES:
-            self.cache.unshare()
+        if not self.waiting and not self.cache.width:
+            worth = _UNSHARED_BYTES if self.cache.capacity else SHARED_BYTES
+            if self.cache.shared_bytes() < worth:
+                self.cache.unshare()
         self.cache.begin_step()
         logits = self._logits()
         self.cache.end_step()

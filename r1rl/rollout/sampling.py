@@ -120,7 +120,8 @@ def invert(probabilities: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
         inside = probabilities.double()
         ends = inside.cumsum(-1)
         return _first_beyond(ends, inside, uniform * ends[:, -1])
-    blocks = functional.pad(probabilities, (0, -vocabulary % _BLOCK)).view(count, -1, _BLOCK)
+    short = -vocabulary % _BLOCK  # padding by nothing would copy
+    blocks = (functional.pad(probabilities, (0, short)) if short else probabilities).view(count, -1, _BLOCK)
     sums = blocks.sum(-1).double()
     ends = sums.cumsum(-1)
     threshold = uniform * ends[:, -1]

@@ -1,6 +1,7 @@
 """The short way through a decoding step against the model's own, and who has to take the long one."""
 
 import logging
+import math
 
 import pytest
 import torch
@@ -61,6 +62,19 @@ def sampled(model, *, rows=6, cap=24, max_rows=512):
     return made, made.generate(model, prompts, keys, Sampling(max_completion_length=cap))
 
 
+def test_what_is_not_written_is_not_read(monkeypatch):
+    """Storage that is not zeroed first may hold anything; here it holds what would be seen."""
+    model = model_of(PLAIN["llama, key heads shared by three query heads"])
+    expected = sampled(model)[1]
+    empty = torch.Tensor.new_empty
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda *args, **kwargs: empty(*args, **kwargs).fill_(math.nan))
+    for shared in (0, 10**9):
+        monkeypatch.setattr(engine, "SHARED_BYTES", shared)
+        monkeypatch.setattr(engine, "_UNSHARED_BYTES", shared)
+        for max_rows in (4, 512):
+            same(sampled(model, max_rows=max_rows)[1], expected)
+
+
 def same(ours, theirs):
     assert [c.token_ids for c in ours] == [c.token_ids for c in theirs]
     for mine, other in zip(ours, theirs, strict=True):
@@ -71,11 +85,14 @@ def same(ours, theirs):
 @pytest.mark.parametrize("name", PLAIN)
 def test_it_samples_what_the_model_itself_samples(name, shared, monkeypatch):
     monkeypatch.setattr(engine, "SHARED_BYTES", shared)
+    monkeypatch.setattr(engine, "_UNSHARED_BYTES", shared)
     model = model_of(PLAIN[name])
-    made, ours = sampled(model, max_rows=4)  # two rows enter late, so that lengths differ
-    assert made.quick == {id(model.config): True}, "not taken the short way"
-    monkeypatch.setattr(engine, "decoder_for", lambda *arguments: None)
-    same(ours, sampled(model, max_rows=4)[1])
+    for max_rows in (4, 512):  # two rows enter late, so that lengths differ; all at once
+        made, ours = sampled(model, max_rows=max_rows)
+        assert made.quick == {id(model.config): True}, "not taken the short way"
+        with monkeypatch.context() as without:
+            without.setattr(engine, "decoder_for", lambda *arguments: None)
+            same(ours, sampled(model, max_rows=4)[1])
 
 
 def test_packed_weights_are_taken_as_they_are(monkeypatch):
