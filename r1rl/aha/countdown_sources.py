@@ -5,7 +5,7 @@ Values are exact; nothing the model wrote is taken on trust.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
@@ -28,7 +28,7 @@ class Reading(NamedTuple):
     """A choice of sources for a side's numbers: product of the used numbers' primes, expression, first character.
 
     `value` is the expression's true value, None where it divides by zero. `sign` and its two operands say how a binary
-    one was made.
+    one was made. What a number may stand for is a reading too: of an earlier step, or the given number itself.
     """
 
     used: int
@@ -36,14 +36,22 @@ class Reading(NamedTuple):
     start: int
     value: Value | None
     sign: expressions.Operator | None = None
-    left: Source | None = None
-    right: Source | None = None
+    left: Reading | None = None
+    right: Reading | None = None
+    given: bool = False
 
-    def tree(self) -> expressions.Expression:
-        """The expression as a tree; depth is bounded by the given numbers."""
+    @property
+    def operand(self) -> str:
+        """The expression as part of another one."""
+        return self.expression if self.given else f"({self.expression})"
+
+    def terms(self) -> expressions.Terms:
+        """What the canonical form is made of; depth is bounded by the given numbers."""
+        if self.given:
+            return "number", [self.expression], []
         if self.sign is None or self.left is None or self.right is None:
-            return expressions.parse(self.expression)
-        return expressions.Operation(self.sign, self.left.tree(), self.right.tree())
+            return expressions.flatten(expressions.parse(self.expression))
+        return expressions.joined(self.sign, self.left.terms(), self.right.terms())
 
 
 @dataclass(slots=True)
@@ -71,7 +79,9 @@ class Step:
 
     @property
     def slip(self) -> bool:
-        return self.claimed is not None and (self.value is None or not close(self.claimed, self.value))
+        if self.claimed is None or self.claimed == self.value:
+            return False
+        return self.value is None or not close(self.claimed, self.value)
 
     @property
     def rejected(self) -> bool:
@@ -94,26 +104,10 @@ class Step:
         """The canonical form of the expression, "" where there is none."""
         if self._form is None:
             if self.readings:
-                self._form = expressions.canonical(self.readings[0].tree())
+                self._form = expressions.render(self.readings[0].terms())
             else:
                 self._form = grade(self.expression)[1]
         return self._form
-
-
-class Source(NamedTuple):
-    """Something a number may stand for: a given number, or a reading of an earlier step.
-
-    Product of primes, text, first character in this attempt, true value.
-    """
-
-    used: int
-    text: str
-    start: int
-    value: Value | None
-    reading: Reading | None = None
-
-    def tree(self) -> expressions.Expression:
-        return expressions.Number(int(self.text)) if self.reading is None else self.reading.tree()
 
 
 class Tracer:
@@ -127,12 +121,15 @@ class Tracer:
             self.all *= self.primes[number]
         self.count = len(numbers)
         # Results of the attempt under way, of those before it, and of its illegal steps, by value, the latest first.
-        self.current: dict[Value, list[Source]] = {}
-        self.earlier: dict[Value, list[Source]] = {}
-        self.loose: dict[Value, Source] = {}
-        self.given: dict[Value, list[Source]] = {
-            number: [Source(prime, str(number), _NOWHERE, number)] for number, prime in self.primes.items()
+        self.current: dict[Value, tuple[Reading, ...]] = {}
+        self.earlier: dict[Value, tuple[Reading, ...]] = {}
+        self.loose: dict[Value, Reading] = {}
+        self.given: dict[Value, tuple[Reading, ...]] = {
+            number: (Reading(prime, str(number), _NOWHERE, number, given=True),)
+            for number, prime in self.primes.items()
         }
+        # What a number may stand for in this attempt, best first: the given number, else the latest result.
+        self.sources = self.given.copy()
 
     def remember(self, step: Step, value: Value | None) -> None:
         """`value` may stand for `step` from now on."""
@@ -140,11 +137,13 @@ class Tracer:
             return
         if step.status == "illegal":
             if step.expression:
-                self.loose[value] = Source(0, f"({step.expression})", step.start, step.value)
+                self.loose[value] = Reading(0, step.expression, step.start, step.value)
             return
-        made = [Source(made.used, f"({made.expression})", made.start, made.value, made) for made in step.readings]
         before = self.current.get(value)
-        self.current[value] = made if before is None else (made + before)[:_MAX_SAME_VALUE]
+        made = step.readings if before is None else (step.readings + before)[:_MAX_SAME_VALUE]
+        self.current[value] = made
+        given = self.given.get(value)
+        self.sources[value] = made if given is None else given + made
 
     def finish_attempt(self) -> None:
         """What was made so far belongs to an attempt before."""
@@ -153,6 +152,7 @@ class Tracer:
             self.earlier[value] = sources if before is None else (sources + before)[:_MAX_SAME_VALUE]
         self.current = {}
         self.loose = {}
+        self.sources = self.given.copy()
 
     def knows(self, value: Value) -> bool:
         """Whether `value` is a given number or was claimed for a step."""
@@ -163,41 +163,45 @@ class Tracer:
 
         And whether they go on from an abandoned attempt: only where the one under way cannot explain a number.
         """
-        values = side.values
+        values, sources = side.values, self.sources
         if not 2 <= len(values) <= self.count or not side.template:
             return (), False
-        if readings := self._read(side, start, self._current_sources):
+        sign = _BINARY.get(side.template)
+        if sign is not None:
+            left, right = sources.get(values[0]), sources.get(values[1])
+            readings = self._pair(values, sign, start, left, right) if left and right else ()
+        else:
+            readings = self._search(side, start, [sources.get(value) for value in values])
+        if readings:
             return readings, False
         # Nothing new to find where no number is a result of an attempt before.
         if not any(value in self.earlier and value not in self.primes for value in values):
             return (), False
-        return self._read(side, start, self._all_sources), True
-
-    def _read(self, side: Side, start: int, sources: Callable[[Value], list[Source] | None]) -> tuple[Reading, ...]:
-        options = []
-        for value in side.values:
-            if not (found_sources := sources(value)):
-                return ()
-            options.append(found_sources)
-        sign = _BINARY.get(side.template)
-        if sign is None:
-            return self._search(side, start, options)
-        if len(options[0]) == 1 == len(options[1]):  # by far the commonest
-            left, right = options[0][0], options[1][0]
-            if self.all % (left.used * right.used) or (left.reading and side.values[0] == side.values[1]):
-                return ()
-            return (_joined(sign, left, right, start),)
-        return self._pair(side, sign, start, options)
+        options = [self._all_sources(value) for value in values]
+        if sign is not None:
+            left, right = options
+            return self._pair(values, sign, start, left, right) if left and right else (), True
+        return self._search(side, start, options), True
 
     def _pair(
-        self, side: Side, sign: expressions.Operator, start: int, options: list[list[Source]]
+        self,
+        values: tuple[Value, ...],
+        sign: expressions.Operator,
+        start: int,
+        left_sources: tuple[Reading, ...],
+        right_sources: tuple[Reading, ...],
     ) -> tuple[Reading, ...]:
-        """`_read` for two operands that may stand for several things."""
+        """Readings of two operands, by far the commonest side."""
+        same = values[0] == values[1]
+        if len(left_sources) == 1 == len(right_sources):
+            left, right = left_sources[0], right_sources[0]
+            if self.all % (left.used * right.used) or (same and not left.given):
+                return ()
+            return (_joined(sign, left, right, start),)
         found: dict[int, Reading] = {}
-        same = side.values[0] == side.values[1]
-        for i, left in enumerate(options[0]):
-            for j, right in enumerate(options[1]):
-                if same and i == j and left.reading:
+        for i, left in enumerate(left_sources):
+            for j, right in enumerate(right_sources):
+                if same and i == j and not left.given:
                     continue  # one result is there once
                 used = left.used * right.used
                 if self.all % used == 0 and used not in found:
@@ -206,28 +210,31 @@ class Tracer:
                         return (found[used],)
         return tuple(found.values())[:_MAX_READINGS]
 
-    def _search(self, side: Side, start: int, options: list[list[Source]]) -> tuple[Reading, ...]:
-        """`_read` for any number of operands; bounded by _MAX_VISITS."""
+    def _search(self, side: Side, start: int, options: list[tuple[Reading, ...] | None]) -> tuple[Reading, ...]:
+        """Readings of any number of operands; bounded by _MAX_VISITS."""
+        known = [sources for sources in options if sources]
+        if len(known) < len(options):
+            return ()
         found: dict[int, Reading] = {}
         chosen: list[str] = []
         visits = 0
 
         def search(used: int, first: int) -> bool:
             nonlocal visits
-            if len(chosen) == len(options):
+            if len(chosen) == len(known):
                 if used not in found:
                     text = side.template.format(*chosen)
                     value, form = grade(text)
                     if form:
                         found[used] = Reading(used, text, first, value)
                 return used == self.all and used in found
-            for more, text, begin, _, _ in options[len(chosen)]:
+            for source in known[len(chosen)]:
                 visits += 1
                 if visits > _MAX_VISITS:
                     return False
-                if self.all % (used * more) == 0:
-                    chosen.append(text)
-                    if search(used * more, min(first, begin)):
+                if self.all % (used * source.used) == 0:
+                    chosen.append(source.operand)
+                    if search(used * source.used, min(first, source.start)):
                         return True
                     chosen.pop()
             return False
@@ -236,16 +243,11 @@ class Tracer:
             return (found[self.all],)
         return tuple(found.values())[:_MAX_READINGS]
 
-    def _current_sources(self, value: Value) -> list[Source] | None:
-        """What `value` may stand for in this attempt, best first: the given number, else the latest result."""
-        given, made = self.given.get(value), self.current.get(value)
-        return given + made if given and made else given or made
-
-    def _all_sources(self, value: Value) -> list[Source] | None:
-        """The same, and results of attempts before this one; a given number is a fresh start instead."""
-        sources = self._current_sources(value)
+    def _all_sources(self, value: Value) -> tuple[Reading, ...] | None:
+        """`sources`, and results of attempts before this one; a given number is a fresh start instead."""
+        sources = self.sources.get(value)
         if value not in self.primes and (before := self.earlier.get(value)):
-            moved = [source._replace(start=_NOWHERE) for source in before]
+            moved = tuple(source._replace(start=_NOWHERE) for source in before)
             return sources + moved if sources else moved
         return sources
 
@@ -261,7 +263,7 @@ class Tracer:
                 made = self.current.get(value)
                 source = made[0] if made else self.loose.get(value)
             if source is not None:
-                texts.append(source.text)
+                texts.append(source.operand)
                 start = min(start, source.start)
             elif isinstance(value, int) and value >= 0:
                 texts.append(str(value))
@@ -273,10 +275,19 @@ class Tracer:
             step.expression, step.value, step.start = expression, graded, start
 
 
-def _joined(sign: expressions.Operator, left: Source, right: Source, start: int) -> Reading:
-    value = None if left.value is None or right.value is None else apply(sign, left.value, right.value)
-    first = min(start, left.start, right.start)
-    return Reading(left.used * right.used, f"{left.text} {sign} {right.text}", first, value, sign, left, right)
+def _joined(sign: expressions.Operator, left: Reading, right: Reading, start: int) -> Reading:
+    used, text, first, value, _, _, _, given = left
+    more, other_text, other_first, other, _, _, _, other_given = right
+    if not given:
+        text = f"({text})"
+    if not other_given:
+        other_text = f"({other_text})"
+    if first < start:
+        start = first
+    if other_first < start:
+        start = other_first
+    made = None if value is None or other is None else apply(sign, value, other)
+    return Reading(used * more, f"{text} {sign} {other_text}", start, made, sign, left, right)
 
 
 @lru_cache(maxsize=16_384)

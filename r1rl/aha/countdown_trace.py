@@ -59,15 +59,21 @@ def trace_pieces(
             if not steps:
                 continue
             last = steps[-1]
+            complete = last.status == "complete"
             if target is None:
-                last.committed = last.status == "complete"
+                last.committed = complete
             else:
                 following = shown[index + 1] if index + 1 < len(shown) else None
                 until = piece_end if following is None else piece_start + following[0] + following[1].sides[0].start
-                after = max(last.end, offset + piece_start + equation.sides[-1].end)
-                last.says, offered = said_after(folded, after, until, target)
-                at_end = following is None and piece_start == pieces[-1][0]
-                last.committed = _committed(last, equation, following, tracer, target, offered=offered, at_end=at_end)
+                after, written = last.end, offset + piece_start + equation.sides[-1].end
+                last.says, offered = said_after(folded, after if after > written else written, until, target)
+                if complete:
+                    last.committed = True
+                elif last.says or offered or last.claimed == target:
+                    at_end = following is None and piece_start == pieces[-1][0]
+                    last.committed = _committed(
+                        last, equation, following, tracer, target, offered=offered, at_end=at_end
+                    )
             if last.committed:
                 last.start = max(last.start, done)
                 done = last.end
@@ -111,11 +117,10 @@ def _committed(
     offered: bool,
     at_end: bool,
 ) -> bool:
-    """Whether a step is a candidate answer, by what the text says after it and goes on with."""
-    if step.status == "complete":
-        return True
-    if not step.says and not offered and step.claimed != target:
-        return False
+    """Whether a step is a candidate answer, by what the text says after it and goes on with.
+
+    For a step that is not complete, and that the text puts forward, says something about, or claims the target for.
+    """
     if not tracer.knows(target) and any(target in side.values for side in equation.sides if side.claim is None):
         return False  # "22 - 7 = 15" works backwards from the target
     if offered or any(said.names_target_and_value for said in step.says):
@@ -134,6 +139,7 @@ def _committed(
 
 def _steps(equation: Equation, offset: int, tracer: Tracer) -> list[Step]:
     sides, final, _ = equation
+    count = len(sides)
     steps: list[Step] = []
     # What was claimed for a side: the last plain number after it, else one written before it ("22 = 3*5 + 7").
     claimed = None if final is None else sides[final].claim
@@ -156,7 +162,7 @@ def _steps(equation: Equation, offset: int, tracer: Tracer) -> list[Step]:
         else:
             tracer.read_illegal(side, step)
         before = len(side.values)
-        following = sides[index + 1] if index + 1 < len(sides) else None
+        following = sides[index + 1] if index + 1 < count else None
         if following is not None and following.claim is None and _runs_on(step, side, following, tracer):
             step.claimed = following.values[0]
             step.end = following.start + offset

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_CHARS: Final = 160
 _BARE_CHARS: Final = 60  # a bare "no" or "yes" stands at once
-_CACHED_CHARS: Final = 64
+_CACHED_CHARS: Final = 96
 
 
 class Says(NamedTuple):
@@ -88,9 +88,11 @@ _BARE: Final = (
     r"|further|remainder))"
 )
 _SPOKEN: Final = re.compile(
+    # where one of the others can begin at all: a quick look at most characters, those inside a word
+    r"(?=\W|(?<!\w)|target|differs|instead|rather|short|away|no|yes|yep|yeah|yay)(?:"
     # the tiny base's form, whichever target it quotes
     r"target\s+-?[0-9/]{1,12}\s+got\s+-?[0-9./]{1,16}\s*[,:]?\s*(?P<reply>yes|no)\b"
-    rf"|{_UNEQUAL}|{_RATHER}|{_ORDER}|{_MISS}|{_EQUAL}|{_HIT}|{_BARE}"
+    rf"|{_UNEQUAL}|{_RATHER}|{_ORDER}|{_MISS}|{_EQUAL}|{_HIT}|{_BARE})"
 )
 _TARGETS: Final = ("u", "u2", "o", "o2", "e", "e2", "r")
 _UNSAID: Final = re.compile(
@@ -116,21 +118,20 @@ def said_after(folded: str, start: int, end: int, target: Value) -> tuple[Sequen
     The same verdict twice in a row is one. And whether the text puts the attempt forward, "target 22 got", though it
     may break off before the verdict. Bounded by MAX_CHARS.
     """
-    usual = _USUAL.match(folded, start, end)
-    if usual is not None and usual.end() == end:
-        return [Says(usual.start(1), usual.end(2), usual[2] == "yes", True)], True
     window = folded[start : min(end, start + MAX_CHARS)]
+    if not window.strip(_GAP):
+        return (), False
+    if "target" in window[:7]:
+        usual = _USUAL.match(folded, start, end)
+        if usual is not None and usual.end() == end:
+            return [Says(usual.start(1), usual.end(2), usual[2] == "yes", True)], True
     read = _said if len(window) <= _CACHED_CHARS else _said.__wrapped__
     said, offered = read(window, target)
-    if not said:
-        return said, offered
-    return [Says(start + at, start + to, says, named) for at, to, says, named in said], offered
+    return [Says(start + at, start + to, says, named) for at, to, says, named in said] if said else said, offered
 
 
 @lru_cache(maxsize=16_384)
 def _said(window: str, target: Value) -> tuple[tuple[Says, ...], bool]:
-    if not window.strip(_GAP):
-        return (), False
     said: list[Says] = []
     for found in _SPOKEN.finditer(window):
         groups = found.groupdict()

@@ -311,11 +311,12 @@ def numbers_used(tree: Expression) -> Counter[int]:
     return Counter(node.value for node in postorder(tree) if isinstance(node, Number))
 
 
-# A flattened sum (added, subtracted) or product (multiplied, divided) of rendered parts.
-_Terms: TypeAlias = "tuple[Literal['number', 'sum', 'product'], list[str], list[str]]"
+# A number, or a flattened sum (added, subtracted) or product (multiplied, divided), of rendered parts.
+Terms: TypeAlias = "tuple[Literal['number', 'sum', 'product'], list[str], list[str]]"
 
 
-def _render(terms: _Terms) -> str:
+def render(terms: Terms) -> str:
+    """The normal form of a flattened tree, see `canonical`."""
     kind, first, second = terms
     up, down = ("+", "-") if kind == "sum" else ("*", "/")
     for parts in (first, second):
@@ -331,22 +332,31 @@ def canonical(tree: Expression) -> str:
     Also `a-(b-c)` = `a+c-b` and `a/(b/c)` = `a*c/b`. Nothing is evaluated, so `2+2` and `2*2` differ. Two
     trees with equal forms have equal values where both can be evaluated (`a/(b/0)` cannot, its form can).
     """
-    done: list[_Terms] = []
+    return render(flatten(tree))
+
+
+def flatten(tree: Expression) -> Terms:
+    """A tree's terms; `render` makes the normal form of them."""
+    done: list[Terms] = []
     for node in postorder(tree):
         if isinstance(node, Number):
             done.append(("number", [str(node.value)], []))
             continue
         right, left = done.pop(), done.pop()
-        operator = node.operator
-        kind: Literal["sum", "product"] = "sum" if operator in "+-" else "product"
-        _, first, second = left if left[0] in (kind, "number") else _as_part(left)
-        _, more, less = right if right[0] in (kind, "number") else _as_part(right)
-        if operator in "-/":
-            more, less = less, more
-        done.append((kind, first + more, second + less))
-    return _render(done[0])
+        done.append(joined(node.operator, left, right))
+    return done[0]
 
 
-def _as_part(terms: _Terms) -> _Terms:
-    rendered = _render(terms)
+def joined(operator: Operator, left: Terms, right: Terms) -> Terms:
+    """The terms of an operation, of those of its two sides."""
+    kind: Literal["sum", "product"] = "sum" if operator in "+-" else "product"
+    _, first, second = left if left[0] in (kind, "number") else _as_part(left)
+    _, more, less = right if right[0] in (kind, "number") else _as_part(right)
+    if operator in "-/":
+        more, less = less, more
+    return kind, first + more, second + less
+
+
+def _as_part(terms: Terms) -> Terms:
+    rendered = render(terms)
     return "number", [f"({rendered})" if terms[0] == "sum" else rendered], []
