@@ -94,7 +94,7 @@ def backtracking(steps: Sequence[Step], numbers: Sequence[int], target: Value, *
         roots = ([] if gone else others) + ([step] if step.status == "partial" else [])
         if step.committed:
             of_value = tried.setdefault(step.value, [])
-            again = any(step.same_form(other) for other in of_value[-_BRANCH:])
+            again = _among(step, of_value[-_BRANCH:])
             if not (again and previous is not None and not previous.rejected and step.same_form(previous)):
                 count(pending)
                 result.duplicate_retries += again
@@ -105,9 +105,7 @@ def backtracking(steps: Sequence[Step], numbers: Sequence[int], target: Value, *
             continue
         branch.append(step)
         if not step.slip:
-            values = _state(roots, given)
-            if values is not None and len(values) <= MAX_SEARCHED:
-                waiting = reachable(values, target)
+            waiting = _live(tuple([(root.value, root.readings[0].used) for root in roots]), given, target)
     if waiting is not None and closed:
         left(waiting, True)
     count(pending)
@@ -124,6 +122,13 @@ def _uses(expression: str, step: Step, *, again: bool = True) -> bool:
     )
 
 
+def _among(step: Step, tried: Sequence[Step]) -> bool:
+    """Whether one of `tried`, all of the step's value, has its form."""
+    if step.expression in [other.expression for other in tried]:  # the commonest, and quicker than a form
+        return bool(step.expression)
+    return any(step.same_form(other) for other in tried)
+
+
 @lru_cache(maxsize=4_096)
 def _primes(numbers: tuple[int, ...]) -> dict[int, int]:
     return dict(zip(sorted(set(numbers)), PRIMES, strict=False))
@@ -138,19 +143,23 @@ def _product(numbers: tuple[int, ...]) -> int:
     return product
 
 
-def _state(roots: Sequence[Step], numbers: tuple[int, ...]) -> tuple[Value, ...] | None:
-    """The values still to be combined, None where one is unknown."""
+@lru_cache(maxsize=16_384)
+def _live(roots: tuple[tuple[Value | None, int], ...], numbers: tuple[int, ...], target: Value) -> bool | None:
+    """Whether a state is live: `roots` are its partial results' values and products of primes.
+
+    None where a value is unknown, a number used too often, or too much is left to search.
+    """
     rest = _product(numbers)
     values: list[Value] = []
-    for root in roots:
-        if root.value is None or rest % root.readings[0].used:
+    for value, used in roots:
+        if value is None or rest % used:
             return None
-        rest //= root.readings[0].used
-        values.append(root.value)
-    return tuple(sorted([*values, *_unused(rest, numbers)]))
+        rest //= used
+        values.append(value)
+    values += _unused(rest, numbers)
+    return reachable(tuple(sorted(values)), target) if len(values) <= MAX_SEARCHED else None
 
 
-@lru_cache(maxsize=16_384)
 def _unused(rest: int, numbers: tuple[int, ...]) -> tuple[int, ...]:
     """The numbers whose primes make up `rest`."""
     values = []
@@ -173,12 +182,7 @@ def reachable(values: tuple[Value, ...], target: Value) -> bool:
             second = values[j]
             rest = values[:i] + values[i + 1 : j] + values[j + 1 :]
             if len(rest) == 1:  # the commonest, without a fraction being made of the two
-                goals = _goals(rest[0], target)
-                if goals is None or first + second in goals or first * second in goals:
-                    return True
-                if first - second in goals or second - first in goals:
-                    return True
-                if any((second and first == goal * second) or (first and second == goal * first) for goal in goals):
+                if _reach_three(first, second, rest[0], target):
                     return True
                 continue
             results = {first + second, first - second, second - first, first * second}
@@ -191,17 +195,30 @@ def reachable(values: tuple[Value, ...], target: Value) -> bool:
     return False
 
 
-@lru_cache(maxsize=16_384)
-def _goals(other: Value, target: Value) -> frozenset[Value] | None:
-    """The values that make `target` with `other`, None where every value does."""
+def _reach_three(first: Value, second: Value, other: Value, target: Value) -> bool:
+    """Whether some expression makes `target` of `other` and a result of `first` and `second`; makes no fraction."""
     if not other and not target:
-        return None
-    goals = {target - other, target + other, other - target}
+        return True
+    # What makes the target with the other value; ratios apart, as numerator and denominator.
+    goals: list[Value] = [target - other, target + other, other - target]
+    ratios: list[tuple[Value, Value]] = []
     if other:
-        goals |= {whole(Fraction(target) / other), target * other}
+        goals.append(target * other)
+        ratios.append((target, other))
         if target:
-            goals.add(whole(Fraction(other) / target))
-    return frozenset(goals)
+            ratios.append((other, target))
+    made = (first + second, first - second, second - first, first * second)
+    if not set(goals).isdisjoint(made):
+        return True
+    for up, down in ratios:
+        if up in [value * down for value in made]:
+            return True
+        if (second and first * down == up * second) or (first and second * down == up * first):
+            return True
+    return bool(
+        (second and first in [goal * second for goal in goals])
+        or (first and second in [goal * first for goal in goals])
+    )
 
 
 def _reach_two(first: Value, second: Value, target: Value) -> bool:
