@@ -22,7 +22,7 @@ from r1rl.aha.equations import Equation, Value, equations, whole
 from r1rl.aha.goal_tests import judged_after
 from r1rl.aha.hygiene import hygiene
 from r1rl.aha.lexicons import LEXICONS
-from r1rl.aha.markers import Marker, find_all, fold, labelled
+from r1rl.aha.markers import Marker, find_hits, fold, labelled
 from r1rl.aha.math_attempts import VERIFIERS, candidates, evaluated, is_number, math_attempts
 from r1rl.aha.notation import normalise
 from r1rl.aha.reasoning import reasoning_spans
@@ -105,6 +105,7 @@ SCHEMA: Final = pa.schema(
     ]
 )
 _NAMES: Final = tuple(SCHEMA.names)
+_LEXICONS: Final = tuple(LEXICONS)
 _COUNTS: Final = {name: "marker_" + name.replace("-", "_") for name in LEXICONS}
 KEY: Final = ("run", "kind", "step", "rank", "group_id", "prompt_id", "sample_idx", "temperature")
 _COPIED: Final = (*KEY, "n_tokens", "finish_reason")
@@ -171,13 +172,13 @@ def annotate(row: Mapping[str, Any]) -> dict[str, Any]:
 def _markers(found: dict[str, Any], completion: str, folded: str, spans: list[tuple[int, int]]) -> list[Marker]:
     """Fill in the counts of all lexicons; returns the strict markers of the reasoning."""
     strict: list[Marker] = []
-    for name, hits in find_all(completion, folded=folded).items():
+    for name, hits in find_hits(folded, _LEXICONS).items():
         inside = hits
-        if hits and (hits[0].start < spans[0][0] or hits[-1].start >= spans[-1][1] or len(spans) > 1):
-            inside = [hit for hit in hits if any(start <= hit.start < end for start, end in spans)]
+        if hits and (hits[0][0] < spans[0][0] or hits[-1][0] >= spans[-1][1] or len(spans) > 1):
+            inside = [hit for hit in hits if any(start <= hit[0] < end for start, end in spans)]
         found[_COUNTS[name]] = len(inside)
         if name == "strict":
-            strict = inside
+            strict = [Marker(start, end, completion[start:end], kind) for start, _, end, kind in inside]
     n_tokens = found["n_tokens"]
     if n_tokens:
         limit = len(completion) * min(1.0, FIRST_TOKENS / n_tokens)

@@ -42,6 +42,7 @@ _AHEAD: Final = 120  # characters after a key that a match may take
 _NO_WORD: Final = re.compile(r"(?![\w']|-\w)")  # as after every pattern
 _LAST_WORD: Final = re.compile(r"[^\W\d]+$")
 _TAG: Final = re.compile(r"</?[a-z][^<>\n]{0,64}>")
+_PLAIN_TAGS: Final = frozenset({"<think>", "</think>", "<answer>", "</answer>"})
 
 
 def find(text: str, lexicon: str = "strict") -> list[Marker]:
@@ -56,45 +57,64 @@ def find(text: str, lexicon: str = "strict") -> list[Marker]:
 
 def find_all(text: str, lexicons: Iterable[str] = LEXICONS, *, folded: str | None = None) -> dict[str, list[Marker]]:
     """The markers of several lexicons, as `find` gives them one by one, in one go; `folded` is `fold(text)`."""
-    if folded is None:
-        folded = fold(text)
-    names = tuple(lexicons)
-    hits: dict[str, list[tuple[int, int, int, str]]] = {name: [] for name in names}
+    hits = find_hits(fold(text) if folded is None else folded, tuple(lexicons))
+    return {
+        name: [Marker(start, end, text[start:end], kind) for start, _, end, kind in of_lexicon]
+        for name, of_lexicon in hits.items()
+    }
+
+
+Hit: TypeAlias = "tuple[int, int, int, str]"  # start, the pattern's rank, end, kind
+
+
+def find_hits(folded: str, names: tuple[str, ...]) -> dict[str, list[Hit]]:
+    """What `find_all` makes its markers of, for who only counts most of them."""
+    hits: dict[str, list[Hit]] = {name: [] for name in names}
     for root, inside in _keyed(names):
         if root in folded:
             for entry in inside:
                 _look(hits, folded, entry)
     tags = None
-    markers: dict[str, list[Marker]] = {}
     for name, of_lexicon in hits.items():
-        if not of_lexicon:
-            markers[name] = []
-            continue
-        if tags is None:
-            tags = [found.span() for found in _TAG.finditer(folded)] if "<" in folded else []
-        markers[name] = _distinct(text, of_lexicon, tags)
-    return markers
+        if of_lexicon:
+            if tags is None:
+                tags = _tags(folded)
+            hits[name] = _distinct(of_lexicon, tags)
+    return hits
 
 
 _Ranked: TypeAlias = "list[tuple[str, int, Pattern]]"  # lexicon, rank in it, pattern
-_Keyed: TypeAlias = "tuple[str, _Ranked, _Ranked, _Ranked]"
 
 
-def _look(hits: dict[str, list[tuple[int, int, int, str]]], folded: str, entry: _Keyed) -> None:
+class _Key(NamedTuple):
+    """The patterns that hold a key: those that it is, those whose matches begin with it, those with it further on.
+
+    `begins`: what matches where one of the second kind does, to look once where several may begin.
+    """
+
+    key: str
+    plain: _Ranked
+    direct: _Ranked
+    around: _Ranked
+    begins: re.Pattern[str]
+
+
+def _look(hits: dict[str, list[Hit]], folded: str, entry: _Key) -> None:
     """Add the hits of the patterns of one key."""
-    key, plain, direct, around = entry
+    key, plain, direct, around, begins = entry
+    size = len(key)
     seen = [-1] * len(around)
     at = folded.find(key)
     while at >= 0:
-        before = folded[at - 1] if at else " "
-        end = at + len(key)
-        if not (before.isalnum() or before in "_'"):
+        end = at + size
+        if (plain or direct) and not (at and ((before := folded[at - 1]).isalnum() or before in "_'")):
             if plain and _NO_WORD.match(folded, end):
                 for name, rank, pattern in plain:
                     hits[name].append((at, rank, end, pattern.kind))
-            for name, rank, pattern in direct:
-                if found := pattern.compiled.match(folded, at):
-                    _add(hits[name], folded, found, rank, pattern)
+            if direct and begins.match(folded, at):
+                for name, rank, pattern in direct:
+                    if found := pattern.compiled.match(folded, at):
+                        _add(hits[name], folded, found, rank, pattern)
         for index, (name, rank, pattern) in enumerate(around):
             if at < seen[index] or (pattern.ahead and not folded.startswith(pattern.ahead, end)):
                 continue
@@ -107,39 +127,45 @@ def _look(hits: dict[str, list[tuple[int, int, int, str]]], folded: str, entry: 
 
 
 @lru_cache(maxsize=64)
-def _keyed(names: tuple[str, ...]) -> list[tuple[str, list[_Keyed]]]:
-    """The keys, each under the shortest that it holds, which need not be looked for where that one is not.
-
-    Of each the patterns that it is, those whose matches begin with it, and those that hold it further on.
-    """
-    table: dict[str, _Keyed] = {}
+def _keyed(names: tuple[str, ...]) -> list[tuple[str, list[_Key]]]:
+    """The keys, each under the shortest that it holds, which need not be looked for where that one is not."""
+    table: dict[str, tuple[_Ranked, _Ranked, _Ranked]] = {}
     for name in names:
         for rank, pattern in enumerate(LEXICONS[name].patterns):
             for key in pattern.keys:
-                _, plain, direct, around = table.setdefault(key, (key, [], [], []))
+                plain, direct, around = table.setdefault(key, ([], [], []))
                 (plain if pattern.plain else around if pattern.back else direct).append((name, rank, pattern))
-    groups: dict[str, list[_Keyed]] = {}
+    groups: dict[str, list[_Key]] = {}
     for key in sorted(table, key=len):
         root = next((shorter for shorter in groups if shorter in key), key)
-        groups.setdefault(root, []).append(table[key])
+        begins = re.compile("|".join(pattern.compiled.pattern for _, _, pattern in table[key][1]))
+        groups.setdefault(root, []).append(_Key(key, *table[key], begins))
     return list(groups.items())
 
 
-def _add(hits: list[tuple[int, int, int, str]], folded: str, found: re.Match[str], rank: int, pattern: Pattern) -> None:
+def _add(hits: list[Hit], folded: str, found: re.Match[str], rank: int, pattern: Pattern) -> None:
     if not pattern.opens_clause or _opens_clause(folded, found.start()):
         hits.append((found.start(), rank, found.end(), pattern.kind))
 
 
-def _distinct(text: str, hits: list[tuple[int, int, int, str]], tags: list[tuple[int, int]]) -> list[Marker]:
+def _tags(folded: str) -> list[tuple[int, int]]:
+    """Where tag markup is, less the tags that no marker can begin in."""
+    if "<" not in folded:
+        return []
+    return [found.span() for found in _TAG.finditer(folded) if found[0] not in _PLAIN_TAGS]
+
+
+def _distinct(hits: list[Hit], tags: list[tuple[int, int]]) -> list[Hit]:
     """In order, none overlapping, none inside a tag."""
     hits.sort()
-    markers: list[Marker] = []
+    distinct: list[Hit] = []
     done = 0
-    for start, _, end, kind in hits:
+    for hit in hits:
+        start = hit[0]
         if start >= done and not (tags and _within(start, tags)):
-            markers.append(Marker(start, end, text[start:end], kind))
-            done = end
-    return markers
+            distinct.append(hit)
+            done = hit[2]
+    return distinct
 
 
 def _within(position: int, spans: list[tuple[int, int]]) -> bool:
