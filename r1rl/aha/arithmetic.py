@@ -36,12 +36,20 @@ def checks(completion: str, equations: Iterable[tuple[int, Equation]]) -> list[C
     for offset, equation in equations:
         for start, end, holds in equation.checks:
             first, last = offset + start, offset + end
-            before = completion[max(0, first - 4) : first].rstrip(" ")[-1:]
-            after_word = before.isalpha() and completion[first - 1] == " "
-            clear = not before or before in _CLEAR or after_word
-            if not clear and _HALF.search(completion, max(0, first - 4), first):
+            if not _clear(completion, first) and _HALF.search(completion, max(0, first - 4), first):
                 continue
             if not holds and _ROUGH.search(completion, max(0, first - _BEFORE), last + _AFTER):
                 continue
             found.append(Check(first, last, holds))
     return found
+
+
+def _clear(completion: str, first: int) -> bool:
+    """Whether a word, punctuation or nothing but blanks stands before `first`: a quick look, before the slow one."""
+    at = first - 1
+    while at >= 0 and first - at < 5 and completion[at] == " ":
+        at -= 1
+    if at < 0 or first - at == 5:
+        return True
+    before = completion[at]
+    return before in _CLEAR or (before.isalpha() and first - at > 1)
