@@ -17,6 +17,8 @@ import torch
 
 from r1rl import packed_attention
 
+# A group this much larger than a pass is not cut yet: each piece would forward the prompt once more.
+_UNCUT = 1.25
 # A packed row attends over its whole square under a mask; a plain row over half of it, without one.
 _MASKED_ATTENTION = 2.5
 
@@ -69,13 +71,13 @@ def pack(
 def fill(prompts: Sequence[Sequence[int]], completion_lengths: Sequence[int], tokens: int) -> list[list[PackedRow]]:
     """Chunks of about `tokens` tokens that hold every completion once, for a layout without padding.
 
-    A group is forwarded together and its prompt once, unless the group alone is more than `tokens`. An empty completion
-    is left out.
+    A group is forwarded together and its prompt once, unless the group alone is a quarter more than `tokens`. An empty
+    completion is left out.
     """
     rows: list[PackedRow] = []
     for prompt, members in _by_prompt(prompts, completion_lengths).items():
         total = sum(completion_lengths[i] for i in members)
-        room = max(1, tokens - len(prompt))
+        room = max(1, int(tokens * _UNCUT) - len(prompt))
         rows += _split(prompt, members, completion_lengths, min(len(members), -(-total // room)))
     rows.sort(key=lambda row: -row.width)
     bins = _even_bins([row.width for row in rows], -(-sum(row.width for row in rows) // tokens))
