@@ -121,15 +121,14 @@ class _Layer:
 def _norm_of(norm: Any, weight: torch.Tensor | None = None) -> Product:
     """What a norm makes of one tensor; `weight` is in the place of its own."""
     weight = norm.weight.detach() if weight is None else weight
-    epsilon = torch.tensor([norm.variance_epsilon], device=weight.device)
+    if weight.device.type != "cpu":
+        return lambda x: functional.rms_norm(x, x.shape[-1:], None, norm.variance_epsilon) * weight
+    epsilon = torch.tensor([norm.variance_epsilon])
     return lambda x: _norm(x, weight, epsilon)
 
 
 def _norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: torch.Tensor) -> torch.Tensor:
-    """The root-mean-square norm over the last dimension; epsilon is a float32 [1]."""
-    if hidden.device.type != "cpu":
-        return functional.rms_norm(hidden, hidden.shape[-1:], None, epsilon.item()) * weight
-    # torch's own is eight calls in disguise here.
+    """The root-mean-square norm over the last dimension; torch's own is eight calls in disguise on a CPU."""
     size = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32)
     scale = torch.addcmul(epsilon, size, size, value=1 / hidden.shape[-1]).rsqrt_()
     return (hidden * scale).to(hidden.dtype).mul_(weight)
