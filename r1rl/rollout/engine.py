@@ -175,7 +175,8 @@ class _Batch:
         self.eos = torch.zeros_like(self.completes)
         self.eos[engine.eos_token_ids] = True
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        self.slots = self._slots(heads)
+        longest = max(map(len, self.prompts), default=0) + sampling.max_completion_length
+        self.slots = self._slots(heads, longest)
         self.cache = GroupCache(
             config.num_hidden_layers,
             sampling.max_completion_length,
@@ -184,24 +185,21 @@ class _Batch:
         )
         # A group's rows one after another, prompts in the order of their first row.
         first = {prompt: i for i, prompt in reversed(list(enumerate(self.prompts)))}
-        self.group_of = [first[prompt] for prompt in self.prompts]
-        self.waiting = sorted(range(len(self.prompts)), key=lambda i: (self.group_of[i], i))[::-1]
+        self.waiting = sorted(range(len(self.prompts)), key=lambda i: (first[self.prompts[i]], i))[::-1]
         self.rows: list[int] = []
         self.held: list[tuple[int, ...]] = []  # prompts in the cache
         none = torch.zeros(0, dtype=torch.long, device=self.device)
         self.tokens = self.positions = none  # of the token that every row feeds next
         self.row_keys = none.cpu()
-        longest = max(map(len, self.prompts), default=0) + sampling.max_completion_length
         self.decoder = decoder_for(model, longest) if engine.quick.get(id(model.config), True) else None
 
-    def _slots(self, kv_heads: int) -> int:
-        """How many rows the memory allows at once."""
+    def _slots(self, kv_heads: int, tokens: int) -> int:
+        """How many rows of so many tokens, the prompt included, the memory allows at once."""
         config = self.model.config.get_text_config()
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         per_token = 2 * config.num_hidden_layers * kv_heads * size * next(self.model.parameters()).element_size()
         memory = _free_memory(self.device) * _MEMORY_SHARE if self.engine.memory is None else self.engine.memory
         # A row alone on its prompt is the worst case.
-        tokens = max(map(len, self.prompts), default=0) + self.sampling.max_completion_length
         return max(1, min(self.engine.max_rows, int(memory // (per_token * tokens))))
 
     def admit(self) -> None:

@@ -40,6 +40,10 @@ PLAIN = {
     "qwen3, norms of heads of a size of their own": Qwen3Config(**SHAPE, head_dim=16),
 }  # fmt: skip
 
+PROMPTS = [[5 + i % 3] * (3 + 4 * (i % 3)) for i in range(6)]
+KEYS = [row_key("decoder", i) for i in range(6)]
+SAMPLING = Sampling(max_completion_length=24)
+
 
 def model_of(config):
     torch.manual_seed(0)
@@ -55,11 +59,9 @@ def model_of(config):
     return model
 
 
-def sampled(model, *, rows=6, cap=24, max_rows=512):
-    prompts = [[5 + i % 3] * (3 + 4 * (i % 3)) for i in range(rows)]
-    keys = [row_key("decoder", i) for i in range(rows)]
+def sampled(model, *, max_rows=512):
     made = Engine(tiny_tokenizer.build(), [1], max_rows=max_rows)
-    return made, made.generate(model, prompts, keys, Sampling(max_completion_length=cap))
+    return made, made.generate(model, PROMPTS, KEYS, SAMPLING)
 
 
 def test_what_is_not_written_is_not_read(monkeypatch):
@@ -110,13 +112,9 @@ def test_new_weights_are_seen():
     made, before = sampled(model)
     with torch.no_grad():
         model.model.layers[1].mlp.gate_proj.weight.normal_()
-    prompts = [[5] * 3]
-    after = made.generate(model, prompts, [row_key("decoder", 0)], Sampling(max_completion_length=24))
+    after = made.generate(model, PROMPTS, KEYS, SAMPLING)
     assert after[0].logprobs != before[0].logprobs
-    fresh = Engine(tiny_tokenizer.build(), [1]).generate(
-        model, prompts, [row_key("decoder", 0)], Sampling(max_completion_length=24)
-    )
-    same(after, fresh)
+    same(after, sampled(model)[1])
 
 
 def _adapted(model):
@@ -170,7 +168,7 @@ def test_a_model_that_computes_something_else_is_found_out(caplog):
         made, ours = sampled(model)
     assert made.quick == {id(model.config): False}
     assert "using the model's" in caplog.text
-    for completion, prompt in zip(ours, [[5 + i % 3] * (3 + 4 * (i % 3)) for i in range(6)], strict=True):
+    for completion, prompt in zip(ours, PROMPTS, strict=True):
         ids = torch.tensor([prompt + completion.token_ids])
         with torch.no_grad():
             expected = model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
