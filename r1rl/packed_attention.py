@@ -8,6 +8,8 @@ same length, seven eighths. Here each part is a plain matrix product of the pair
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +17,8 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from r1rl import native
 
 # Completions that are at least this long, compared to the longest of their part, are padded to it.
 _SIMILAR = 0.6
@@ -46,11 +50,13 @@ class Spans:
     Args:
         parts: prompts before their completions.
         slot_tokens: int64 [slots], the token in each slot; -1 for padding.
+        groups: the tokens of each group's prompt and completions, which lie one behind the other.
     """
 
     parts: list[Part]
     slot_tokens: torch.Tensor
     tokens: int
+    groups: Sequence[tuple[int, Sequence[int]]]
     _rows: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def rows(self, groups: int, repeats: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -75,6 +81,12 @@ class Spans:
             back[rows[real]] = real.nonzero().squeeze(1)
             self._rows[key] = rows.clamp(min=0), back, (~real).nonzero().squeeze(1)
         return self._rows[key]
+
+    def strands(self, threads: int) -> Strands:
+        """The groups' prompts and completions, each group's divided among so many threads."""
+        if threads not in self._rows:
+            self._rows[threads] = _strands(self.groups, threads)
+        return self._rows[threads]
 
     def hidden(self, part: Part, window: int | None) -> torch.Tensor:
         """Which keys (prefix, then own) a slot does not see, bool [length, prefix + length]."""
@@ -113,7 +125,56 @@ def spans(groups: Sequence[tuple[int, Sequence[int]]], device: torch.device) -> 
             within = torch.arange(longest)
             for i in similar:
                 slots.append(torch.where(within < lengths[i], starts[i] + within, -1))
-    return Spans(parts, torch.cat(slots).to(device), token)
+    return Spans(parts, torch.cat(slots).to(device), token, groups)
+
+
+@dataclass(frozen=True)
+class Strands:
+    """What one thread does after another in the backward pass: some segments (a prompt or a completion) of one group.
+
+    Args:
+        segments: int64 [segments, 4], first token and tokens of each, and of the prompt before it (0 of a prompt).
+        first: int64 [strands + 1], each strand's first segment.
+        places: int64 [strands], where each has its prompt among all strands' prompts, one behind the other.
+        prompt_tokens: int64, the tokens of these.
+    """
+
+    segments: torch.Tensor
+    first: torch.Tensor
+    places: torch.Tensor
+    prompt_tokens: torch.Tensor
+
+
+def _strands(groups: Sequence[tuple[int, Sequence[int]]], threads: int) -> Strands:
+    segments: list[tuple[int, int, int, int]] = []
+    first, places, prompt_tokens = [0], [], []
+    start = place = 0
+    for prompt, lengths in groups:
+        mine = [(start, prompt, start, 0)]
+        token = start + prompt
+        for length in lengths:
+            mine.append((token, length, start, prompt))
+            token += length
+        bins: list[list[tuple[int, int, int, int]]] = [[] for _ in range(max(1, min(threads, len(lengths))))]
+        work = [0.0] * len(bins)
+        for segment in sorted(mine, key=_pairs_of, reverse=True):
+            least = work.index(min(work))
+            bins[least].append(segment)
+            work[least] += _pairs_of(segment)
+        for some in bins:
+            segments += some
+            first.append(len(segments))
+            places.append(place)
+            prompt_tokens.append(torch.arange(start, start + prompt))
+            place += prompt
+        start = token
+    return Strands(torch.tensor(segments), torch.tensor(first), torch.tensor(places), torch.cat(prompt_tokens))
+
+
+def _pairs_of(segment: tuple[int, int, int, int]) -> float:
+    """Pairs of a query and a key that it sees."""
+    _, length, _, prefix = segment
+    return length * (prefix + length / 2)
 
 
 def mask_for(layout: Spans) -> torch.Tensor:
@@ -142,10 +203,92 @@ def attention(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if torch.is_autocast_enabled(query.device.type):
         value = value.to(torch.get_autocast_dtype(query.device.type))
-    return _PackedAttention.apply(query, key, value, layout, scale, kwargs.get("sliding_window")), None
+    functions = _compiled_for(query, key, value)
+    how = _PackedAttention if functions is None else _CompiledAttention
+    return how.apply(query, key, value, layout, scale, kwargs.get("sliding_window"), functions), None
 
 
 AttentionInterface.register("sdpa", attention)
+
+
+def _compiled_for(*tensors: torch.Tensor) -> ctypes.CDLL | None:
+    query, key, _ = tensors
+    if any(x.device.type != "cpu" or x.dtype != torch.float32 for x in tensors):
+        return None
+    return native.library(query.shape[-1], query.shape[1] // key.shape[1], torch.float32)
+
+
+class _CompiledAttention(torch.autograd.Function):
+    """As `_PackedAttention`, all float32, by compiled functions. What it keeps grows with the tokens alone."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        layout: Spans,
+        scale: float,
+        window: int | None,
+        functions: ctypes.CDLL,
+    ) -> torch.Tensor:
+        query, key, value = (x if x.stride(-1) == 1 else x.contiguous() for x in (query, key, value))
+        _, heads, tokens, width = query.shape
+        output = query.new_empty(1, tokens, heads, width)
+        sizes = query.new_empty(tokens, heads)
+        settings = layout, scale, sys.maxsize if window is None else window, functions
+        functions.attend_packed(ctypes.byref(_call(query, key, value, output, sizes, *settings[:3])))
+        ctx.save_for_backward(query, key, value, output, sizes)
+        ctx.settings = settings
+        return output
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        query, key, value, output, sizes = ctx.saved_tensors
+        layout, scale, window, functions = ctx.settings
+        gradient = gradient if gradient.stride(-1) == 1 else gradient.contiguous()
+        strands = layout.strands(torch.get_num_threads())
+        _, heads, tokens, width = query.shape
+        key_heads = key.shape[1]
+        dq = query.new_empty(tokens, heads, width)
+        dk, dv = query.new_zeros(2, tokens, key_heads, width)
+        prompt_dk, prompt_dv = query.new_zeros(2, len(strands.prompt_tokens), key_heads, width)
+        call = _call(query, key, value, output, sizes, layout, scale, window)
+        call.gradient = native.heads_of(gradient[0].transpose(0, 1))
+        for name, into in (
+            ("query", dq),
+            ("key", dk),
+            ("value", dv),
+            ("prompt_key", prompt_dk),
+            ("prompt_value", prompt_dv),
+        ):
+            setattr(call, f"to_{name}", native.heads_of(into.transpose(0, 1)))
+        call.strands, call.places = strands.first.data_ptr(), strands.places.data_ptr()
+        call.strand_count = len(strands.places)
+        functions.attend_packed_backward(ctypes.byref(call))
+        dk.index_add_(0, strands.prompt_tokens, prompt_dk)
+        dv.index_add_(0, strands.prompt_tokens, prompt_dv)
+        return *(x.transpose(0, 1)[None] for x in (dq, dk, dv)), None, None, None, None
+
+
+def _call(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    output: torch.Tensor,
+    sizes: torch.Tensor,
+    layout: Spans,
+    scale: float,
+    window: int,
+) -> native.Attention:
+    """The arguments that both passes have. They point into the tensors, which must live as long."""
+    threads = torch.get_num_threads()
+    segments = layout.strands(threads).segments
+    return native.Attention(
+        segments.data_ptr(), len(segments), key.shape[1], window, threads, scale,
+        *(native.heads_of(x[0]) for x in (query, key, value, output.transpose(1, 2))), sizes.data_ptr(),
+    )  # fmt: skip
 
 
 class _PackedAttention(torch.autograd.Function):
@@ -164,6 +307,7 @@ class _PackedAttention(torch.autograd.Function):
         layout: Spans,
         scale: float,
         window: int | None,
+        functions: None,
     ) -> torch.Tensor:
         _, heads, tokens, width = query.shape
         groups = key.shape[1]
@@ -221,7 +365,7 @@ class _PackedAttention(torch.autograd.Function):
             g.index_select(0, key_back).view(1, tokens, groups, width).transpose(1, 2).to(like.dtype)
             for g, like in ((dk, key), (dv, value))
         )
-        return dq, dk, dv, None, None, None
+        return dq, dk, dv, None, None, None, None
 
 
 def _grids(

@@ -92,11 +92,16 @@ class GroupLayer(CacheLayerMixin):
         self.write(key_states[:, :, 0], value_states[:, :, 0])
         return self, self
 
-    def write(self, key: torch.Tensor, value: torch.Tensor) -> None:
-        """Store the new token of every row, both [rows, kv_heads, head_dim]."""
+    def make_room(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Have storage for the new token of every row, both [rows, kv_heads, head_dim]."""
         cache = self.cache
         if self.keys is None or len(self.keys) < len(cache.lengths) or self.keys.shape[2] < cache.capacity:
             self.lazy_initialization(key[:, :, None], value[:, :, None])
+
+    def write(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Store the new token of every row, both [rows, kv_heads, head_dim]."""
+        cache = self.cache
+        self.make_room(key, value)
         for stored, new in ((self.keys, key), (self.values, value)):
             assert stored is not None
             if cache.level:

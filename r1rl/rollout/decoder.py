@@ -1,13 +1,15 @@
 """One decoding step of a plain decoder in a third of the calls that `transformers` makes.
 
 A step of few tokens costs a small model more in calls than in arithmetic: `transformers` makes some sixty small ones a
-layer. Here layers with the same input are one product, queries and keys are turned together, and a norm is one
-call. What is computed is the same; `Engine` compares the two on the first step and keeps to the model's own where
-they differ.
+layer. Here layers with the same input are one product, and what lies between the products is four calls of
+native/decoding.c where that can be built; else torch's: queries and keys turned together, a norm in one call. What is
+computed is the same; `Engine` compares the two on the first step and keeps to the model's own where they differ.
 """
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM
 
+from r1rl import native
 from r1rl.rollout.cache import GroupCache, GroupLayer, attend
 from r1rl.rollout.weights import PACKED_FROM, PackedLinear
 
@@ -60,6 +63,9 @@ class Decoder:
     Args:
         model: one that `decoder_for` takes.
         positions: there will be no position from this one on.
+
+    Attributes:
+        native: the compiled functions for this model's shape; None where torch's calls do their work.
     """
 
     def __init__(self, model: Any, positions: int) -> None:
@@ -69,18 +75,61 @@ class Decoder:
         half = sines.shape[-1] // 2
         self.cosines = cosines[0]
         self.sines = torch.cat([-sines[0, :, :half], sines[0, :, half:]], -1)  # `rotate_half` as a roll
-        self.norm = _norm_of(model.model.norm)
+        self.norm = model.model.norm
         fuse = sum(parameter.numel() for parameter in model.parameters()) < PACKED_FROM
         self.layers = [_Layer(layer, fuse) for layer in model.model.layers]
+        first, config = self.layers[0], model.config
+        on_cpu = embedding.device.type == "cpu"
+        sizes = config.hidden_size, config.intermediate_size
+        repeats = first.heads // first.kv_heads
+        self.native = native.library(first.size, repeats, embedding.dtype, *sizes) if on_cpu else None
+        if self.native is not None:
+            self.cosines, self.sines = self.cosines.float().contiguous(), self.sines.float()
 
     def logits(self, tokens: torch.Tensor, positions: torch.Tensor, cache: GroupCache) -> torch.Tensor:
         """What comes after each row's token, ([rows], [rows]) -> [rows, vocabulary]; the token's keys are stored."""
         hidden = self.model.model.embed_tokens(tokens)
+        if self.native is not None:
+            return self.model.lm_head(self._natively(self.native, hidden, positions, cache))
         cosines, sines = self.cosines[positions, None], self.sines[positions, None]
         for layer, stored in zip(self.layers, cache.layers, strict=True):
             assert isinstance(stored, GroupLayer)
             hidden = layer.forward(hidden, cosines, sines, stored)
-        return self.model.lm_head(self.norm(hidden))
+        return self.model.lm_head(_norm_of(self.norm)(hidden))
+
+    def _natively(
+        self, functions: ctypes.CDLL, hidden: torch.Tensor, positions: torch.Tensor, cache: GroupCache
+    ) -> torch.Tensor:
+        """The same up to the last norm, [rows, hidden size] -> [rows, hidden size]."""
+        rows, threads = len(hidden), torch.get_num_threads()
+        first = self.layers[0]
+        prompts = cache.layers[0].prompt_keys
+        step = native.Step(
+            rows, first.heads, cache.capacity, 0 if prompts is None else prompts.shape[2], threads,
+            *map(_pointer, (cache.prompt_of, cache.lengths, cache.prompt_lengths, positions, self.cosines, self.sines)),
+        )  # fmt: skip
+        more: torch.Tensor | None = None
+
+        def normed(weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+            out = torch.empty_like(hidden)
+            functions.add_norm(
+                _pointer(hidden), _pointer(more), _pointer(weight), epsilon, _pointer(out), *hidden.shape, threads
+            )
+            return out
+
+        for layer, stored in zip(self.layers, cache.layers, strict=True):
+            assert isinstance(stored, GroupLayer)
+            qkv = layer.qkv(normed(*layer.first_norm))
+            keys, values = qkv.view(rows, -1, first.size)[:, first.heads :].split(first.kv_heads, 1)
+            stored.make_room(keys, values)
+            seen = qkv.new_empty(rows, first.heads * first.size)
+            functions.attend(ctypes.byref(layer.storage(stored)), ctypes.byref(step), _pointer(qkv), _pointer(seen))
+            more = layer.output(seen)
+            gate_up = layer.gate_up(normed(*layer.second_norm))
+            between = gate_up.new_empty(rows, gate_up.shape[1] // 2)
+            functions.gated(_pointer(gate_up), _pointer(between), *between.shape, threads)
+            more = layer.down(between)
+        return normed(self.norm.weight.float(), self.norm.variance_epsilon)
 
 
 class _Layer:
@@ -88,6 +137,10 @@ class _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         self.before_attention = _norm_of(layer.input_layernorm)
         self.before_mlp = _norm_of(layer.post_attention_layernorm)
+        self.first_norm, self.second_norm = (
+            (norm.weight.detach().float(), norm.variance_epsilon)
+            for norm in (layer.input_layernorm, layer.post_attention_layernorm)
+        )
         self.qkv = _product((attention.q_proj, attention.k_proj, attention.v_proj), fuse)
         self.output = _product((attention.o_proj,), fuse)
         self.gate_up = _product((mlp.gate_proj, mlp.up_proj), fuse)
@@ -97,9 +150,25 @@ class _Layer:
         self.kv_heads = attention.k_proj.out_features // self.size
         self.scaling, self.window = attention.scaling, getattr(attention, "sliding_window", None)
         self.heads_norm: Product | None = None  # of queries and keys, Qwen3's
+        self.head_weights: list[torch.Tensor] = []
+        self.epsilon = 0.0
         if hasattr(attention, "q_norm"):
             norms = (attention.q_norm, self.heads), (attention.k_norm, self.kv_heads)
             self.heads_norm = _norm_of(attention.q_norm, torch.cat([n.weight.detach().expand(c, -1) for n, c in norms]))
+            self.head_weights = [norm.weight.detach().float() for norm, _ in norms]
+            self.epsilon = attention.q_norm.variance_epsilon
+
+    def storage(self, stored: GroupLayer) -> native.Layer:
+        """Where the compiled functions find what they need of this layer."""
+        tensors = (
+            stored.keys,
+            stored.values,
+            stored.prompt_keys,
+            stored.prompt_values,
+            *(self.head_weights or (None,) * 2),
+        )
+        window = sys.maxsize if self.window is None else self.window
+        return native.Layer(*map(_pointer, tensors), window, self.scaling, self.epsilon)
 
     def forward(
         self, hidden: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor, stored: GroupLayer
@@ -116,6 +185,10 @@ class _Layer:
         hidden = hidden + self.output(seen.reshape(rows, -1))
         gate, up = self.gate_up(self.before_mlp(hidden)).chunk(2, -1)
         return hidden + self.down(functional.silu(gate).mul_(up))
+
+
+def _pointer(tensor: torch.Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
 
 
 def _norm_of(norm: Any, weight: torch.Tensor | None = None) -> Product:

@@ -276,7 +276,8 @@ class _Batch:
 
     def step(self) -> None:
         """Sample one token for every row; finished rows leave."""
-        if not self.waiting and not self.cache.width:
+        shares = self.decoder is not None and self.decoder.native is not None  # at no cost
+        if not self.waiting and not self.cache.width and not shares:
             worth = _UNSHARED_BYTES if self.cache.capacity else SHARED_BYTES
             if self.cache.shared_bytes() < worth:
                 self.cache.unshare()

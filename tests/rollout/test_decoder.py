@@ -70,6 +70,9 @@ def test_what_is_not_written_is_not_read(monkeypatch):
     expected = sampled(model)[1]
     empty = torch.Tensor.new_empty
     monkeypatch.setattr(torch.Tensor, "new_empty", lambda *args, **kwargs: empty(*args, **kwargs).fill_(math.nan))
+    for max_rows in (4, 512):
+        same(sampled(model, max_rows=max_rows)[1], expected)
+    without_compiler(monkeypatch)
     for shared in (0, 10**9):
         monkeypatch.setattr(engine, "SHARED_BYTES", shared)
         monkeypatch.setattr(engine, "_UNSHARED_BYTES", shared)
@@ -83,18 +86,42 @@ def same(ours, theirs):
         assert mine.logprobs == pytest.approx(other.logprobs, abs=2e-4)
 
 
-@pytest.mark.parametrize("shared", [0, 10**9], ids=["prompts shared", "a prompt for each row"])
+def without_compiler(monkeypatch):
+    monkeypatch.setattr(decoder.native, "library", lambda *arguments: None)
+
+
+@pytest.mark.parametrize("way", ["compiled", "prompts shared", "a prompt for each row"])
 @pytest.mark.parametrize("name", PLAIN)
-def test_it_samples_what_the_model_itself_samples(name, shared, monkeypatch):
-    monkeypatch.setattr(engine, "SHARED_BYTES", shared)
-    monkeypatch.setattr(engine, "_UNSHARED_BYTES", shared)
+def test_it_samples_what_the_model_itself_samples(name, way, monkeypatch):
     model = model_of(PLAIN[name])
+    if way != "compiled":
+        without_compiler(monkeypatch)
+        shared = 0 if way == "prompts shared" else 10**9
+        monkeypatch.setattr(engine, "SHARED_BYTES", shared)
+        monkeypatch.setattr(engine, "_UNSHARED_BYTES", shared)
+    elif decoder.decoder_for(model, 8).native is None:
+        pytest.skip("no C compiler here")
     for max_rows in (4, 512):  # two rows enter late, so that lengths differ; all at once
         made, ours = sampled(model, max_rows=max_rows)
         assert made.quick == {id(model.config): True}, "not taken the short way"
         with monkeypatch.context() as without:
             without.setattr(engine, "decoder_for", lambda *arguments: None)
             same(ours, sampled(model, max_rows=4)[1])
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_half_precision_is_as_near_as_it_allows(compiled, monkeypatch):
+    if not compiled:
+        without_compiler(monkeypatch)
+    model = model_of(PLAIN["qwen3, norms of heads of a size of their own"]).bfloat16()
+    made, ours = sampled(model)
+    assert list(made.quick.values()) == [True]
+    for completion, prompt in zip(ours, PROMPTS, strict=True):
+        ids = torch.tensor([prompt + completion.token_ids])
+        with torch.no_grad():
+            expected = model.float()(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        chosen = expected.gather(1, ids[0, len(prompt) :, None]).squeeze(1)
+        assert torch.allclose(torch.tensor(completion.logprobs), chosen, atol=0.1)
 
 
 def test_packed_weights_are_taken_as_they_are(monkeypatch):

@@ -1,0 +1,151 @@
+"""The C files beside this one, built at their first use by the system's compiler and kept in r1rl's cache.
+
+Between the products of a policy's weights torch makes a dozen small calls where one would do, and reads every key
+several times: a few dozen rows are decoded at once, and an update's rollouts are short. Triton and torch's own compiler
+build such code in this way too. Where there is no compiler, everything goes through torch's calls.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from r1rl.models import cache_dir
+
+logger = logging.getLogger(__name__)
+
+_SOURCES = sorted(Path(__file__).parent.glob("*.[ch]"))
+_FLAGS = ("-O3", "-fno-math-errno", "-fopenmp", "-fPIC", "-shared")
+# By what torch says of the processor: not `native`, because a home directory may serve several machines.
+_PROCESSORS = {"AVX512": ("-march=x86-64-v4", 16), "AVX2": ("-march=x86-64-v3", 8)}
+_SECONDS = 120
+
+Pointer, Integer, Float = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+
+
+class Layer(ctypes.Structure):
+    """`layer` of decoding.c."""
+
+    _fields_ = (
+        *((name, Pointer) for name in ("keys", "values", "prompt_keys", "prompt_values", "query_norm", "key_norm")),
+        ("window", Integer),
+        ("scaling", Float),
+        ("epsilon", Float),
+    )
+
+
+class Step(ctypes.Structure):
+    """`step` of decoding.c."""
+
+    _fields_ = (
+        *((name, Integer) for name in ("rows", "heads", "capacity", "width", "threads")),
+        *((name, Pointer) for name in ("prompt_of", "lengths", "prompt_lengths", "positions", "cosines", "sines")),
+    )
+
+
+class Heads(ctypes.Structure):
+    """`heads` of packed.c."""
+
+    _fields_ = (("at", Pointer), ("head", Integer), ("token", Integer))
+
+
+class Attention(ctypes.Structure):
+    """`attention` of packed.c."""
+
+    _fields_ = (
+        ("segments", Pointer),
+        *((name, Integer) for name in ("count", "key_heads", "window", "threads")),
+        ("scaling", Float),
+        *((name, Heads) for name in ("query", "key", "value", "out")),
+        ("sizes", Pointer),
+        *((name, Heads) for name in ("gradient", "to_query", "to_key", "to_value")),
+        ("strands", Pointer),
+        ("places", Pointer),
+        ("strand_count", Integer),
+        ("to_prompt_key", Heads),
+        ("to_prompt_value", Heads),
+    )
+
+
+def heads_of(tensor: torch.Tensor) -> Heads:
+    """A tensor [heads, tokens, head_dim] as the functions take it; its last dimension must be contiguous."""
+    head, token, element = tensor.stride()
+    assert element == 1
+    return Heads(tensor.data_ptr(), head, token)
+
+
+_ARGUMENTS = {
+    "attend": (Pointer, Pointer, Pointer, Pointer),
+    "add_norm": (Pointer, Pointer, Pointer, Float, Pointer, Integer, Integer, Integer),
+    "gated": (Pointer, Pointer, Integer, Integer, Integer),
+    "attend_packed": (Pointer,),
+    "attend_packed_backward": (Pointer,),
+}
+
+
+@functools.cache
+def library(head: int, repeats: int, dtype: torch.dtype, *sizes: int) -> ctypes.CDLL | None:
+    """The functions for activations of `dtype`; None where they cannot be built or do not serve.
+
+    Args:
+        head: elements of an attention head.
+        repeats: query heads of each key head.
+        sizes: of what else the functions will be given, in elements.
+    """
+    if dtype not in (torch.float32, torch.bfloat16) or not sys.platform.startswith("linux"):
+        return None
+    flag, lanes = _PROCESSORS.get(torch.backends.cpu.get_cpu_capability(), ("-O3", 4))
+    while lanes > 4 and any(size % lanes for size in (head, *sizes)):
+        lanes //= 2
+    if any(size % lanes for size in (head, *sizes)):
+        return None
+    compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc")
+    if compiler is None:
+        logger.info("no C compiler (cc, gcc or CC): everything goes through torch's calls, which takes longer")
+        return None
+    values = {"HEAD": head, "REPEATS": repeats, "LANES": lanes, "BF16": int(dtype == torch.bfloat16)}
+    options = [*_FLAGS, flag, *(f"-D{name}={value}" for name, value in values.items())]
+    try:
+        built = ctypes.CDLL(str(_built(compiler, options)))
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        logger.warning(
+            "r1rl's C functions were not built, everything goes through torch's calls: %s", said.strip()[-500:]
+        )
+        return None
+    for name, arguments in _ARGUMENTS.items():
+        function = getattr(built, name)
+        function.argtypes, function.restype = arguments, None
+    return built
+
+
+def _built(compiler: str, options: list[str]) -> Path:
+    """The shared library in the cache, built if it is not there.
+
+    Raises:
+        OSError: the cache cannot be written to.
+        subprocess.SubprocessError: the compiler failed.
+    """
+    key = hashlib.sha256(b"".join(source.read_bytes() for source in _SOURCES))
+    key.update(repr((platform.machine(), os.path.realpath(compiler), options)).encode())
+    target = cache_dir() / f"native-{key.hexdigest()[:16]}.so"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".native-") as folder:
+            made = Path(folder, target.name)
+            sources = [str(source) for source in _SOURCES if source.suffix == ".c"]
+            command = [compiler, *options, "-o", str(made), *sources, "-lm"]
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS)
+            made.replace(target)  # other processes may be at the same
+    return target
