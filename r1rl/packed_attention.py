@@ -136,18 +136,18 @@ class Strands:
         segments: int64 [segments, 4], first token and tokens of each, and of the prompt before it (0 of a prompt).
         first: int64 [strands + 1], each strand's first segment.
         places: int64 [strands], where each has its prompt among all strands' prompts, one behind the other.
-        prompt_tokens: int64, the tokens of these.
+        prompt_tokens: of these.
     """
 
     segments: torch.Tensor
     first: torch.Tensor
     places: torch.Tensor
-    prompt_tokens: torch.Tensor
+    prompt_tokens: int
 
 
 def _strands(groups: Sequence[tuple[int, Sequence[int]]], threads: int) -> Strands:
     segments: list[tuple[int, int, int, int]] = []
-    first, places, prompt_tokens = [0], [], []
+    first, places = [0], []
     start = place = 0
     for prompt, lengths in groups:
         mine = [(start, prompt, start, 0)]
@@ -165,10 +165,9 @@ def _strands(groups: Sequence[tuple[int, Sequence[int]]], threads: int) -> Stran
             segments += some
             first.append(len(segments))
             places.append(place)
-            prompt_tokens.append(torch.arange(start, start + prompt))
             place += prompt
         start = token
-    return Strands(torch.tensor(segments), torch.tensor(first), torch.tensor(places), torch.cat(prompt_tokens))
+    return Strands(torch.tensor(segments), torch.tensor(first), torch.tensor(places), place)
 
 
 def _pairs_of(segment: tuple[int, int, int, int]) -> float:
@@ -211,7 +210,7 @@ def attention(
 AttentionInterface.register("sdpa", attention)
 
 
-def _compiled_for(*tensors: torch.Tensor) -> ctypes.CDLL | None:
+def _compiled_for(*tensors: torch.Tensor) -> native.Functions | None:
     query, key, _ = tensors
     if any(x.device.type != "cpu" or x.dtype != torch.float32 for x in tensors):
         return None
@@ -230,7 +229,7 @@ class _CompiledAttention(torch.autograd.Function):
         layout: Spans,
         scale: float,
         window: int | None,
-        functions: ctypes.CDLL,
+        functions: native.Functions,
     ) -> torch.Tensor:
         query, key, value = (x if x.stride(-1) == 1 else x.contiguous() for x in (query, key, value))
         _, heads, tokens, width = query.shape
@@ -253,7 +252,7 @@ class _CompiledAttention(torch.autograd.Function):
         key_heads = key.shape[1]
         dq = query.new_empty(tokens, heads, width)
         dk, dv = query.new_zeros(2, tokens, key_heads, width)
-        prompt_dk, prompt_dv = query.new_zeros(2, len(strands.prompt_tokens), key_heads, width)
+        prompt_dk, prompt_dv = query.new_zeros(2, strands.prompt_tokens, key_heads, width)
         call = _call(query, key, value, output, sizes, layout, scale, window)
         call.gradient = native.heads_of(gradient[0].transpose(0, 1))
         for name, into in (
@@ -267,8 +266,6 @@ class _CompiledAttention(torch.autograd.Function):
         call.strands, call.places = strands.first.data_ptr(), strands.places.data_ptr()
         call.strand_count = len(strands.places)
         functions.attend_packed_backward(ctypes.byref(call))
-        dk.index_add_(0, strands.prompt_tokens, prompt_dk)
-        dv.index_add_(0, strands.prompt_tokens, prompt_dv)
         return *(x.transpose(0, 1)[None] for x in (dq, dk, dv)), None, None, None, None
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from r1rl.batching import Batching, Cost
+from r1rl.fused import is_fused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -67,7 +68,8 @@ def activation_bytes(model: PreTrainedModel) -> int:
     """About what one token keeps for the backward pass in float32, without gradient checkpointing; from above."""
     config = model.config.get_text_config()
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    return 4 * (config.num_hidden_layers * (13 * config.hidden_size + 4 * inner) + config.vocab_size)
+    a_layer = 8 * config.hidden_size + 3 * inner if is_fused(model) else 13 * config.hidden_size + 4 * inner
+    return 4 * (config.num_hidden_layers * a_layer + config.vocab_size)
 
 
 def cost(model: PreTrainedModel) -> Cost:

@@ -21,7 +21,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import nanstd, pad
 
-from r1rl import allocation, dynamic_sampling, scoring
+from r1rl import allocation, dynamic_sampling, fused, scoring
 from r1rl.aha import transitions
 from r1rl.batching import Chunk
 from r1rl.prompts import Prompt
@@ -99,6 +99,8 @@ class ZeroTrainer(GRPOTrainer):
         policy = self.model.get_base_model() if is_peft_model(self.model) else self.model
         # An entropy bonus needs gradients through the entropies, which only upstream's head computes.
         self._can_score = scoring.can_score(policy) and not self._entropy_bonus_enabled and not self.aux_loss_enabled
+        for trained in filter(None, (policy, self.ref_model)):
+            fused.fuse(trained)
         self._batching = scoring.batching_for(policy, self.accelerator.device)
         self._update: dict[str, Any] | None = None  # the micro-batch whose loss is being computed
         self._scored: tuple[torch.Tensor, torch.Tensor] | None = None

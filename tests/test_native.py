@@ -100,7 +100,7 @@ def test_the_gate_is_torchs(dtype):
     up = torch.linspace(0.5, 2, 96).view(3, 32).to(dtype)
     out = torch.full_like(gate, math.nan)
     gate_up = torch.cat([gate, up], 1)
-    functions.gated(pointer(gate_up), pointer(out), 3, 32, 2)
+    functions.gated(pointer(gate_up), pointer(gate_up[:, 32:]), 64, pointer(out), 3, 32, 2)
     expected = functional.silu(gate.float()) * up.float()
     assert torch.equal(out.isinf(), expected.to(dtype).isinf())
     finite = ~expected.to(dtype).isinf()

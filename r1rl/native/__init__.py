@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -55,7 +56,7 @@ class Step(ctypes.Structure):
 
 
 class Heads(ctypes.Structure):
-    """`heads` of packed.c."""
+    """`heads` of vectors.h."""
 
     _fields_ = (("at", Pointer), ("head", Integer), ("token", Integer))
 
@@ -88,14 +89,38 @@ def heads_of(tensor: torch.Tensor) -> Heads:
 _ARGUMENTS = {
     "attend": (Pointer, Pointer, Pointer, Pointer),
     "add_norm": (Pointer, Pointer, Pointer, Float, Pointer, Integer, Integer, Integer),
-    "gated": (Pointer, Pointer, Integer, Integer, Integer),
+    "gated": (Pointer, Pointer, Integer, Pointer, Integer, Integer, Integer),
+    "project": (Pointer,) * 4 + (Integer,) * 4,
     "attend_packed": (Pointer,),
     "attend_packed_backward": (Pointer,),
+    "norm": (Pointer, Pointer, Float, Pointer, Pointer, Integer, Integer, Integer),
+    "norm_backward": (Pointer,) * 6 + (Integer,) * 3,
+    "gated_backward": (Pointer,) * 5 + (Integer,) * 3,
+    "turn_heads": (Pointer,) * 4 + (Integer,) * 4,
 }
+_LOW_PRECISION = ("attend", "add_norm", "gated")  # what is there for activations of less than float32
+
+
+class Functions:
+    """The C functions by their names. `lanes` are the elements of a vector."""
+
+    def __init__(self, built: ctypes.CDLL, dtype: torch.dtype, lanes: int) -> None:
+        self.lanes = lanes
+        for name, arguments in _ARGUMENTS.items():
+            if dtype == torch.float32 or name in _LOW_PRECISION:
+                function = getattr(built, name)
+                function.argtypes, function.restype = arguments, None
+                setattr(self, name, function)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        raise AttributeError(name)
+
+    def __deepcopy__(self, memo: object) -> Functions:
+        return self
 
 
 @functools.cache
-def library(head: int, repeats: int, dtype: torch.dtype, *sizes: int) -> ctypes.CDLL | None:
+def library(head: int, repeats: int, dtype: torch.dtype, *sizes: int) -> Functions | None:
     """The functions for activations of `dtype`; None where they cannot be built or do not serve.
 
     Args:
@@ -124,10 +149,7 @@ def library(head: int, repeats: int, dtype: torch.dtype, *sizes: int) -> ctypes.
             "r1rl's C functions were not built, everything goes through torch's calls: %s", said.strip()[-500:]
         )
         return None
-    for name, arguments in _ARGUMENTS.items():
-        function = getattr(built, name)
-        function.argtypes, function.restype = arguments, None
-    return built
+    return Functions(built, dtype, lanes)
 
 
 def _built(compiler: str, options: list[str]) -> Path:

@@ -1,7 +1,6 @@
 /* One decoding step between the products of a model's weights. */
-#include "vectors.h"
+#include "products.h"
 
-#define HALF (HEAD / 2)
 #define BLOCK 64 /* keys whose weights are computed before their values are added up */
 
 typedef struct { /* one layer's storage, see cache.GroupLayer */
@@ -133,7 +132,7 @@ void attend(const layer *l, const step *s, const element *qkv, element *out) {
 /* Add `more` (or nothing) to hidden and give its root-mean-square norm, all [rows, size]. */
 void add_norm(element *hidden, const element *more, const float *weight, float epsilon, element *out, int64_t rows,
               int64_t size, int64_t threads) {
-#pragma omp parallel for schedule(static) num_threads(threads)
+#pragma omp parallel for schedule(static) num_threads(threads) if (rows * size >= GRAIN)
     for (int64_t row = 0; row < rows; row++) {
         element *mine = hidden + row * size, *to = out + row * size;
         lanes squares = {0};
@@ -147,14 +146,30 @@ void add_norm(element *hidden, const element *more, const float *weight, float e
     }
 }
 
-/* silu(gate) * up: gate and up lie one behind the other, [rows, 2 size] -> [rows, size]. */
-void gated(const element *gate_up, element *out, int64_t rows, int64_t size, int64_t threads) {
-#pragma omp parallel for schedule(static) num_threads(threads)
+/* silu(gate) * up, rows of `size` elements that are `step` apart -> [rows, size]. */
+void gated(const element *gates, const element *ups, int64_t step, element *out, int64_t rows, int64_t size,
+           int64_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (rows * size >= GRAIN)
     for (int64_t row = 0; row < rows; row++) {
-        const element *gate = gate_up + row * 2 * size, *up = gate + size;
+        const element *gate = gates + row * step, *up = ups + row * step;
         for (int64_t i = 0; i < size; i += LANES) {
             lanes g = load_elements(gate + i);
             store_elements(out + row * size + i, g / (1 + exponential(-g)) * load_elements(up + i));
         }
     }
 }
+
+#if !BF16
+/* x w + bias (or none), [rows, in] -> [rows, out]. Of w, [out, in], `packed` has 2 LANES rows at a time as columns. */
+void project(const float *x, const float *packed, const float *bias, float *out, int64_t rows, int64_t in,
+             int64_t outs, int64_t threads) {
+    const int64_t wide = 2 * LANES;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t panel = 0; panel < outs; panel += wide) {
+        const int64_t columns = outs - panel < wide ? outs - panel : wide;
+        if (bias)
+            for (int64_t row = 0; row < rows; row++) memcpy(out + row * outs + panel, bias + panel, columns * sizeof *bias);
+        multiply(x, in, 1, packed + panel * in, columns, out + panel, outs, rows, in, columns, bias != 0);
+    }
+}
+#endif

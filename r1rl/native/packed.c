@@ -4,8 +4,9 @@
  * of a key head together, and meet the keys block by block, so that what is computed on the way stays in the caches
  * (FlashAttention-2, https://arxiv.org/abs/2307.08691, algorithms 1 and 2).
  */
-#include "vectors.h"
+#include "products.h"
 
+#if !BF16
 #define TOKENS (48 / REPEATS > 24 ? 24 : REPEATS > 48 ? 1 : 48 / REPEATS)
 #define ROWS (TOKENS * REPEATS)
 #define KEYS 64
@@ -14,11 +15,6 @@ typedef struct {
     int64_t start, length;        /* its tokens in the row */
     int64_t prefix_start, prefix; /* its prompt's; none: it is a prompt */
 } segment;
-
-typedef struct { /* [heads, tokens, HEAD] with steps of `head` and `token` floats */
-    float *at;
-    int64_t head, token;
-} heads;
 
 typedef struct {
     const segment *segments;
@@ -34,54 +30,6 @@ typedef struct {
     int64_t strand_count;
     heads to_prompt_key, to_prompt_value; /* each strand's part of its prompt's gradient */
 } attention;
-
-/* c = a b, or c += a b, in a tile of `rows` by 1 or 2 vectors; a has any steps, b and c are rows of floats. */
-static inline __attribute__((always_inline)) void tile(const int rows, const int wide, const float *a, int64_t a_row,
-                                                       int64_t a_step, const float *b, int64_t b_row, float *c,
-                                                       int64_t c_row, int64_t steps, int add) {
-    lanes left[6], right[6];
-    for (int i = 0; i < rows; i++) {
-        left[i] = add ? load(c + i * c_row) : (lanes){0};
-        if (wide) right[i] = add ? load(c + i * c_row + LANES) : (lanes){0};
-    }
-    for (int64_t k = 0; k < steps; k++) {
-        const lanes x = load(b + k * b_row), y = wide ? load(b + k * b_row + LANES) : x;
-        for (int i = 0; i < rows; i++) {
-            const float by = a[i * a_row + k * a_step];
-            left[i] += by * x;
-            if (wide) right[i] += by * y;
-        }
-    }
-    for (int i = 0; i < rows; i++) {
-        store(c + i * c_row, left[i]);
-        if (wide) store(c + i * c_row + LANES, right[i]);
-    }
-}
-
-/* c [rows, columns] = a [rows, steps] b [steps, columns], or added to it; columns are a multiple of LANES. */
-static void multiply(const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_row, float *c,
-                     int64_t c_row, int64_t rows, int64_t steps, int64_t columns, int add) {
-    for (int64_t j = 0; j < columns; j += 2 * LANES) {
-        const int wide = columns - j >= 2 * LANES;
-        for (int64_t i = 0; i < rows; i += 6) {
-            const float *from = a + i * a_row;
-            float *to = c + i * c_row + j;
-#define TILE(n) \
-    if (wide) tile(n, 1, from, a_row, a_step, b + j, b_row, to, c_row, steps, add); \
-    else tile(n, 0, from, a_row, a_step, b + j, b_row, to, c_row, steps, add); \
-    break
-            switch (rows - i) {
-            case 1: TILE(1);
-            case 2: TILE(2);
-            case 3: TILE(3);
-            case 4: TILE(4);
-            case 5: TILE(5);
-            default: TILE(6);
-            }
-#undef TILE
-        }
-    }
-}
 
 /* A block of keys or values with its elements as rows, [HEAD, KEYS]; what is behind the last key is 0. */
 static void turned(const float *from, int64_t token, int count, float *to) {
@@ -204,7 +152,16 @@ void attend_packed(const attention *a) {
     }
 }
 
-/* Fill `to_query`, and add to `to_key` and `to_value` (of completions) and to those of prompts, strand by strand. */
+static void add(const heads *into, const heads *from, int64_t count, int64_t start, int64_t place, int64_t tokens) {
+    for (int64_t t = 0; t < tokens; t++)
+        for (int64_t head = 0; head < count; head++) {
+            float *to = into->at + head * into->head + (start + t) * into->token;
+            const float *more = from->at + head * from->head + (place + t) * from->token;
+            for (int i = 0; i < HEAD; i += LANES) store(to + i, load(to + i) + load(more + i));
+        }
+}
+
+/* Fill `to_query`, and add to `to_key` and `to_value`. */
 void attend_packed_backward(const attention *a) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(a->threads)
     for (int64_t item = 0; item < a->strand_count * a->key_heads; item++) {
@@ -259,4 +216,11 @@ void attend_packed_backward(const attention *a) {
             }
         }
     }
+    for (int64_t strand = 0; strand < a->strand_count; strand++) {
+        const segment *s = a->segments + a->strands[strand];
+        const int64_t start = s->prefix_start, tokens = s->prefix ? s->prefix : s->length;
+        add(&a->to_key, &a->to_prompt_key, a->key_heads, start, a->places[strand], tokens);
+        add(&a->to_value, &a->to_prompt_value, a->key_heads, start, a->places[strand], tokens);
+    }
 }
+#endif

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #define PARTS (HEAD / LANES)
+#define HALF (HEAD / 2)
+#define GRAIN 32768 /* elements that are worth a second thread, as in torch */
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
@@ -83,3 +85,8 @@ static inline lanes exponential(lanes x) {
     y = choose(huge, (lanes){0} + INFINITY, y * (lanes)((n + 127) << 23));
     return choose(tiny, (lanes){0}, y);
 }
+
+typedef struct { /* [heads, tokens, HEAD] with steps of `head` and `token` floats */
+    float *at;
+    int64_t head, token;
+} heads;

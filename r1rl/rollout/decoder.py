@@ -76,13 +76,13 @@ class Decoder:
         self.cosines = cosines[0]
         self.sines = torch.cat([-sines[0, :, :half], sines[0, :, half:]], -1)  # `rotate_half` as a roll
         self.norm = model.model.norm
-        fuse = sum(parameter.numel() for parameter in model.parameters()) < PACKED_FROM
-        self.layers = [_Layer(layer, fuse) for layer in model.model.layers]
-        first, config = self.layers[0], model.config
+        config = model.config
+        sizes = cosines.shape[-1], config.num_attention_heads // config.num_key_value_heads
+        others = config.hidden_size, config.intermediate_size
         on_cpu = embedding.device.type == "cpu"
-        sizes = config.hidden_size, config.intermediate_size
-        repeats = first.heads // first.kv_heads
-        self.native = native.library(first.size, repeats, embedding.dtype, *sizes) if on_cpu else None
+        self.native = native.library(*sizes, embedding.dtype, *others) if on_cpu else None
+        fuse = sum(parameter.numel() for parameter in model.parameters()) < PACKED_FROM
+        self.layers = [_Layer(layer, fuse, self.native) for layer in model.model.layers]
         if self.native is not None:
             self.cosines, self.sines = self.cosines.float().contiguous(), self.sines.float()
 
@@ -98,7 +98,7 @@ class Decoder:
         return self.model.lm_head(_norm_of(self.norm)(hidden))
 
     def _natively(
-        self, functions: ctypes.CDLL, hidden: torch.Tensor, positions: torch.Tensor, cache: GroupCache
+        self, functions: native.Functions, hidden: torch.Tensor, positions: torch.Tensor, cache: GroupCache
     ) -> torch.Tensor:
         """The same up to the last norm, [rows, hidden size] -> [rows, hidden size]."""
         rows, threads = len(hidden), torch.get_num_threads()
@@ -126,14 +126,15 @@ class Decoder:
             functions.attend(ctypes.byref(layer.storage(stored)), ctypes.byref(step), _pointer(qkv), _pointer(seen))
             more = layer.output(seen)
             gate_up = layer.gate_up(normed(*layer.second_norm))
-            between = gate_up.new_empty(rows, gate_up.shape[1] // 2)
-            functions.gated(_pointer(gate_up), _pointer(between), *between.shape, threads)
+            gate, up = gate_up.chunk(2, -1)
+            between = torch.empty_like(gate, memory_format=torch.contiguous_format)
+            functions.gated(_pointer(gate), _pointer(up), gate.stride(0), _pointer(between), *between.shape, threads)
             more = layer.down(between)
         return normed(self.norm.weight.float(), self.norm.variance_epsilon)
 
 
 class _Layer:
-    def __init__(self, layer: Any, fuse: bool) -> None:
+    def __init__(self, layer: Any, fuse: bool, functions: native.Functions | None) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.before_attention = _norm_of(layer.input_layernorm)
         self.before_mlp = _norm_of(layer.post_attention_layernorm)
@@ -141,10 +142,10 @@ class _Layer:
             (norm.weight.detach().float(), norm.variance_epsilon)
             for norm in (layer.input_layernorm, layer.post_attention_layernorm)
         )
-        self.qkv = _product((attention.q_proj, attention.k_proj, attention.v_proj), fuse)
-        self.output = _product((attention.o_proj,), fuse)
-        self.gate_up = _product((mlp.gate_proj, mlp.up_proj), fuse)
-        self.down = _product((mlp.down_proj,), fuse)
+        self.qkv = _product((attention.q_proj, attention.k_proj, attention.v_proj), fuse, functions)
+        self.output = _product((attention.o_proj,), fuse, functions)
+        self.gate_up = _product((mlp.gate_proj, mlp.up_proj), fuse, functions)
+        self.down = _product((mlp.down_proj,), fuse, functions)
         self.size = attention.head_dim
         self.heads = attention.q_proj.out_features // self.size
         self.kv_heads = attention.k_proj.out_features // self.size
@@ -207,18 +208,34 @@ def _norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: torch.Tensor) -> 
     return (hidden * scale).to(hidden.dtype).mul_(weight)
 
 
-def _product(linears: Sequence[Any], fuse: bool) -> Product:
+def _product(linears: Sequence[Any], fuse: bool, functions: native.Functions | None) -> Product:
     """What all of these layers make of one tensor, one after another in the last dimension."""
     first = linears[0]
     if isinstance(first, PackedLinear) and len(first.together.linears) == len(linears):
         return first.together.product
-    if len(linears) == 1:
-        return first
     if not fuse or not all(isinstance(linear, nn.Linear) for linear in linears):  # a copy would take its memory
-        return lambda x: torch.cat([linear(x) for linear in linears], -1)
+        return first if len(linears) == 1 else lambda x: torch.cat([linear(x) for linear in linears], -1)
     weight = torch.cat([linear.weight.detach() for linear in linears])
-    biases = [linear.bias for linear in linears]
-    if all(bias is None for bias in biases):
-        return lambda x: functional.linear(x, weight)
-    bias = torch.cat([weight.new_zeros(x.out_features) if x.bias is None else x.bias.detach() for x in linears])
+    bias: torch.Tensor | None = None
+    if any(linear.bias is not None for linear in linears):
+        bias = torch.cat([weight.new_zeros(x.out_features) if x.bias is None else x.bias.detach() for x in linears])
+    if functions is not None and weight.dtype == torch.float32:
+        return _Projection(functions, weight, bias)
     return lambda x: functional.linear(x, weight, bias)
+
+
+class _Projection:
+    """A linear layer whose weights stay in the caches, [rows, in] -> [rows, out]."""
+
+    def __init__(self, functions: native.Functions, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        self.project, self.bias = functions.project, bias
+        self.outs = len(weight)
+        panels = weight.split(2 * functions.lanes)
+        self.packed = torch.cat([panel.t().reshape(-1) for panel in panels])
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        rows, size = x.shape
+        out = x.new_empty(rows, self.outs)
+        pointers = map(_pointer, (x, self.packed, self.bias, out))
+        self.project(*pointers, rows, size, self.outs, torch.get_num_threads())
+        return out
