@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from r1rl import native
+from r1rl.rollout import decoder
 from r1rl.rollout.cache import GroupCache, PrefillCache, attend
 
 SHAPES = {  # elements of a head, query heads of a key head
@@ -105,6 +106,18 @@ def test_the_gate_is_torchs(dtype):
     assert torch.equal(out.isinf(), expected.to(dtype).isinf())
     finite = ~expected.to(dtype).isinf()
     torch.testing.assert_close(out[finite].float(), expected[finite], atol=1e-30, rtol=2 * NEAR[dtype])
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("shape", [(1, 16, 16), (7, 48, 144), (50, 128, 384), (6, 24, 8)], ids=str)
+def test_the_product_is_torchs(shape, biased):
+    rows, size, outs = shape
+    functions = built(8, 1, torch.float32, size, outs)
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(size, outs, bias=biased)
+    x = torch.randn(rows, size)
+    ours = decoder._Projection(functions, linear.weight.detach(), linear.bias)(x)
+    torch.testing.assert_close(ours, linear(x).detach(), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64], ids=str)

@@ -28,8 +28,12 @@ logger = logging.getLogger(__name__)
 
 _SOURCES = sorted(Path(__file__).parent.glob("*.[ch]"))
 _FLAGS = ("-O3", "-fno-math-errno", "-fopenmp", "-fPIC", "-shared")
-# By what torch says of the processor: not `native`, because a home directory may serve several machines.
-_PROCESSORS = {"AVX512": ("-march=x86-64-v4", 16), "AVX2": ("-march=x86-64-v3", 8)}
+# By what torch says of the processor, and the floats of a vector. Not `-march=native`: a home directory may serve
+# several machines.
+_PROCESSORS: dict[str, tuple[tuple[str, ...], int]] = {
+    "AVX512": (("-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"), 16),
+    "AVX2": (("-mfma", "-mavx2"), 8),
+}
 _SECONDS = 120
 
 Pointer, Integer, Float = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
@@ -113,10 +117,10 @@ class Functions:
                 setattr(self, name, function)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        raise AttributeError(name)
+        raise AttributeError(f"{name} is not there for this number format")
 
     def __deepcopy__(self, memo: object) -> Functions:
-        return self
+        return self  # a copied layer has the same
 
 
 @functools.cache
@@ -130,7 +134,7 @@ def library(head: int, repeats: int, dtype: torch.dtype, *sizes: int) -> Functio
     """
     if dtype not in (torch.float32, torch.bfloat16) or not sys.platform.startswith("linux"):
         return None
-    flag, lanes = _PROCESSORS.get(torch.backends.cpu.get_cpu_capability(), ("-O3", 4))
+    flags, lanes = _PROCESSORS.get(torch.backends.cpu.get_cpu_capability(), ((), 4))
     while lanes > 4 and any(size % lanes for size in (head, *sizes)):
         lanes //= 2
     if any(size % lanes for size in (head, *sizes)):
@@ -140,7 +144,7 @@ def library(head: int, repeats: int, dtype: torch.dtype, *sizes: int) -> Functio
         logger.info("no C compiler (cc, gcc or CC): everything goes through torch's calls, which takes longer")
         return None
     values = {"HEAD": head, "REPEATS": repeats, "LANES": lanes, "BF16": int(dtype == torch.bfloat16)}
-    options = [*_FLAGS, flag, *(f"-D{name}={value}" for name, value in values.items())]
+    options = [*_FLAGS, *flags, *(f"-D{name}={value}" for name, value in values.items())]
     try:
         built = ctypes.CDLL(str(_built(compiler, options)))
     except (OSError, subprocess.SubprocessError) as error:

@@ -77,10 +77,10 @@ class Decoder:
         self.sines = torch.cat([-sines[0, :, :half], sines[0, :, half:]], -1)  # `rotate_half` as a roll
         self.norm = model.model.norm
         config = model.config
-        sizes = cosines.shape[-1], config.num_attention_heads // config.num_key_value_heads
-        others = config.hidden_size, config.intermediate_size
+        repeats = config.num_attention_heads // config.num_key_value_heads
+        sizes = config.hidden_size, config.intermediate_size
         on_cpu = embedding.device.type == "cpu"
-        self.native = native.library(*sizes, embedding.dtype, *others) if on_cpu else None
+        self.native = native.library(cosines.shape[-1], repeats, embedding.dtype, *sizes) if on_cpu else None
         fuse = sum(parameter.numel() for parameter in model.parameters()) < PACKED_FROM
         self.layers = [_Layer(layer, fuse, self.native) for layer in model.model.layers]
         if self.native is not None:
@@ -151,7 +151,7 @@ class _Layer:
         self.kv_heads = attention.k_proj.out_features // self.size
         self.scaling, self.window = attention.scaling, getattr(attention, "sliding_window", None)
         self.heads_norm: Product | None = None  # of queries and keys, Qwen3's
-        self.head_weights: list[torch.Tensor] = []
+        self.head_weights: list[torch.Tensor | None] = [None, None]
         self.epsilon = 0.0
         if hasattr(attention, "q_norm"):
             norms = (attention.q_norm, self.heads), (attention.k_norm, self.kv_heads)
@@ -161,13 +161,7 @@ class _Layer:
 
     def storage(self, stored: GroupLayer) -> native.Layer:
         """Where the compiled functions find what they need of this layer."""
-        tensors = (
-            stored.keys,
-            stored.values,
-            stored.prompt_keys,
-            stored.prompt_values,
-            *(self.head_weights or (None,) * 2),
-        )
+        tensors = stored.keys, stored.values, stored.prompt_keys, stored.prompt_values, *self.head_weights
         window = sys.maxsize if self.window is None else self.window
         return native.Layer(*map(_pointer, tensors), window, self.scaling, self.epsilon)
 
