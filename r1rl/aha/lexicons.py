@@ -8,7 +8,7 @@ where nobody lowers the text first, and hits "await,".
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -20,7 +20,7 @@ class Pattern:
     """A regular expression over lower-case text with straight apostrophes; word bounds are added to it.
 
     A blank in it stands for any white space. Every match holds one of `keys`, at most `back` characters after its
-    start, so that a search only looks where a key stands.
+    start, so that a search only looks where a key stands. With `back` goes `first`, the letters a match begins with.
     `ahead`: where given, one of these stands right behind the key.
     `opens_clause`: only after punctuation, a line break, a number, or a word such as "but" or "no", so that
     "Wait, that" is a hit and "you have to wait, then" is not.
@@ -30,6 +30,7 @@ class Pattern:
     expression: str
     keys: tuple[str, ...]
     back: int = 0
+    first: str = ""
     opens_clause: bool = False
     ahead: tuple[str, ...] = ()
 
@@ -40,9 +41,18 @@ class Pattern:
 
     @cached_property
     def compiled(self) -> re.Pattern[str]:
+        return re.compile(r"(?<![\w'])" + self._bounded)
+
+    @cached_property
+    def search(self) -> Callable[[str, int, int], re.Match[str] | None]:
+        """`compiled.search`, the match as group 1, and faster: to begin with letters lets `re` skip all others."""
+        return re.compile(rf"[{self.first}](?<![\w'].)(?<=(?=({self._bounded})).)").search
+
+    @property
+    def _bounded(self) -> str:
         # "-" next to a word counts as a bound only before it: "no -wait" is a hit, "wait-list" is not.
         expression = self.expression.replace(" ", r"\s+")
-        return re.compile(rf"(?<![\w'])(?:{expression})(?![\w']|-\w)")
+        return rf"(?:{expression})(?![\w']|-\w)"
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,7 @@ _STRICT: Final = (
     ),
     Pattern("interrupt", r"hold on" + _AFTER_WAIT, ("hold",), opens_clause=True),
     Pattern("interrupt", r"on second thought|scratch that", ("on second", "scratch")),
-    Pattern("hesitate", r"h+m+", ("hm",), back=6),
+    Pattern("hesitate", r"h+m+", ("hm",), back=6, first="h"),
     Pattern("aha", r"aha", ("aha",), opens_clause=True),
     Pattern(
         "verify",
@@ -84,6 +94,7 @@ _STRICT: Final = (
         r"re-?consider|re-?assess|re-?think|think again|re-?calculate|re-?compute|re-?do|re-?read)",
         (*_VERIFYING, "redo", "re-do", "reread", "re-read"),
         back=_SELF_BACK,
+        first="li",
     ),
     Pattern(
         "verify",
@@ -103,6 +114,7 @@ _STRICT: Final = (
         _PRONOUN + r"(?:\s+is|'s|s)?(?:\s+not|n't)(?:\s+quite)? (?:right|correct|it|the target|going to work)",
         ("not", "n't"),
         back=16,
+        first="ti",
         opens_clause=True,
         ahead=tuple(blank + word for blank in " \n" for word in ("right", "correct", "quite", "it", "the", "going")),
     ),
@@ -111,6 +123,7 @@ _STRICT: Final = (
         _PRONOUN + r"(?:\s+is|'s) (?:wrong|incorrect|a mistake)",
         ("wrong", "incorrect", "a mistake"),
         back=16,
+        first="ti",
         opens_clause=True,
     ),
     Pattern(
@@ -118,6 +131,7 @@ _STRICT: Final = (
         _PRONOUN + r" (?:does not|doesn't|did not|didn't|won't|will not) work",
         ("not work", "n't work"),
         back=20,
+        first="ti",
         opens_clause=True,
     ),
     Pattern(
@@ -126,12 +140,14 @@ _STRICT: Final = (
         r"(?:\w{1,20} )?(?:mistake|error)",
         ("mistake", "error"),
         back=60,
+        first="iwt",
     ),
     Pattern(
         "error",
         r"(?:mistake|error) (?:that )?i(?:'ve| have)? made|my mistake|w?h?oops",
         ("made", "my mistake", "oops"),
         back=30,
+        first="mewho",
     ),
     Pattern("error", r"i (?:was wrong|miscalculated)", ("i was wrong", "i miscalc")),
 )

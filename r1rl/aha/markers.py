@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from r1rl.aha.lexicons import LEXICONS, Lexicon, Pattern
+from r1rl.aha.words import Words
 
 if TYPE_CHECKING:
     from r1rl.aha.attempts import Attempt
@@ -37,6 +38,7 @@ _OPENERS: Final = frozenset(
     {"but", "oh", "no", "nope", "so", "and", "hmm", "hm", "ok", "okay", "actually", "ah", "well", "wait", "yes"}
     | {"think", "guess", "see", "because", "unfortunately", "sorry"}
 )
+_LONGEST_OPENER: Final = max(map(len, _OPENERS))
 _CONTEXT: Final = 40
 _AHEAD: Final = 120  # characters after a key that a match may take
 _NO_WORD: Final = re.compile(r"(?![\w']|-\w)")  # as after every pattern
@@ -70,10 +72,13 @@ Hit: TypeAlias = "tuple[int, int, int, str]"  # start, the pattern's rank, end, 
 def find_hits(folded: str, names: tuple[str, ...]) -> dict[str, list[Hit]]:
     """What `find_all` makes its markers of, for who only counts most of them."""
     hits: dict[str, list[Hit]] = {name: [] for name in names}
-    for root, inside in _keyed(names):
-        if root in folded:
-            for entry in inside:
-                _look(hits, folded, entry)
+    words, keys = _keyed(names)
+    for key, places in words.places(folded).items():
+        plain, direct, around, begins = keys[key]
+        if plain or direct:
+            _look_at(hits, folded, places, len(key), plain, direct, begins)
+        for one in around:
+            _look_around(hits, folded, places, len(key), one)
     tags = None
     for name, of_lexicon in hits.items():
         if of_lexicon:
@@ -83,69 +88,88 @@ def find_hits(folded: str, names: tuple[str, ...]) -> dict[str, list[Hit]]:
     return hits
 
 
-_Ranked: TypeAlias = "list[tuple[str, int, Pattern]]"  # lexicon, rank in it, pattern
+class _Sought(NamedTuple):
+    """A pattern, the lexicons that hold it and its rank in each."""
+
+    pattern: Pattern
+    within: list[tuple[str, int]]
 
 
 class _Key(NamedTuple):
     """The patterns that hold a key: those that it is, those whose matches begin with it, those with it further on.
 
-    `begins`: what matches where one of the second kind does, to look once where several may begin.
+    `begins`: what matches where one of the second kind does, to look once where several may begin; None for one.
     """
 
-    key: str
-    plain: _Ranked
-    direct: _Ranked
-    around: _Ranked
-    begins: re.Pattern[str]
+    plain: list[_Sought]
+    direct: list[_Sought]
+    around: list[_Sought]
+    begins: re.Pattern[str] | None
 
 
-def _look(hits: dict[str, list[Hit]], folded: str, entry: _Key) -> None:
-    """Add the hits of the patterns of one key."""
-    key, plain, direct, around, begins = entry
-    size = len(key)
-    seen = [-1] * len(around)
-    at = folded.find(key)
-    while at >= 0:
-        end = at + size
-        if (plain or direct) and not (at and ((before := folded[at - 1]).isalnum() or before in "_'")):
-            if plain and _NO_WORD.match(folded, end):
-                for name, rank, pattern in plain:
-                    hits[name].append((at, rank, end, pattern.kind))
-            if direct and begins.match(folded, at):
-                for name, rank, pattern in direct:
-                    if found := pattern.compiled.match(folded, at):
-                        _add(hits[name], folded, found, rank, pattern)
-        for index, (name, rank, pattern) in enumerate(around):
-            if at < seen[index] or (pattern.ahead and not folded.startswith(pattern.ahead, end)):
-                continue
-            found = pattern.compiled.search(folded, max(0, seen[index], at - pattern.back), at + _AHEAD)
-            # A match that touches the window's end might not be one in the whole text.
-            if found and found.end() < at + _AHEAD - 2:
-                seen[index] = found.end()
-                _add(hits[name], folded, found, rank, pattern)
-        at = folded.find(key, end)
+def _look_at(
+    hits: dict[str, list[Hit]],
+    folded: str,
+    places: list[int],
+    size: int,
+    plain: list[_Sought],
+    direct: list[_Sought],
+    begins: re.Pattern[str] | None,
+) -> None:
+    """Add the hits that begin at the places of a key of `size` characters."""
+    for at in places:
+        if at and ((before := folded[at - 1]).isalnum() or before in "_'"):
+            continue
+        if plain and _NO_WORD.match(folded, at + size):
+            for pattern, within in plain:
+                for name, rank in within:
+                    hits[name].append((at, rank, at + size, pattern.kind))
+        if direct and (begins is None or begins.match(folded, at)):
+            for pattern, within in direct:
+                if found := pattern.compiled.match(folded, at):
+                    _add(hits, folded, at, found.end(), pattern, within)
+
+
+def _look_around(hits: dict[str, list[Hit]], folded: str, places: list[int], size: int, sought: _Sought) -> None:
+    """Add the hits of a pattern that hold one of the places of a key of `size` characters."""
+    pattern, within = sought
+    done = 0
+    for at in places:
+        if at < done or (pattern.ahead and not folded.startswith(pattern.ahead, at + size)):
+            continue
+        found = pattern.search(folded, max(done, at - pattern.back), at + _AHEAD)
+        # A match that touches the window's end might not be one in the whole text.
+        if found and found.end(1) < at + _AHEAD - 2:
+            done = found.end(1)
+            _add(hits, folded, found.start(), done, pattern, within)
 
 
 @lru_cache(maxsize=64)
-def _keyed(names: tuple[str, ...]) -> list[tuple[str, list[_Key]]]:
-    """The keys, each under the shortest that it holds, which need not be looked for where that one is not."""
-    table: dict[str, tuple[_Ranked, _Ranked, _Ranked]] = {}
+def _keyed(names: tuple[str, ...]) -> tuple[Words, dict[str, _Key]]:
+    table: dict[str, dict[Pattern, list[tuple[str, int]]]] = {}
     for name in names:
         for rank, pattern in enumerate(LEXICONS[name].patterns):
             for key in pattern.keys:
-                plain, direct, around = table.setdefault(key, ([], [], []))
-                (plain if pattern.plain else around if pattern.back else direct).append((name, rank, pattern))
-    groups: dict[str, list[_Key]] = {}
-    for key in sorted(table, key=len):
-        root = next((shorter for shorter in groups if shorter in key), key)
-        begins = re.compile("|".join(pattern.compiled.pattern for _, _, pattern in table[key][1]))
-        groups.setdefault(root, []).append(_Key(key, *table[key], begins))
-    return list(groups.items())
+                table.setdefault(key, {}).setdefault(pattern, []).append((name, rank))
+    keys = {}
+    for key, patterns in table.items():
+        sought = [_Sought(pattern, within) for pattern, within in patterns.items()]
+        direct = [one for one in sought if not (one.pattern.plain or one.pattern.back)]
+        keys[key] = _Key(
+            plain=[one for one in sought if one.pattern.plain],
+            direct=direct,
+            around=[one for one in sought if one.pattern.back],
+            begins=re.compile("|".join(one.pattern.compiled.pattern for one in direct)) if len(direct) > 1 else None,
+        )
+    return Words(keys), keys
 
 
-def _add(hits: list[Hit], folded: str, found: re.Match[str], rank: int, pattern: Pattern) -> None:
-    if not pattern.opens_clause or _opens_clause(folded, found.start()):
-        hits.append((found.start(), rank, found.end(), pattern.kind))
+def _add(
+    hits: dict[str, list[Hit]], folded: str, start: int, end: int, pattern: Pattern, within: list[tuple[str, int]]
+) -> None:
+    if not pattern.opens_clause or _opens_clause(folded, start):
+        for name, rank in within:
+            hits[name].append((start, rank, end, pattern.kind))
 
 
 def _tags(folded: str) -> list[tuple[int, int]]:
@@ -185,7 +209,7 @@ def _opens_clause(folded: str, start: int) -> bool:
     before = folded[max(0, start - _CONTEXT) : start].rstrip(" \t\"'*_(")
     if not before or not before[-1].isalpha():
         return True
-    word = _LAST_WORD.search(before)
+    word = _LAST_WORD.search(before, len(before) - _LONGEST_OPENER - 1)
     return word is not None and word[0] in _OPENERS
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1rl.aha.markers import LEXICONS, find
+from r1rl.aha.markers import LEXICONS, Pattern, find
 
 
 def hits(text: str, lexicon: str = "strict") -> list[str]:
@@ -136,3 +136,34 @@ def test_long_text_is_linear(unit: str) -> None:
     started = time.monotonic()
     find(unit * (300_000 // len(unit)))
     assert time.monotonic() - started < 20  # seconds; a quadratic search takes hours
+
+
+BACK = [pattern for lexicon in LEXICONS.values() for pattern in lexicon.patterns if pattern.back]
+PIECES = (
+    "let me",
+    "i'll",
+    "check",
+    "that",
+    "is",
+    "n't",
+    "not",
+    "right",
+    "work",
+    "h",
+    "m",
+    "i made a",
+    "mistake",
+    "'",
+    "-",
+)
+PHRASES = st.lists(
+    st.sampled_from((*PIECES, " ", "\n", "oops", "re-", "that is wrong", "there is an error")), max_size=24
+)
+
+
+@pytest.mark.parametrize("pattern", BACK, ids=lambda pattern: pattern.kind)
+@given(PHRASES.map("".join), st.integers(0, 20))
+def test_the_faster_search_finds_the_same(pattern: Pattern, text: str, start: int) -> None:
+    expected = pattern.compiled.search(text, start, len(text) - 1)
+    found = pattern.search(text, start, len(text) - 1)
+    assert (found and found.span(1)) == (expected and expected.span())
