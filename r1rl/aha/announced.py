@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from r1rl.aha.words import Words
 from r1rl.verify import extraction
 from r1rl.verify import math as math_verifier
 
@@ -40,11 +41,9 @@ _ANSWER: Final = re.compile(
     r"(?:total|result|sum|value|final number|amount)(?: (?:number|amount|value|sum|of))? "
     rf"{_BE}{_ADVERB}{{0,3}}[:*_\s]{{0,6}}"
 )
-_ANSWERS: Final = ("answer", "solution")
-_TOTALS: Final = ("total", "result", "sum ", "value", "amount", "final number")
-_OPENINGS: Final = (
-    *("so", "thus", "therefore", "hence", "then", "finally", "which means", "this means", "altogether", "overall"),
-    "in total",
+_ANSWER_WORDS: Final = Words(
+    *("answer", "solution", "so", "thus", "therefore", "hence", "then", "finally", "which means", "this means"),
+    *("altogether", "overall", "in total"),
 )
 _VARIABLE: Final = re.compile(
     r"(?:find|solve for|value of|what is|determine|compute|calculate)\s+(?:the value of\s+)?[$\\(*]{0,3}([a-z])\b(?!')",
@@ -93,16 +92,14 @@ def announced(
     found: list[Candidate] = []
     if "\\boxed" in completion:
         found += _boxed(completion, spans)
-    words = (*_ANSWERS, *_OPENINGS) if any(key in folded for key in _TOTALS) else _ANSWERS
-    if words is not _ANSWERS or any(key in folded for key in _ANSWERS):
-        for start, end in spans:
-            for match in matches(_ANSWER, folded, words, start, end):
-                if (value := _value_at(completion, match.end(), end, verifier)) is None:
-                    continue
-                text, stop = value
-                if _DOUBT.search(folded, max(start, match.start() - 60), match.start()) or _denied(folded, stop, end):
-                    continue
-                found.append(Candidate(match.start(), stop, text))
+    for start, end in spans:
+        for match in matches(_ANSWER, folded, _ANSWER_WORDS, start, end):
+            if (value := _value_at(completion, match.end(), end, verifier)) is None:
+                continue
+            text, stop = value
+            if _DOUBT.search(folded, max(start, match.start() - 60), match.start()) or _denied(folded, stop, end):
+                continue
+            found.append(Candidate(match.start(), stop, text))
     if verifier == "choice":
         for start, end in spans:
             found += [Candidate(m.start(), m.end(), m[1]) for m in _THAT_OPTION.finditer(completion, start, end)]
@@ -116,21 +113,14 @@ def announced(
     return kept[:MAX_CANDIDATES]
 
 
-def matches(
-    pattern: re.Pattern[str], folded: str, words: Sequence[str], start: int, end: int
-) -> Iterator[re.Match[str]]:
+def matches(pattern: re.Pattern[str], folded: str, words: Words, start: int, end: int) -> Iterator[re.Match[str]]:
     """The matches of `pattern` that begin with one of `words`, in order, none overlapping. Faster than a search."""
-    places = []
-    for word in words:
-        at = folded.find(word, start, end)
-        while at >= 0:
-            if not (at and folded[at - 1].isalnum() and word[0].isalpha()):
-                places.append(at)
-            at = folded.find(word, at + len(word), end)
-    places.sort()
     done = start
-    for at in places:
-        if at >= done and (found := pattern.match(folded, at, end)):
+    for at in words.starts(folded[start:end]):
+        at += start
+        if at < done or (at and folded[at - 1].isalnum() and folded[at].isalpha()):
+            continue
+        if found := pattern.match(folded, at, end):
             done = found.end()
             yield found
 

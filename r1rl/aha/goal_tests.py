@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from r1rl.aha.announced import matches
+from r1rl.aha.words import Words
 
 if TYPE_CHECKING:
     from r1rl.aha.equations import Value
@@ -103,6 +104,7 @@ _ASKED: Final = re.compile(r"[^.!\n;,]*?\?")
 _SUPPOSED: Final = re.compile(r"\b(?:if|whether|why|make sure|as long as)\b[^.!?;\n]*$")
 _LEFT: Final = re.compile(r"-?[0-9]{1,12}(?=\s{0,2}$)")
 _GAP: Final = " \t,.;:$)*"
+_ALIKE: Final = str.maketrans("123456789", "0" * 9)
 
 
 # The tiny base's form and nothing else up to the next expression: most of what there is, and quick to read.
@@ -125,45 +127,58 @@ def said_after(folded: str, start: int, end: int, target: Value) -> tuple[Sequen
         usual = _USUAL.match(folded, start, end)
         if usual is not None and usual.end() == end:
             return [Says(usual.start(1), usual.end(2), usual[2] == "yes", True)], True
-    read = _said if len(window) <= _CACHED_CHARS else _said.__wrapped__
-    said, offered = read(window, target)
-    return [Says(start + at, start + to, says, named) for at, to, says, named in said] if said else said, offered
+    read = _spoken if len(window) <= _CACHED_CHARS else _spoken.__wrapped__
+    spoken, offered = read(window.translate(_ALIKE))
+    said: list[Says] = []
+    for at, to, says, named, number, left in spoken:
+        if number is not None and not _is(window[number[0] : number[1]], target):
+            continue
+        if left is not None and not _is(window[left[0] : left[1]], target):
+            continue  # "(7 = 22"
+        if not said or said[-1].says != says:
+            said.append(Says(start + at, start + to, says, named))
+    return said, offered
+
+
+class _Spoken(NamedTuple):
+    """A verdict in a window if, where they are given, `number` and `left`, its spans of numbers, are the target."""
+
+    start: int
+    end: int
+    says: bool
+    named: bool
+    number: tuple[int, int] | None
+    left: tuple[int, int] | None
 
 
 @lru_cache(maxsize=16_384)
-def _said(window: str, target: Value) -> tuple[tuple[Says, ...], bool]:
-    said: list[Says] = []
+def _spoken(window: str) -> tuple[tuple[_Spoken, ...], bool]:
+    """What a window says, whatever its numbers are: they are read as zeros, so that siblings' words are alike."""
+    spoken: list[_Spoken] = []
     for found in _SPOKEN.finditer(window):
         groups = found.groupdict()
-        named = False
+        named, number, left = False, None, None
         if groups["reply"]:
             says, named = groups["reply"] == "yes", True
         elif groups["unequal"] or groups["order"] or groups["equal"] or groups["rather"]:
             says = bool(groups["equal"])
-            number = next((groups[key] for key in _TARGETS if groups[key]), None)
-            if number is not None and not _is(number, target):
-                continue
-            if found[0][0] == "=" and (left := _LEFT.search(window[: found.start()])) and not _is(left[0], target):
-                continue  # "(7 = 22"
+            number = next((found.span(key) for key in _TARGETS if groups[key]), None)
+            if found[0][0] == "=" and (before := _LEFT.search(window[: found.start()])):
+                left = before.span()
         elif groups["bare"]:
             if found.start() > _BARE_CHARS:
                 continue
             says = groups["bare"] != "no"
         else:
             says = bool(groups["hit"])
-        if _unsaid(window, found, says):
-            continue
-        if not said or said[-1].says != says:
+        if not _unsaid(window, found, says):
             at = found.end() - len(found[0].lstrip(" \t\n.,;:!?("))
-            said.append(Says(at, found.end(), says, named))
-    return tuple(said), _OFFERED.match(window) is not None
+            spoken.append(_Spoken(at, found.end(), says, named, number, left))
+    return tuple(spoken), _OFFERED.match(window) is not None
 
 
 def _is(number: str, target: Value) -> bool:
-    try:
-        return Fraction(number) == target
-    except (ValueError, ZeroDivisionError):
-        return False
+    return (int(number) if "." not in number else Fraction(number)) == target
 
 
 def _unsaid(window: str, found: re.Match[str], says: bool) -> bool:
@@ -187,11 +202,11 @@ _JUDGED: Final = re.compile(
     r"|(?:^|(?<=[.!?\n]\s))(?:wrong|incorrect)(?=\s?[.,!])|[✗✘❌])"
 )
 _JUDGED_CHARS: Final = 200
-_JUDGED_WORDS: Final = (
+_JUDGED_WORDS: Final = Words(
     *("that", "this", "it", "which", "the answer", "yes", "right", "correct", "exactly", "wrong", "incorrect"),
     *("✓", "✔", "✅", "✗", "✘", "❌"),
 )
-_JUDGED_KEYS: Final = (
+_JUDGED_KEYS: Final = Words(
     *("correct", "right", "wrong", "mistake", "possible", "work", "sense", "match", "checks out", "add up", "yes"),
     *("exactly", "be it", "n't it", "quite it", "✓", "✔", "✅", "✗", "✘", "❌"),
 )
@@ -204,7 +219,7 @@ def judged_after(folded: str, start: int, end: int) -> list[Says]:
     is one. Bounded by 200 characters.
     """
     window = folded[start : min(end, start + _JUDGED_CHARS)]
-    if not any(key in window for key in _JUDGED_KEYS):
+    if not _JUDGED_KEYS.starts(window):
         return []
     said: list[Says] = []
     for found in matches(_JUDGED, window, _JUDGED_WORDS, 0, len(window)):

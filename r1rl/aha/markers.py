@@ -161,7 +161,7 @@ def _keyed(names: tuple[str, ...]) -> tuple[Words, dict[str, _Key]]:
             around=[one for one in sought if one.pattern.back],
             begins=re.compile("|".join(one.pattern.compiled.pattern for one in direct)) if len(direct) > 1 else None,
         )
-    return Words(keys), keys
+    return Words(*keys), keys
 
 
 def _add(

@@ -19,9 +19,10 @@ _LATEX_BLANK: Final = frozenset({"left", "right", "boxed", "quad", "qquad", "dis
 _VERB: Final = (
     r"(?:is equal to|equals to|equals|equal to|gives us|gives(?: you)?|yields|makes|is|to get|to make|to give)"
 )
-# Only after a number or a bracket, which are rare in prose, so that the search is quick.
+# Only after a number or a bracket, which are rare in prose, and not where more digits or a sign follow, so that the
+# search is quick.
 _WORDS: Final = re.compile(
-    rf"([0-9)][\s*]{{0,6}})(?=[a-z,])((?:,\s?)?(?:(?:which|that|this|it) )?{_VERB}"
+    rf"([0-9)](?![0-9]|\s[-+/=(0-9])[\s*]{{0,6}})(?=[a-z,])((?:,\s?)?(?:(?:which|that|this|it) )?{_VERB}"
     r"|times|plus|minus|divided by|multiplied by)(?!\w|\s[-0-9./]{1,20} (?:less|more|fewer|higher|lower|greater)\b)"
 )
 # "3 plus 5 is 8, times 2 makes 16" goes on from the 8.
@@ -30,14 +31,15 @@ _GOES_ON: Final = re.compile(r",(?<=[0-9)],)\s(?:and |then )?(?=(?:times|plus|mi
 _DISTANCE: Final = re.compile(r"[0-9]/(?=[0-9]{1,12} (?:less|more|greater|higher|lower) than)")
 # A unit between a number and a sign: "18 cups / 2 cups = 9", "50 cents - 5 cents".
 _UNIT: Final = re.compile(
-    r"([0-9])( (?!(?:and|or|so|then|to|by|is|are|was|no|yes|not|but|from|wait|got|with|if|as) )[a-z]{2,14})"
+    r"([0-9])( (?=[a-z]{2,14} [-+*/=])"
+    r"(?!(?:and|or|so|then|to|by|is|are|was|no|yes|not|but|from|wait|got|with|if|as) )[a-z]{2,14})"
     r"(?= [-+*/=] ?[-(]?[0-9])"
 )
 _WORD_SIGNS: Final = {"times": "*", "multiplied by": "*", "plus": "+", "minus": "-", "divided by": "/"}
 _HAS_WORDS: Final = (" is ", "equal", " give", "yields", " make", "to get", "times", "plus", "minus", " by ")
 _THREE_DIGITS: Final = re.compile(r",[0-9]{3}")  # a quick look before a slow one
 _THOUSANDS: Final = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
-_LETTER_TIMES: Final = re.compile(r"[xX](?<=[0-9)\s][xX])(?=\s{0,2}[0-9(])")
+_LETTER_TIMES: Final = {x: re.compile(rf"{x}(?<=[0-9)\s]{x})(?=\s{{0,2}}[0-9(])") for x in "xX"}
 _BULLET: Final = re.compile(r"^[ \t]*[-*+•](?=[ \t])", re.MULTILINE)
 
 
@@ -58,8 +60,9 @@ def normalise(text: str) -> str:
         text = re.sub(r"\*{2,}", _stars, text)
     if "//" in text:
         text = text.replace("//", "^^")
-    if "x" in text or "X" in text:
-        text = _LETTER_TIMES.sub("*", text)
+    for letter, times in _LETTER_TIMES.items():
+        if letter in text:
+            text = times.sub("*", text)
     if any(word in text for word in _HAS_WORDS):
         text = _WORDS.sub(_word, _GOES_ON.sub(_blank, text))
     if " than" in text:

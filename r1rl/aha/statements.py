@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from r1rl.aha.announced import GOES_ON, NUMBER, matches, number
 from r1rl.aha.equations import Equation, Value
+from r1rl.aha.words import Words
 
 _CONCLUSION: Final = re.compile(
     r"(?:so|therefore|thus|hence|altogether|in total|meaning|(?:(?<=that )|(?<=this )|(?<=which ))(?:gives|makes|leaves"
@@ -27,7 +28,7 @@ _CONCLUSION: Final = re.compile(
     r"(?:\s{1,2}(?!(?:if|when|each|per|every|suppose|unless|because|since|than|not)\b)[a-z\'*$-]{1,20},?){0,12}"
     r"\s{1,2}\*{0,2}(?=[-$0-9])"
 )
-_CONCLUSION_WORDS: Final = (
+_CONCLUSION_WORDS: Final = Words(
     *("so", "therefore", "thus", "hence", "altogether", "in total", "gives", "makes", "leaves", "mean"),
     *("rounds", "result", "total", "sum"),
 )
@@ -44,7 +45,7 @@ _IN_WORDS: Final = re.compile(
     rf"|(?:difference|sum|product) (?:of|between) {_WORD}{{0,3}}{_NUMBER}(?:{_WORD}{{1,4}}{_NUMBER}){{1,4}})"
     rf"{_WORD}{{0,3}}?{_IS}{_AT}"
 )
-_IN_WORDS_KEYS: Final = ("% of", "percent of", "half", "third of", "difference", "sum ", "product")
+_IN_WORDS_KEYS: Final = Words("% of", "percent of", "half", "third of", "difference", "sum ", "product")
 _EQUALS: Final = re.compile(r"=\s{0,2}(?=[-$0-9])")
 _TOTAL: Final = re.compile(
     rf"\b(?:number|amount|total|sum|difference|remainder|rest) {_WORD}{{0,12}}?{_IS}{_AT}"

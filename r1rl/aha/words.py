@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 from ahocorasick_rs import AhoCorasick
@@ -14,7 +13,7 @@ _HALF_CHARACTERS: Final = re.compile("[\ud800-\udfff]")  # of no UTF-8 text
 class Words:
     """Words to look for, as they are: inside other words too, and where they overlap. Linear in the text."""
 
-    def __init__(self, words: Iterable[str]) -> None:
+    def __init__(self, *words: str) -> None:
         self._words = tuple(dict.fromkeys(words))
         self._automaton = AhoCorasick(self._words)
 
