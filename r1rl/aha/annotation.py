@@ -146,8 +146,9 @@ def annotate(row: Mapping[str, Any]) -> dict[str, Any]:
     found.update(health._asdict(), clean=health.clean)
     folded = fold(completion)
     strict = _markers(found, completion, folded, spans)
-    pieces = [(start, end, list(equations(normalise(completion[start:end])))) for start, end in spans]
-    in_text = [(start + offset, equation) for start, _, piece in pieces for offset, equation in piece]
+    numbers = verifier_of(row) in VERIFIERS  # a number alone may end a line of free text
+    pieces = [(end, equations(normalise(completion[start:end]), start, numbers=numbers)) for start, end in spans]
+    in_text = pieces[0][1] if len(pieces) == 1 else [found for _, piece in pieces for found in piece]
     held = checks(completion, in_text)
     found["checked_steps"], found["slips"] = len(held), sum(not check.holds for check in held)
 

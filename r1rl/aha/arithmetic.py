@@ -7,6 +7,7 @@ mixed number, not what is called rounded or leaves a remainder. Decimals may be 
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -19,6 +20,7 @@ _ROUGH: Final = re.compile(
     re.IGNORECASE,
 )
 _CLEAR: Final = frozenset(",.:;>\n")
+_CLEAR_BEFORE: Final = frozenset(char + " " for char in (*_CLEAR, *string.ascii_letters))
 _BEFORE, _AFTER = 24, 24  # characters looked at around an equation that does not hold
 
 
@@ -36,7 +38,8 @@ def checks(completion: str, equations: Iterable[tuple[int, Equation]]) -> list[C
     for offset, equation in equations:
         for start, end, holds in equation.checks:
             first, last = offset + start, offset + end
-            if not _clear(completion, first) and _HALF.search(completion, max(0, first - 4), first):
+            quick = completion[first - 2 : first] in _CLEAR_BEFORE
+            if not quick and not _clear(completion, first) and _HALF.search(completion, max(0, first - 4), first):
                 continue
             if not holds and _ROUGH.search(completion, max(0, first - _BEFORE), last + _AFTER):
                 continue
@@ -45,11 +48,8 @@ def checks(completion: str, equations: Iterable[tuple[int, Equation]]) -> list[C
 
 
 def _clear(completion: str, first: int) -> bool:
-    """Whether a word, punctuation or nothing but blanks stands before `first`: a quick look, before the slow one."""
-    at = first - 1
-    while at >= 0 and first - at < 5 and completion[at] == " ":
-        at -= 1
-    if at < 0 or first - at == 5:
+    """Whether a word, punctuation or nothing but blanks stands before `first`: quicker than `_HALF`."""
+    before = completion[max(0, first - 4) : first].rstrip(" ")
+    if not before:
         return True
-    before = completion[at]
-    return before in _CLEAR or (before.isalpha() and first - at > 1)
+    return before[-1] in _CLEAR or (before[-1].isalpha() and completion[first - 1] == " ")

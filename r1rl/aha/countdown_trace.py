@@ -21,7 +21,8 @@ __all__ = ["MAX_NUMBERS", "MAX_STEPS", "PRIMES", "Piece", "Reading", "Step", "gr
 
 MAX_STEPS: Final = 2_000  # expressions looked at in one completion
 
-Piece: TypeAlias = "tuple[int, int, list[tuple[int, Equation]]]"
+Piece: TypeAlias = "tuple[int, list[tuple[int, Equation]]]"
+"""Where a stretch of reasoning ends, and its equations with their offsets in the completion."""
 
 
 def trace(completion: str, numbers: list[int], *, prefill: str = "", target: Value | None = None) -> Iterator[Step]:
@@ -30,7 +31,7 @@ def trace(completion: str, numbers: list[int], *, prefill: str = "", target: Val
     Without `target` no step but a complete one is `committed`, and none has `says`.
     """
     pieces = [
-        (start, end, list(equations(normalise(completion[start:end]))))
+        (end, equations(normalise(completion[start:end]), start, numbers=False))
         for start, end in reasoning_spans(completion, prefill)
     ]
     return trace_pieces(completion, numbers, pieces, target=target)
@@ -44,7 +45,7 @@ def trace_pieces(
     target: Value | None = None,
     folded: str | None = None,
 ) -> Iterator[Step]:
-    """`trace` on equations that are already read: (start, end, equations) of each stretch of reasoning.
+    """`trace` on equations that are already read.
 
     `folded`: `markers.fold(completion)`, where that is already known.
     """
@@ -52,10 +53,10 @@ def trace_pieces(
     if folded is None:
         folded = "" if target is None else fold(completion)
     seen = done = 0
-    for piece_start, piece_end, found in pieces:
+    for place, (piece_end, found) in enumerate(pieces):
         shown = _with_expressions(found, tracer)
         for index, (offset, equation) in enumerate(shown):
-            steps = _steps(equation, offset + piece_start, tracer)
+            steps = _steps(equation, offset, tracer)
             if not steps:
                 continue
             last = steps[-1]
@@ -64,13 +65,13 @@ def trace_pieces(
                 last.committed = complete
             else:
                 following = shown[index + 1] if index + 1 < len(shown) else None
-                until = piece_end if following is None else piece_start + following[0] + following[1].sides[0].start
-                after, written = last.end, offset + piece_start + equation.sides[-1].end
+                until = piece_end if following is None else following[0] + following[1].sides[0].start
+                after, written = last.end, offset + equation.sides[-1].end
                 last.says, offered = said_after(folded, after if after > written else written, until, target)
                 if complete:
                     last.committed = True
                 elif last.says or offered or last.claimed == target:
-                    at_end = following is None and piece_start == pieces[-1][0]
+                    at_end = following is None and place + 1 == len(pieces)
                     last.committed = _committed(
                         last, equation, following, tracer, target, offered=offered, at_end=at_end
                     )
@@ -89,11 +90,9 @@ def _with_expressions(found: Sequence[tuple[int, Equation]], tracer: Tracer) -> 
     kept = []
     claim: Value | None = None
     for offset, equation in found:
-        first = equation.sides[0]
-        if first.claim is not None and (
-            len(equation.sides) == 1 or all(side.claim is not None for side in equation.sides)
-        ):
+        if equation.worked is None:
             continue
+        first = equation.sides[0]
         restated = first.template == "{} / {}" and _is_written(first, claim)
         if restated and not all(value in tracer.primes for value in first.values):
             continue
@@ -133,12 +132,12 @@ def _committed(
         return True
     # "3 * 5 = 15, too low, 15 + 7 = 22": on the way, unless the number could be a given one.
     result = step.value if step.claimed is None else step.claimed
-    side = next((side for side in following[1].sides if side.claim is None), None)
+    side = following[1].worked
     return result is None or side is None or result in tracer.primes or result not in side.values
 
 
 def _steps(equation: Equation, offset: int, tracer: Tracer) -> list[Step]:
-    sides, final, _ = equation
+    sides, final, _, _ = equation
     count = len(sides)
     steps: list[Step] = []
     # What was claimed for a side: the last plain number after it, else one written before it ("22 = 3*5 + 7").

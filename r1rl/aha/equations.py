@@ -6,7 +6,7 @@ Reads the ASCII signs that `r1rl.aha.notation` leaves. Work is linear in the tex
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
@@ -46,36 +46,45 @@ class Side(NamedTuple):
 class Equation(NamedTuple):
     """What stands between "=" signs, in order: 3*5 and 15 in "a = 3*5 = 15".
 
-    `final` is the index of the last side that is one plain number, or None. `checks`: of every expression with
-    something after "=" (or alone with a number before it), its span and whether the two are equal.
+    `final` is the index of the last side that is one plain number, or None. `worked` is the first side that is none.
+    `checks`: of every expression with something after "=" (or alone with a number before it), its span and whether the
+    two are equal.
     """
 
     sides: tuple[Side, ...]
     final: int | None
+    worked: Side | None = None
     checks: tuple[tuple[int, int, bool], ...] = ()
 
 
-def equations(text: str) -> Iterator[tuple[int, Equation]]:
-    """Runs of arithmetic, split at "=", each with its offset. Linear in the text.
+def equations(text: str, offset: int = 0, *, numbers: bool = True) -> list[tuple[int, Equation]]:
+    """Runs of arithmetic, split at "=", each with where its run starts, counted from `offset`. Linear in the text.
+
+    `numbers`: also those that are one number and no more.
 
     A run ends at a word, at punctuation, at a line's end (unless it goes on with "="), or where no expression could
     go on, as between two numbers.
     """
     length = len(text)
+    all_read: list[tuple[int, Equation]] = []
     for found in _RUN.finditer(text):
         start, end = found.span()
+        run = found[0]
+        if not numbers and run.rstrip(" .\n").isdigit():
+            continue
         # Part of a name or a unit: "x1", "v2.0", "2nd".
         before, last = text[start - 1] if start else " ", text[end - 1]
         glued_before = before != " " and text[start].isdigit() and (before.isalnum() or before in "_.")
         glued_after = last != " " and last.isdigit() and end < length and (text[end].isalnum() or text[end] == "_")
         if glued_before or glued_after:
-            read: Sequence[Equation] = _read_any_run(found[0], glued_before, glued_after)
+            read: Sequence[Equation] = _read_any_run(run, glued_before, glued_after)
         elif end - start <= _CACHED_CHARS:
-            read = _read_run(found[0])
+            read = _read_run(run)
         else:
-            read = _read_any_run(found[0], False, False)
+            read = _read_any_run(run, False, False)
         for equation in read:
-            yield start, equation
+            all_read.append((offset + start, equation))
+    return all_read
 
 
 _PLAIN: Final = re.compile(r"(-?[0-9]{1,9})\s*([-+*/])\s*([0-9]{1,9})\s*=\s*(-?[0-9]{1,9})(?:\.\s|\s)*")
@@ -85,16 +94,14 @@ _PLAIN_TEMPLATES: Final = {sign: f"{{}} {sign} {{}}" for sign in "+-*/"}
 
 @lru_cache(maxsize=16_384)
 def _read_run(text: str) -> tuple[Equation, ...]:
-    # "3 * 5 = 15", by far the commonest, in one go.
-    if found := _PLAIN.fullmatch(text):
+    # "3 * 5 = 15" and "15", by far the commonest, in one go.
+    if "=" in text and (found := _PLAIN.fullmatch(text)):
         first, sign, second, claimed = found.groups()
         left, right, claim = int(first), int(second), int(claimed)
         same = apply(sign, left, right) == claim
-        sides = (
-            Side((left, right), _PLAIN_TEMPLATES[sign], None, 0, found.end(3)),
-            Side((claim,), "", claim, found.start(4), found.end(4)),
-        )
-        return (Equation(sides, 1, ((0, found.end(4), same),)),)
+        start, end = found.span(4)
+        expression = Side((left, right), _PLAIN_TEMPLATES[sign], None, 0, found.end(3))
+        return (Equation((expression, Side((claim,), "", claim, start, end)), 1, expression, ((0, end, same),)),)
     if found := _NUMBER.fullmatch(text):
         value = int(found[1])
         return (Equation((Side((value,), "", value, 0, found.end(1)),), 0),)
@@ -190,7 +197,8 @@ def _equation(terms: list[list[Term]]) -> Equation:
     if last == 1 and sides[1].claim is None and len(sides[0].values) == 2 < len(sides[1].values):
         sides = (_side(terms[0], allow_ratio=True), sides[1])  # "22/3 = 5 + 7/3"
     final = next((index for index in range(last, -1, -1) if sides[index].claim is not None), None)
-    return Equation(sides, final, _checks(terms, sides) if last else ())
+    worked = next((side for side in sides if side.claim is None), None)
+    return Equation(sides, final, worked, _checks(terms, sides) if last else ())
 
 
 def _checks(terms: list[list[Term]], sides: tuple[Side, ...]) -> tuple[tuple[int, int, bool], ...]:

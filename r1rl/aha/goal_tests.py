@@ -127,8 +127,9 @@ def said_after(folded: str, start: int, end: int, target: Value) -> tuple[Sequen
         usual = _USUAL.match(folded, start, end)
         if usual is not None and usual.end() == end:
             return [Says(usual.start(1), usual.end(2), usual[2] == "yes", True)], True
-    read = _spoken if len(window) <= _CACHED_CHARS else _spoken.__wrapped__
-    spoken, offered = read(window.translate(_ALIKE))
+    spoken, offered = (_spoken if len(window) <= _CACHED_CHARS else _spoken.__wrapped__)(window)
+    if not spoken:
+        return (), offered
     said: list[Says] = []
     for at, to, says, named, number, left in spoken:
         if number is not None and not _is(window[number[0] : number[1]], target):
@@ -153,7 +154,13 @@ class _Spoken(NamedTuple):
 
 @lru_cache(maxsize=16_384)
 def _spoken(window: str) -> tuple[tuple[_Spoken, ...], bool]:
-    """What a window says, whatever its numbers are: they are read as zeros, so that siblings' words are alike."""
+    """What a window says, whatever its numbers are: with zeros for their digits, windows are more often alike."""
+    alike = window.translate(_ALIKE)
+    return (_spoken_alike if len(window) <= _CACHED_CHARS else _spoken_alike.__wrapped__)(alike)
+
+
+@lru_cache(maxsize=16_384)
+def _spoken_alike(window: str) -> tuple[tuple[_Spoken, ...], bool]:
     spoken: list[_Spoken] = []
     for found in _SPOKEN.finditer(window):
         groups = found.groupdict()

@@ -43,8 +43,7 @@ _CONTEXT: Final = 40
 _AHEAD: Final = 120  # characters after a key that a match may take
 _NO_WORD: Final = re.compile(r"(?![\w']|-\w)")  # as after every pattern
 _LAST_WORD: Final = re.compile(r"[^\W\d]+$")
-_TAG: Final = re.compile(r"</?[a-z][^<>\n]{0,64}>")
-_PLAIN_TAGS: Final = frozenset({"<think>", "</think>", "<answer>", "</answer>"})
+_TAG: Final = re.compile(r"</?(?!think>|answer>)[a-z][^<>\n]{0,64}>")  # less those that no marker can begin in
 
 
 def find(text: str, lexicon: str = "strict") -> list[Marker]:
@@ -173,10 +172,7 @@ def _add(
 
 
 def _tags(folded: str) -> list[tuple[int, int]]:
-    """Where tag markup is, less the tags that no marker can begin in."""
-    if "<" not in folded:
-        return []
-    return [found.span() for found in _TAG.finditer(folded) if found[0] not in _PLAIN_TAGS]
+    return [found.span() for found in _TAG.finditer(folded)] if "<" in folded else []
 
 
 def _distinct(hits: list[Hit], tags: list[tuple[int, int]]) -> list[Hit]:

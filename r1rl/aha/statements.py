@@ -82,14 +82,12 @@ def results(completion: str, equations: Sequence[tuple[int, Equation]]) -> Itera
             continue
         first, last = equation.sides[0], equation.sides[equation.final]
         start, end = offset + last.start, offset + last.end
-        if len(equation.sides) == 1:
-            if completion[max(0, start - 4) : start].rstrip(" $").endswith("="):
-                yield Result(start, end, completion[start:end], last.claim)
-            continue
-        left = next((side for side in equation.sides if side.claim is None), None)
+        left = equation.worked
         if left is not None:
             begin, stop = offset + first.start, max(end, offset + first.end)
             yield Result(begin, stop, completion[start:end], last.claim, True, left.values, left.template)
+        elif len(equation.sides) == 1 and completion[max(0, start - 4) : start].rstrip(" $").endswith("="):
+            yield Result(start, end, completion[start:end], last.claim)
 
 
 def conclusions(completion: str, folded: str, start: int, end: int) -> Iterator[Result]:
