@@ -137,36 +137,50 @@ def _committed(
 
 
 def _steps(equation: Equation, offset: int, tracer: Tracer) -> list[Step]:
-    sides, final, _, _ = equation
+    sides, final, _, only, _ = equation
     count = len(sides)
-    steps: list[Step] = []
     # What was claimed for a side: the last plain number after it, else one written before it ("22 = 3*5 + 7").
     claimed = None if final is None else sides[final].claim
+    if only is not None:
+        start = only.start + offset
+        if readings := tracer.take(only, claimed, start):
+            end = only.end if final is None else max(only.end, sides[final].end)
+            step = Step("partial", start, end + offset, claimed, readings[0].expression, readings[0].value, readings)
+            if readings[0].used == tracer.all:
+                step.status, step.start = "complete", tracer.start_of(readings[0].first, start)
+            return [step]
+    steps: list[Step] = []
+    state = tracer.state
     before = 0  # numbers in the side before
     for index, side in enumerate(sides):
         if side.claim is not None:
             continue
         end = sides[final if final is not None and final > index else index].end
         step = Step("illegal", side.start + offset, end + offset, claimed)
-        readings, step.resumed = tracer.read(side, step.start)
+        loose = None
+        readings, step.resumed = tracer.read(side)
         if readings:
             step.status, step.readings = "partial", readings
             step.expression, step.value = readings[0].expression, readings[0].value
-            if readings[0].used == tracer.all:
-                step.status, step.start = "complete", readings[0].start
-                steps.append(step)
-                return steps
         elif len(side.values) < before:
             continue  # "9 - (2 + 3) = 9 - 5 = 4": the side before, one operation worked out
         else:
-            tracer.read_illegal(side, step)
+            loose = tracer.read_illegal(side, step)
         before = len(side.values)
-        following = sides[index + 1] if index + 1 < count else None
-        if following is not None and following.claim is None and _runs_on(step, side, following, tracer):
-            step.claimed = following.values[0]
-            step.end = following.start + offset
-        tracer.remember(step, step.value if step.claimed is None else step.claimed)
+        complete = bool(readings) and readings[0].used == tracer.all
+        if complete:
+            step.status, step.start = "complete", tracer.start_of(readings[0].first, step.start)
+        else:
+            following = sides[index + 1] if index + 1 < count else None
+            if following is not None and following.claim is None and _runs_on(step, side, following, tracer):
+                step.claimed = following.values[0]
+                step.end = following.start + offset
+            tracer.remember(step, step.value if step.claimed is None else step.claimed, loose)
         steps.append(step)
+        if side is only and readings and not step.resumed:
+            tracer.learn(state, side, claimed, readings)
+        if complete:
+            return steps
     return steps
 
 

@@ -46,14 +46,15 @@ class Side(NamedTuple):
 class Equation(NamedTuple):
     """What stands between "=" signs, in order: 3*5 and 15 in "a = 3*5 = 15".
 
-    `final` is the index of the last side that is one plain number, or None. `worked` is the first side that is none.
-    `checks`: of every expression with something after "=" (or alone with a number before it), its span and whether the
-    two are equal.
+    `final` is the index of the last side that is one plain number, or None. `worked` is the first side that is none,
+    `only` the same where it is the only one. `checks`: of every expression with something after "=" (or alone with a
+    number before it), its span and whether the two are equal.
     """
 
     sides: tuple[Side, ...]
     final: int | None
     worked: Side | None = None
+    only: Side | None = None
     checks: tuple[tuple[int, int, bool], ...] = ()
 
 
@@ -101,7 +102,8 @@ def _read_run(text: str) -> tuple[Equation, ...]:
         same = apply(sign, left, right) == claim
         start, end = found.span(4)
         expression = Side((left, right), _PLAIN_TEMPLATES[sign], None, 0, found.end(3))
-        return (Equation((expression, Side((claim,), "", claim, start, end)), 1, expression, ((0, end, same),)),)
+        sides = (expression, Side((claim,), "", claim, start, end))
+        return (Equation(sides, 1, expression, expression, ((0, end, same),)),)
     if found := _NUMBER.fullmatch(text):
         value = int(found[1])
         return (Equation((Side((value,), "", value, 0, found.end(1)),), 0),)
@@ -197,8 +199,9 @@ def _equation(terms: list[list[Term]]) -> Equation:
     if last == 1 and sides[1].claim is None and len(sides[0].values) == 2 < len(sides[1].values):
         sides = (_side(terms[0], allow_ratio=True), sides[1])  # "22/3 = 5 + 7/3"
     final = next((index for index in range(last, -1, -1) if sides[index].claim is not None), None)
-    worked = next((side for side in sides if side.claim is None), None)
-    return Equation(sides, final, worked, _checks(terms, sides) if last else ())
+    worked = [side for side in sides if side.claim is None]
+    first, only = worked[0] if worked else None, worked[0] if len(worked) == 1 else None
+    return Equation(sides, final, first, only, _checks(terms, sides) if last else ())
 
 
 def _checks(terms: list[list[Term]], sides: tuple[Side, ...]) -> tuple[tuple[int, int, bool], ...]:
