@@ -37,7 +37,7 @@ def fuse(model: Any) -> bool:
         return False
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     repeats = config.num_attention_heads // config.num_key_value_heads
-    functions = native.library(head, repeats, torch.float32, config.hidden_size, config.intermediate_size)
+    functions = native.functions_for(head, repeats, torch.float32, config.hidden_size, config.intermediate_size)
     if functions is None:
         return False
     for layer in model.modules():
@@ -137,7 +137,9 @@ class _Turning:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         plain = len(q) == 1 and unsqueeze_dim == 1 and q.device.type == "cpu" and _plain(q, k, cos, sin)
         fits = cos.shape == sin.shape == (1, q.shape[2], q.shape[3]) and q.stride(-1) == k.stride(-1) == 1
-        functions = native.library(q.shape[-1], q.shape[1] // k.shape[1], torch.float32) if plain and fits else None
+        functions = (
+            native.functions_for(q.shape[-1], q.shape[1] // k.shape[1], torch.float32) if plain and fits else None
+        )
         if functions is None:
             return self.before(q, k, cos, sin, unsqueeze_dim)
         cos, sin = cos.contiguous(), sin.contiguous()

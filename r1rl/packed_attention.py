@@ -12,7 +12,7 @@ import ctypes
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import AttentionInterface
@@ -203,8 +203,8 @@ def attention(
     if torch.is_autocast_enabled(query.device.type):
         value = value.to(torch.get_autocast_dtype(query.device.type))
     functions = _compiled_for(query, key, value)
-    how = _PackedAttention if functions is None else _CompiledAttention
-    return how.apply(query, key, value, layout, scale, kwargs.get("sliding_window"), functions), None
+    setting = _Setting(layout, scale, kwargs.get("sliding_window"), functions)
+    return (_PackedAttention if functions is None else _CompiledAttention).apply(query, key, value, setting), None
 
 
 AttentionInterface.register("sdpa", attention)
@@ -214,7 +214,16 @@ def _compiled_for(*tensors: torch.Tensor) -> native.Functions | None:
     query, key, _ = tensors
     if any(x.device.type != "cpu" or x.dtype != torch.float32 for x in tensors):
         return None
-    return native.library(query.shape[-1], query.shape[1] // key.shape[1], torch.float32)
+    return native.functions_for(query.shape[-1], query.shape[1] // key.shape[1], torch.float32)
+
+
+class _Setting(NamedTuple):
+    """What attention needs besides its tensors. `compiled`: None for torch's calls."""
+
+    layout: Spans
+    scale: float
+    window: int | None
+    compiled: Any
 
 
 class _CompiledAttention(torch.autograd.Function):
@@ -222,38 +231,30 @@ class _CompiledAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        layout: Spans,
-        scale: float,
-        window: int | None,
-        functions: native.Functions,
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, setting: _Setting
     ) -> torch.Tensor:
         query, key, value = (x if x.stride(-1) == 1 else x.contiguous() for x in (query, key, value))
         _, heads, tokens, width = query.shape
         output = query.new_empty(1, tokens, heads, width)
         sizes = query.new_empty(tokens, heads)
-        settings = layout, scale, sys.maxsize if window is None else window, functions
-        functions.attend_packed(ctypes.byref(_call(query, key, value, output, sizes, *settings[:3])))
+        setting.compiled.attend_packed(ctypes.byref(_call(query, key, value, output, sizes, setting)))
         ctx.save_for_backward(query, key, value, output, sizes)
-        ctx.settings = settings
+        ctx.setting = setting
         return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, output, sizes = ctx.saved_tensors
-        layout, scale, window, functions = ctx.settings
+        setting = ctx.setting
         gradient = gradient if gradient.stride(-1) == 1 else gradient.contiguous()
-        strands = layout.strands(torch.get_num_threads())
+        strands = setting.layout.strands(torch.get_num_threads())
         _, heads, tokens, width = query.shape
         key_heads = key.shape[1]
         dq = query.new_empty(tokens, heads, width)
         dk, dv = query.new_zeros(2, tokens, key_heads, width)
         prompt_dk, prompt_dv = query.new_zeros(2, strands.prompt_tokens, key_heads, width)
-        call = _call(query, key, value, output, sizes, layout, scale, window)
+        call = _call(query, key, value, output, sizes, setting)
         call.gradient = native.heads_of(gradient[0].transpose(0, 1))
         for name, into in (
             ("query", dq),
@@ -265,8 +266,8 @@ class _CompiledAttention(torch.autograd.Function):
             setattr(call, f"to_{name}", native.heads_of(into.transpose(0, 1)))
         call.strands, call.places = strands.first.data_ptr(), strands.places.data_ptr()
         call.strand_count = len(strands.places)
-        functions.attend_packed_backward(ctypes.byref(call))
-        return *(x.transpose(0, 1)[None] for x in (dq, dk, dv)), None, None, None, None
+        setting.compiled.attend_packed_backward(ctypes.byref(call))
+        return *(x.transpose(0, 1)[None] for x in (dq, dk, dv)), None
 
 
 def _call(
@@ -275,15 +276,14 @@ def _call(
     value: torch.Tensor,
     output: torch.Tensor,
     sizes: torch.Tensor,
-    layout: Spans,
-    scale: float,
-    window: int,
+    setting: _Setting,
 ) -> native.Attention:
     """The arguments that both passes have. They point into the tensors, which must live as long."""
     threads = torch.get_num_threads()
-    segments = layout.strands(threads).segments
+    segments = setting.layout.strands(threads).segments
+    window = sys.maxsize if setting.window is None else setting.window
     return native.Attention(
-        segments.data_ptr(), len(segments), key.shape[1], window, threads, scale,
+        segments.data_ptr(), len(segments), key.shape[1], window, threads, setting.scale,
         *(native.heads_of(x[0]) for x in (query, key, value, output.transpose(1, 2))), sizes.data_ptr(),
     )  # fmt: skip
 
@@ -297,15 +297,9 @@ class _PackedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        layout: Spans,
-        scale: float,
-        window: int | None,
-        functions: None,
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, setting: _Setting
     ) -> torch.Tensor:
+        layout, scale, window, _ = setting
         _, heads, tokens, width = query.shape
         groups = key.shape[1]
         q, k, v = _grids(query, key, value, layout)
@@ -362,7 +356,7 @@ class _PackedAttention(torch.autograd.Function):
             g.index_select(0, key_back).view(1, tokens, groups, width).transpose(1, 2).to(like.dtype)
             for g, like in ((dk, key), (dv, value))
         )
-        return dq, dk, dv, None, None, None, None
+        return dq, dk, dv, None
 
 
 def _grids(

@@ -150,7 +150,7 @@ def test_other_models_are_left_alone(config):
 
 
 def test_without_a_compiler_nothing_is_replaced(monkeypatch):
-    monkeypatch.setattr(native, "library", lambda *arguments: None)
+    monkeypatch.setattr(native, "functions_for", lambda *arguments: None)
     assert not fused.fuse(model_of(PLAIN["llama"]))
 
 

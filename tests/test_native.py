@@ -25,10 +25,10 @@ NEAR = {torch.float32: 2e-6, torch.bfloat16: 2**-8}
 
 
 def built(head, repeats, dtype, *sizes):
-    library = native.library(head, repeats, dtype, *sizes)
-    if library is None:
+    functions = native.functions_for(head, repeats, dtype, *sizes)
+    if functions is None:
         pytest.skip("no C compiler here")
-    return library
+    return functions
 
 
 def pointer(tensor):
@@ -122,27 +122,27 @@ def test_the_product_is_torchs(shape, biased):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64], ids=str)
 def test_other_number_formats_are_not_served(dtype):
-    assert native.library(64, 3, dtype) is None
+    assert native.functions_for(64, 3, dtype) is None
 
 
 def test_sizes_that_no_vector_divides_are_not_served():
-    assert native.library(64, 3, torch.float32, 576, 1534) is None
+    assert native.functions_for(64, 3, torch.float32, 576, 1534) is None
 
 
 @pytest.fixture
 def afresh(tmp_path, monkeypatch):
     """Nothing built yet, nor remembered."""
     monkeypatch.setenv("R1RL_CACHE", str(tmp_path))
-    native.library.cache_clear()
+    native.functions_for.cache_clear()
     yield tmp_path
-    native.library.cache_clear()
+    native.functions_for.cache_clear()
 
 
 def test_without_a_compiler_torch_does_it_all(afresh, monkeypatch, caplog):
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", str(afresh))
     with caplog.at_level(logging.INFO):
-        assert native.library(64, 3, torch.float32) is None
+        assert native.functions_for(64, 3, torch.float32) is None
     assert "no C compiler" in caplog.text
 
 
@@ -152,13 +152,13 @@ def test_a_compiler_that_fails_is_quoted(afresh, monkeypatch, caplog):
     compiler.chmod(0o755)
     monkeypatch.setenv("CC", str(compiler))
     with caplog.at_level(logging.WARNING):
-        assert native.library(64, 3, torch.float32) is None
+        assert native.functions_for(64, 3, torch.float32) is None
     assert "no such processor" in caplog.text
     assert not list(afresh.glob("native-*"))
 
 
 def test_processes_that_build_at_once_do_not_disturb_each_other(afresh):
-    code = "import torch; from r1rl import native; print(native.library(32, 2, torch.float32) is not None)"
+    code = "import torch; from r1rl import native; print(native.functions_for(32, 2, torch.float32) is not None)"
     built(32, 2, torch.float32)
     for made in afresh.glob("native-*"):
         made.unlink()

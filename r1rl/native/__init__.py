@@ -124,7 +124,7 @@ class Functions:
 
 
 @functools.cache
-def library(head: int, repeats: int, dtype: torch.dtype, *sizes: int) -> Functions | None:
+def functions_for(head: int, repeats: int, dtype: torch.dtype, *sizes: int) -> Functions | None:
     """The functions for activations of `dtype`; None where they cannot be built or do not serve.
 
     Args:

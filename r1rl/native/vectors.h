@@ -23,11 +23,6 @@ static inline float to_float(element x) {
     union { uint32_t u; float f; } as = {(uint32_t)x << 16};
     return as.f;
 }
-static inline element from_float(float x) {
-    union { float f; uint32_t u; } as = {x};
-    if (x != x) return 0x7fc0;
-    return (as.u + 0x7fff + (as.u >> 16 & 1)) >> 16;
-}
 static inline lanes load_elements(const element *from) {
     halves h;
     memcpy(&h, from, sizeof h);
@@ -41,7 +36,6 @@ static inline void store_elements(element *to, lanes x) {
 #else
 typedef float element;
 static inline float to_float(element x) { return x; }
-static inline element from_float(float x) { return x; }
 static inline lanes load_elements(const element *from) {
     lanes x;
     memcpy(&x, from, sizeof x);

@@ -75,12 +75,13 @@ class Decoder:
         half = sines.shape[-1] // 2
         self.cosines = cosines[0]
         self.sines = torch.cat([-sines[0, :, :half], sines[0, :, half:]], -1)  # `rotate_half` as a roll
-        self.norm = model.model.norm
+        last = model.model.norm
+        self.norm, self.last_norm = _norm_of(last), (last.weight.detach().float(), last.variance_epsilon)
         config = model.config
         repeats = config.num_attention_heads // config.num_key_value_heads
         sizes = config.hidden_size, config.intermediate_size
         on_cpu = embedding.device.type == "cpu"
-        self.native = native.library(cosines.shape[-1], repeats, embedding.dtype, *sizes) if on_cpu else None
+        self.native = native.functions_for(cosines.shape[-1], repeats, embedding.dtype, *sizes) if on_cpu else None
         fuse = sum(parameter.numel() for parameter in model.parameters()) < PACKED_FROM
         self.layers = [_Layer(layer, fuse, self.native) for layer in model.model.layers]
         if self.native is not None:
@@ -95,7 +96,7 @@ class Decoder:
         for layer, stored in zip(self.layers, cache.layers, strict=True):
             assert isinstance(stored, GroupLayer)
             hidden = layer.forward(hidden, cosines, sines, stored)
-        return self.model.lm_head(_norm_of(self.norm)(hidden))
+        return self.model.lm_head(self.norm(hidden))
 
     def _natively(
         self, functions: native.Functions, hidden: torch.Tensor, positions: torch.Tensor, cache: GroupCache
@@ -130,7 +131,7 @@ class Decoder:
             between = torch.empty_like(gate, memory_format=torch.contiguous_format)
             functions.gated(_pointer(gate), _pointer(up), gate.stride(0), _pointer(between), *between.shape, threads)
             more = layer.down(between)
-        return normed(self.norm.weight.float(), self.norm.variance_epsilon)
+        return normed(*self.last_norm)
 
 
 class _Layer:

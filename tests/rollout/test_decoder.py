@@ -87,7 +87,7 @@ def same(ours, theirs):
 
 
 def without_compiler(monkeypatch):
-    monkeypatch.setattr(decoder.native, "library", lambda *arguments: None)
+    monkeypatch.setattr(decoder.native, "functions_for", lambda *arguments: None)
 
 
 @pytest.mark.parametrize("way", ["compiled", "prompts shared", "a prompt for each row"])
