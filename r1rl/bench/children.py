@@ -29,7 +29,11 @@ _SEARCH_SECONDS = 15.0  # for one micro-batch, begun turns not cut off
 
 
 class NoMemoryError(RunFailedError):
-    """A side needs more memory than it may have."""
+    """The side `side` needs more memory than it may have."""
+
+    def __init__(self, message: str, side: str = "") -> None:
+        super().__init__(message)
+        self.side = side
 
 
 class Side:
@@ -113,8 +117,10 @@ class Side:
             answer: dict[str, Any] = json.loads(line)
             return answer
         log = self._log.read_text(encoding="utf-8", errors="replace")
-        kind = NoMemoryError if any(sign in log for sign in _NO_MEMORY) else RunFailedError
-        raise kind(f"benchmark side {self.job.side!r} ended: …{log.strip()[-_TAIL:]}")
+        message = f"benchmark side {self.job.side!r} ended: …{log.strip()[-_TAIL:]}"
+        if any(sign in log for sign in _NO_MEMORY):
+            raise NoMemoryError(message, self.job.side)
+        raise RunFailedError(message)
 
     def _environment(self, job: Job, rank: int, folder: Path) -> dict[str, str]:
         environment = dict(os.environ)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from r1rl.bench.endless import write
 from r1rl.bench.paired import Row, fitted_exponent, keeping, row, significant
 from r1rl.bench.presets import NO_SIGNAL_LOST, setting
 from r1rl.bench.turn import OURS, TRL, Turn
+from r1rl.launch import RunFailedError
 
 SUMMARY = "How a step's time and memory grow with group, cap and processes, against plain TRL."
 EXAMPLES = """\
@@ -30,7 +31,8 @@ _FIGURES: dict[str, tuple[Callable[[Turn], float], str]] = {
 }
 _NOTE = (
     "2 prompts; a group of 8, a cap of 128 and one process but for what grows; a random model of the tiny base's shape "
-    "that never ends by itself, every group with signal, TRL in micro-batches of 16; memory is the first process's"
+    "that never ends by itself, so that both sides write every completion to the cap; every group with signal, TRL in "
+    "micro-batches of 16; memory is the first process's"
 )
 
 
@@ -69,11 +71,12 @@ def measure(parsed: argparse.Namespace) -> list[Row]:
                 "max_completion_length": cap,
                 "reward_funcs": [NO_SIGNAL_LOST],
                 "reward_weights": [1.0],
+                "prompt_options": {"stop": []},  # a random model writes "</answer>" soon, and TRL cannot stop there
             }
             prepared = setting("tiny", dtype="fp32", seed=parsed.seed, changes=changes)
             rollouts = _PROMPTS * group // processes
             size = next(size for size in range(min(_MICRO_BATCH, rollouts), 0, -1) if rollouts % size == 0)
-            return train.compare(
+            taken, _ = train.compare(
                 prepared,
                 [size],
                 threads=threads,
@@ -82,7 +85,9 @@ def measure(parsed: argparse.Namespace) -> list[Row]:
                 model=model,
                 processes=processes,
                 label=label,
-            )[0]
+            )
+            check_lengths(taken.turns, cap)
+            return taken
 
         plan: dict[str, tuple[Sequence[int], Callable[[int], Taken]]] = {
             "group": (parsed.groups, lambda n: take(f"group {n}", n, _CAP, 1)),
@@ -100,6 +105,17 @@ def measure(parsed: argparse.Namespace) -> list[Row]:
             finally:
                 found += rows(name, measured, described, fitted=name != "processes")
     return found
+
+
+def check_lengths(turns: Mapping[str, Sequence[Turn]], cap: int) -> None:
+    """Raises RunFailedError where a completion ended before the cap: the sides' work could not be compared."""
+    for side, taken in turns.items():
+        shorter = [length for turn in taken for length in turn.lengths if length != cap]
+        if shorter:
+            raise RunFailedError(
+                f"benchmark side {side!r}: {len(shorter)} completions ended before the cap of {cap} tokens, the first "
+                f"after {shorter[0]}; growth is measured where all run to the cap"
+            )
 
 
 def rows(name: str, measured: dict[int, dict[str, list[Turn]]], described: str, *, fitted: bool) -> list[Row]:

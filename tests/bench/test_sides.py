@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from r1rl import models
 from r1rl.bench import children, endless, growth, inspect, machine, options, presets, rollout, side, train
 from r1rl.bench.machine import Peak
 from r1rl.bench.side import Job
@@ -201,12 +202,39 @@ def test_the_fastest_micro_batch_that_fits(monkeypatch: pytest.MonkeyPatch) -> N
     tried = children.micro_batch_seconds(job, [8, 16, 64, 12], rollouts=64, group=8)
     # A turn with n prompts takes n seconds without the optimizer's one; 12 cuts groups, so the whole step is timed.
     assert tried == {8: 9.0, 16: 9.0, 64: None, 12: 9.0}
-    assert train.fastest({8: 2.0, 16: 1.0, 64: None}) == (
-        16,
-        "TRL's micro-batch 16, the fastest by an update at the cap (8: 2 s, 16: 1 s, 64: no memory)",
+    assert train.by_speed({8: 2.0, 16: 1.0, 64: None}) == (
+        [16, 8],
+        ", the fastest by an update at the cap (8: 2 s, 16: 1 s, 64: no memory)",
     )
     with pytest.raises(RunFailedError, match="no memory for any of them; try smaller ones"):
-        train.fastest({8: None})
+        train.by_speed({8: None})
+
+
+def test_where_trl_has_no_memory_in_a_whole_step_it_has_the_next_fastest_micro_batch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried: list[int | None] = []
+    failing = TRL
+
+    def take_turns(jobs: dict[str, Job], **options: Any) -> children.Taken:
+        tried.append(jobs[TRL].micro_batch)
+        if tried[-1] != 48:
+            raise children.NoMemoryError("none", failing)
+        return children.Taken({OURS: [], TRL: []})
+
+    prepared = presets.setting("tiny", dtype="fp32")
+    monkeypatch.setattr(children, "take_turns", take_turns)
+    monkeypatch.setattr(children, "micro_batch_seconds", lambda *_, **__: {16: 1.0, 48: 2.0, 96: 3.0})
+    _, choice = train.compare(prepared, [16, 48, 96], threads=1, repeats=1, warmup=0)
+    assert tried == [16, 48]
+    assert choice.startswith("TRL's micro-batch 48, the fastest by")
+    assert choice.endswith("; 16 had no memory in a whole step")
+    assert "going on with 48" in capsys.readouterr().err
+    with pytest.raises(children.NoMemoryError):  # nothing is left to try
+        train.compare(prepared, [16], threads=1, repeats=1, warmup=0)
+    failing = OURS
+    with pytest.raises(children.NoMemoryError):
+        train.compare(prepared, [16, 48], threads=1, repeats=1, warmup=0)
 
 
 def test_a_side_without_memory_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,6 +308,23 @@ def test_the_model_of_growth_never_ends(tmp_path: Path, small_base: Path) -> Non
     )
     assert written.shape == (16, 67)
     assert not (written == tokenizer.eos_token_id).any()
+
+
+@pytest.mark.processes
+def test_both_sides_of_growth_write_to_the_cap(small_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "resolve", lambda *_, **__: small_base)
+    words = ["--over", "cap", "--caps", "8", "96", "--repeats", "1", "--threads", "1"]
+    found = {row["name"]: row for row in growth.measure(_namespace(growth, *words))}
+    for label in ("time of the step", "peak memory"):
+        assert found[f"growth, cap: {label} at 96"]["ours"] > 0
+        assert math.isfinite(found[f"growth, cap: exponent of {label}"]["peer"])
+
+
+def test_growth_is_not_measured_where_completions_end_early() -> None:
+    full, early = (argparse.Namespace(lengths=lengths) for lengths in ([8, 8], [8, 3]))
+    growth.check_lengths({OURS: [full], TRL: [full]}, 8)
+    with pytest.raises(RunFailedError, match=r"side 'trl': 1 completions ended before the cap of 8 .* after 3;"):
+        growth.check_lengths({OURS: [full], TRL: [full, early]}, 8)
 
 
 def _namespace(module: Any, *words: str) -> argparse.Namespace:
