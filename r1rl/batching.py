@@ -2,9 +2,9 @@
 
 Plain GRPO forwards a padded rectangle of prompt + completion for every rollout. Here the completions of one prompt
 may be packed behind a single copy of it. Where `packed_attention` serves, all groups of a chunk lie in one row without
-padding; elsewhere rows of similar width are padded to the widest one of their chunk. The layouts are equal by
-construction: every completion token attends to its own prompt and to the earlier tokens of its own completion, at the
-positions it would have alone.
+padding, and what their prompts begin with (worked examples) is forwarded once for all of them; elsewhere rows of
+similar width are padded to the widest one of their chunk. The layouts are equal by construction: every completion
+token attends to its own prompt and to the earlier tokens of its own completion, at the positions it would have alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from r1rl import packed_attention
 
 # A group this much larger than a pass is not cut yet: each piece would forward the prompt once more.
 _UNCUT = 1.25
+# A shorter common beginning is not worth a stretch of keys of its own.
+_COMMON = 16
 # A packed row attends over its whole square under a mask; a plain row over half of it, without one.
 _MASKED_ATTENTION = 2.5
 
@@ -71,8 +73,8 @@ def pack(
 def fill(prompts: Sequence[Sequence[int]], completion_lengths: Sequence[int], tokens: int) -> list[list[PackedRow]]:
     """Chunks of about `tokens` tokens that hold every completion once, for a layout without padding.
 
-    A group is forwarded together and its prompt once, unless the group alone is a quarter more than `tokens`. An empty
-    completion is left out.
+    A group is forwarded together and its prompt once, unless the group alone is a quarter more than `tokens`; what all
+    prompts begin with is forwarded once in a chunk. An empty completion is left out.
     """
     rows: list[PackedRow] = []
     for prompt, members in _by_prompt(prompts, completion_lengths).items():
@@ -80,8 +82,20 @@ def fill(prompts: Sequence[Sequence[int]], completion_lengths: Sequence[int], to
         room = max(1, int(tokens * _UNCUT) - len(prompt))
         rows += _split(prompt, members, completion_lengths, min(len(members), -(-total // room)))
     rows.sort(key=lambda row: -row.width)
-    bins = _even_bins([row.width for row in rows], -(-sum(row.width for row in rows) // tokens))
+    common = common_beginning([row.prompt for row in rows])
+    widths = [row.width - common for row in rows]
+    bins = _even_bins(widths, -(-sum(widths) // max(1, tokens - common)))
     return [[rows[i] for i in members] for members in bins if members]
+
+
+def common_beginning(prompts: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all these prompts begin with that are forwarded once; of each prompt at least one is left."""
+    if len(prompts) < 2:
+        return 0
+    first, last = min(prompts), max(prompts)
+    most = min(map(len, prompts)) - 1
+    common = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), most)
+    return min(common, most) if min(common, most) >= _COMMON else 0
 
 
 def _by_prompt(prompts: Sequence[Sequence[int]], completion_lengths: Sequence[int]) -> dict[tuple[int, ...], list[int]]:
@@ -156,19 +170,20 @@ class Chunk:
 
 def flat_layout(rows: Sequence[PackedRow], completions: Sequence[Sequence[int]], device: torch.device) -> Chunk:
     """The tensors of one chunk as a single row without padding. `completions` are the token ids of the whole batch."""
-    ids: list[int] = []
-    positions: list[int] = []
+    common = common_beginning([row.prompt for row in rows])
+    ids = list(rows[0].prompt[:common])
+    positions = list(range(common))
     scores = _Scores()
     for row in rows:
-        last = len(ids) + len(row.prompt) - 1
-        ids += row.prompt
-        positions += range(len(row.prompt))
+        ids += row.prompt[common:]
+        positions += range(common, len(row.prompt))
+        last = len(ids) - 1
         for i in row.completions:
             scores.add(i, completions[i], last, len(ids))
             ids += completions[i]
             positions += range(len(row.prompt), len(row.prompt) + len(completions[i]))
-    groups = [(len(row.prompt), [len(completions[i]) for i in row.completions]) for row in rows]
-    mask = packed_attention.mask_for(packed_attention.spans(groups, device))
+    groups = [(len(row.prompt) - common, [len(completions[i]) for i in row.completions]) for row in rows]
+    mask = packed_attention.mask_for(packed_attention.spans(groups, device, common))
     input_ids, position_ids = (torch.tensor([values], device=device) for values in (ids, positions))
     return Chunk(input_ids, position_ids, mask, *scores.tensors(device))
 
@@ -224,6 +239,7 @@ class Batching:
         """The forward passes that hold every completion once, and their useful tokens.
 
         Useful are the completions and, once each, the distinct prompts before them; an empty completion is left out.
+        Fewer tokens than that are forwarded where the prompts begin alike.
         """
         lengths = [len(completion) for completion in completions]
         if self.flat:

@@ -1,9 +1,10 @@
 """Exact attention over many rollouts in one row without padding, each group's prompt shared.
 
-`transformers` layers see one row of tokens: a prompt, its completions, the next prompt, and so on. A completion's token
-attends to its prompt and to the earlier tokens of its own completion. A 4-D mask says the same, but then every token
-is multiplied with every other one, and nearly all of that is masked away: with 8 completions behind a prompt of the
-same length, seven eighths. Here each part is a plain matrix product of the pairs that count.
+`transformers` layers see one row of tokens: what all prompts begin with, if they do, then the rest of a prompt, its
+completions, the rest of the next prompt, and so on. A completion's token attends to its prompt and to the earlier
+tokens of its own completion. A 4-D mask says the same, but then every token is multiplied with every other one, and
+nearly all of that is masked away: with 8 completions behind a prompt of the same length, seven eighths. Here each part
+is a plain matrix product of the pairs that count.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import ctypes
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from itertools import accumulate
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from transformers import AttentionInterface
@@ -28,19 +30,23 @@ _KEPT = 2**25
 
 @dataclass(frozen=True)
 class Part:
-    """Equally padded segments behind one prefix: a prompt alone (no prefix), or completions behind their prompt.
+    """Equally padded segments behind one prefix: the prompts' beginning, a prompt's rest, or completions.
 
     Args:
         start: its first slot; slots are numbered through all parts, [segments, length] in each.
         segments, length: the number of segments and the slots of each.
-        prefix_start, prefix: slot and length of the prompt before them; 0 tokens for a prompt itself.
+        before: first slot and length of each stretch of tokens before them: the beginning, the prompt's rest.
     """
 
     start: int
     segments: int
     length: int
-    prefix_start: int = 0
-    prefix: int = 0
+    before: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def prefix(self) -> int:
+        """The tokens before them."""
+        return sum(length for _, length in self.before)
 
 
 @dataclass(eq=False)
@@ -50,13 +56,15 @@ class Spans:
     Args:
         parts: prompts before their completions.
         slot_tokens: int64 [slots], the token in each slot; -1 for padding.
-        groups: the tokens of each group's prompt and completions, which lie one behind the other.
+        groups: the tokens of the rest of each group's prompt and of its completions, which lie one behind the other.
+        common: the tokens that all prompts begin with, which lie before the groups.
     """
 
     parts: list[Part]
     slot_tokens: torch.Tensor
     tokens: int
     groups: Sequence[tuple[int, Sequence[int]]]
+    common: int = 0
     _rows: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def rows(self, groups: int, repeats: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -85,7 +93,7 @@ class Spans:
     def strands(self, threads: int) -> Strands:
         """The groups' prompts and completions, each group's divided among so many threads."""
         if threads not in self._rows:
-            self._rows[threads] = _strands(self.groups, threads)
+            self._rows[threads] = _strands(self.groups, self.common, threads)
         return self._rows[threads]
 
     def hidden(self, part: Part, window: int | None) -> torch.Tensor:
@@ -101,14 +109,22 @@ class Spans:
         return self._rows[key]
 
 
-def spans(groups: Sequence[tuple[int, Sequence[int]]], device: torch.device) -> Spans:
-    """The spans of a row that holds, for each group, a prompt of n tokens and completions of the given lengths."""
+def spans(groups: Sequence[tuple[int, Sequence[int]]], device: torch.device, common: int = 0) -> Spans:
+    """The spans of a row that holds, for each group, a prompt of n tokens and completions of the given lengths.
+
+    `common`: tokens at the row's start that belong to every prompt, besides its own n, of which there must be one.
+    """
     parts: list[Part] = []
     slots: list[torch.Tensor] = []
-    slot = token = 0
+    slot = token = common
+    beginning: tuple[tuple[int, int], ...] = ()
+    if common:
+        beginning = ((0, common),)
+        parts.append(Part(0, 1, common))
+        slots.append(torch.arange(common))
     for prompt, lengths in groups:
-        prefix_start = slot
-        parts.append(Part(slot, 1, prompt))
+        before = (*beginning, (slot, prompt))
+        parts.append(Part(slot, 1, prompt, beginning))
         slots.append(torch.arange(token, token + prompt))
         slot, token = slot + prompt, token + prompt
         starts = []
@@ -120,20 +136,21 @@ def spans(groups: Sequence[tuple[int, Sequence[int]]], device: torch.device) -> 
             longest = lengths[order[0]]
             count = sum(lengths[i] >= _SIMILAR * longest for i in order)
             similar, order = order[:count], order[count:]
-            parts.append(Part(slot, count, longest, prefix_start, prompt))
+            parts.append(Part(slot, count, longest, before))
             slot += count * longest
             within = torch.arange(longest)
             for i in similar:
                 slots.append(torch.where(within < lengths[i], starts[i] + within, -1))
-    return Spans(parts, torch.cat(slots).to(device), token, groups)
+    return Spans(parts, torch.cat(slots).to(device), token, groups, common)
 
 
 @dataclass(frozen=True)
 class Strands:
-    """What one thread does after another in the backward pass: some segments (a prompt or a completion) of one group.
+    """What one thread does after another in the backward pass: some segments of one group, or the prompts' beginning.
 
     Args:
-        segments: int64 [segments, 4], first token and tokens of each, and of the prompt before it (0 of a prompt).
+        segments: int64 [segments, 5], first token and tokens of each, the same of the prompt's rest before it (none of
+            a prompt), and how many tokens of the beginning are before that.
         first: int64 [strands + 1], each strand's first segment.
         places: int64 [strands], where each has its prompt among all strands' prompts, one behind the other.
         prompt_tokens: of these.
@@ -145,35 +162,39 @@ class Strands:
     prompt_tokens: int
 
 
-def _strands(groups: Sequence[tuple[int, Sequence[int]]], threads: int) -> Strands:
-    segments: list[tuple[int, int, int, int]] = []
-    first, places = [0], []
-    start = place = 0
+_Segment: TypeAlias = "tuple[int, int, int, int, int]"
+
+
+def _strands(groups: Sequence[tuple[int, Sequence[int]]], common: int, threads: int) -> Strands:
+    strands: list[list[_Segment]] = [[(0, common, 0, 0, 0)]] if common else []
+    places, place = ([0] if common else []), common
+    start = common
     for prompt, lengths in groups:
-        mine = [(start, prompt, start, 0)]
+        mine = [(start, prompt, start, 0, common)]
         token = start + prompt
         for length in lengths:
-            mine.append((token, length, start, prompt))
+            mine.append((token, length, start, prompt, common))
             token += length
-        bins: list[list[tuple[int, int, int, int]]] = [[] for _ in range(max(1, min(threads, len(lengths))))]
+        bins: list[list[_Segment]] = [[] for _ in range(max(1, min(threads, len(lengths))))]
         work = [0.0] * len(bins)
         for segment in sorted(mine, key=_pairs_of, reverse=True):
             least = work.index(min(work))
             bins[least].append(segment)
             work[least] += _pairs_of(segment)
-        for some in bins:
-            segments += some
-            first.append(len(segments))
+        strands += bins
+        for _ in bins:
             places.append(place)
-            place += prompt
+            place += common + prompt
         start = token
+    first = list(accumulate(map(len, strands), initial=0))
+    segments = [segment for strand in strands for segment in strand]
     return Strands(torch.tensor(segments), torch.tensor(first), torch.tensor(places), place)
 
 
-def _pairs_of(segment: tuple[int, int, int, int]) -> float:
+def _pairs_of(segment: _Segment) -> float:
     """Pairs of a query and a key that it sees."""
-    _, length, _, prefix = segment
-    return length * (prefix + length / 2)
+    _, length, _, prefix, common = segment
+    return length * (common + prefix + length / 2)
 
 
 def mask_for(layout: Spans) -> torch.Tensor:
@@ -378,9 +399,17 @@ def _of(grid: torch.Tensor, part: Part, groups: int, repeats: int) -> torch.Tens
 
 
 def _prefix(grid: torch.Tensor, part: Part, groups: int) -> torch.Tensor:
-    """The keys or values of a part's prompt: [key heads, prefix, d]."""
-    start = part.prefix_start * groups
-    return grid[start : start + part.prefix * groups].view(groups, part.prefix, grid.shape[-1])
+    """The keys or values before a part: [key heads, prefix, d]."""
+    pieces = _before(grid, part, groups)
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
+
+
+def _before(grid: torch.Tensor, part: Part, groups: int) -> list[torch.Tensor]:
+    """Views of the stretches before a part: [key heads, length, d] each."""
+    return [
+        grid[start * groups : (start + length) * groups].view(groups, length, grid.shape[-1])
+        for start, length in part.before
+    ]
 
 
 def _blocks(groups: int, wanted: int) -> list[slice]:
@@ -425,5 +454,8 @@ def _add_to_keys(
     count = len(own) * part.segments
     inner = weights[..., part.prefix :].reshape(count, -1, part.length).mT.bmm(queries.reshape(count, -1, width))
     own += inner.view(own.shape)
-    if part.prefix:
-        _prefix(into, part, groups)[some] += weights[..., : part.prefix].mT.bmm(queries)
+    at = 0
+    for piece in _before(into, part, groups):
+        length = piece.shape[1]
+        piece[some] += weights[..., at : at + length].mT.bmm(queries)
+        at += length

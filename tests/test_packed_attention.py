@@ -11,17 +11,18 @@ CPU = torch.device("cpu")
 groups_of = st.lists(st.tuples(st.integers(1, 6), st.lists(st.integers(1, 9), max_size=5)), min_size=1, max_size=3)
 
 
-def sees(groups, window):
+def sees(groups, window, common=0):
     """Which token sees which, bool [tokens, tokens], one token at a time."""
-    owner = []  # group, completion (0: the prompt), position
+    owner = [(-1, 0, i) for i in range(common)]  # group (-1: all), completion (0: the prompt), position
     for g, (prompt, lengths) in enumerate(groups):
-        owner += [(g, 0, i) for i in range(prompt)]
+        owner += [(g, 0, common + i) for i in range(prompt)]
         for c, length in enumerate(lengths, 1):
-            owner += [(g, c, prompt + i) for i in range(length)]
+            owner += [(g, c, common + prompt + i) for i in range(length)]
     mask = torch.zeros(len(owner), len(owner), dtype=torch.bool)
     for q, (group, completion, position) in enumerate(owner):
         for k, (other, piece, at) in enumerate(owner):
-            mask[q, k] = group == other and piece in (0, completion) and 0 <= position - at < (window or 10**9)
+            before = other == -1 or (group == other and piece in (0, completion))
+            mask[q, k] = before and 0 <= position - at < (window or 10**9)
     return mask
 
 
@@ -33,16 +34,16 @@ def inputs(tokens, heads, key_heads, dtype=torch.float32):
     return [x.requires_grad_() for x in made], torch.randn(1, tokens, heads, 8, generator=generator).to(dtype)
 
 
-def both(groups, heads, key_heads, window, dtype=torch.float32):
+def both(groups, heads, key_heads, window, dtype=torch.float32, common=0):
     """Outputs and gradients of ours and of sdpa under the mask in float64."""
-    layout = packed_attention.spans(groups, CPU)
+    layout = packed_attention.spans(groups, CPU, common)
     (q, k, v), outer = inputs(layout.tokens, heads, key_heads, dtype)
     ours, _ = packed_attention.attention(
         None, q, k, v, packed_attention.mask_for(layout), sliding_window=window, dropout=0.0
     )
     wide = [x.detach().double().requires_grad_() for x in (q, k, v)]
     repeated = [wide[0], *(x.repeat_interleave(heads // key_heads, 1) for x in wide[1:])]
-    mask = sees(groups, window)
+    mask = sees(groups, window, common)
     theirs = torch.nn.functional.scaled_dot_product_attention(*repeated, attn_mask=mask).transpose(1, 2)
     return (
         [ours, *torch.autograd.grad(ours, (q, k, v), outer)],
@@ -50,15 +51,22 @@ def both(groups, heads, key_heads, window, dtype=torch.float32):
     )
 
 
-@given(groups_of, st.sampled_from([(4, 4), (4, 2), (3, 1)]), st.sampled_from([None, 1, 3, 8]), st.booleans())
-@settings(max_examples=60, deadline=None)
-def test_equals_attention_under_a_mask(groups, heads, window, keep):
-    before = packed_attention._KEPT
-    packed_attention._KEPT = before if keep else 20  # else weights are computed again, by blocks of heads
-    try:
-        ours, theirs = both(groups, *heads, window)
-    finally:
-        packed_attention._KEPT = before
+@given(
+    groups_of,
+    st.sampled_from([(4, 4), (4, 2), (3, 1)]),
+    st.sampled_from([None, 1, 3, 8]),
+    st.booleans(),
+    st.sampled_from([0, 1, 7, 70]),  # the last is more than a block of keys
+    st.booleans(),
+)
+@settings(max_examples=120, deadline=None)
+def test_equals_attention_under_a_mask(groups, heads, window, keep, common, compiled):
+    with pytest.MonkeyPatch.context() as patch:
+        if not compiled:
+            patch.setattr(packed_attention, "_compiled_for", lambda *tensors: None)
+        if not keep:  # weights are computed again, by blocks of heads
+            patch.setattr(packed_attention, "_KEPT", 20)
+        ours, theirs = both(groups, *heads, window, common=common)
     for mine, other in zip(ours, theirs, strict=True):
         assert torch.allclose(mine.double(), other, atol=1e-5)
 

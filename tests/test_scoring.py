@@ -28,6 +28,7 @@ MODELS = {
     ),
 }
 PROMPTS = [(5, 6, 7, 8, 9)] * 3 + [(10, 11)] * 2
+EXAMPLES = tuple(range(20, 40))
 
 
 def build(config):
@@ -35,14 +36,16 @@ def build(config):
     return AutoModelForCausalLM.from_config(config).eval()
 
 
+@pytest.mark.parametrize("beginning", [(), EXAMPLES], ids=["", "worked examples"])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize("name", MODELS)
-def test_scores_equal_each_row_alone(name, temperature):
+def test_scores_equal_each_row_alone(name, temperature, beginning):
+    prompts = [beginning + prompt for prompt in PROMPTS]
     model = build(MODELS[name])
     generator = torch.Generator().manual_seed(1)
     completions = [torch.randint(3, 61, (n,), generator=generator).tolist() for n in (6, 1, 9, 4, 4)]
     expected = []
-    for prompt, completion in zip(PROMPTS, completions, strict=True):
+    for prompt, completion in zip(prompts, completions, strict=True):
         logits = model(torch.tensor([[*prompt, *completion]])).logits[0, len(prompt) - 1 : -1].float() / temperature
         logps = logits.log_softmax(-1)
         expected.append((logps[range(len(completion)), completion], -(logps.exp() * logps).sum(-1)))
@@ -52,10 +55,12 @@ def test_scores_equal_each_row_alone(name, temperature):
     assert flat == ("gemma 2" not in name and "eager" not in name)
     # All packed, none packed, several groups in a row where that is possible.
     for cost, flattened in ((Cost(1.0, 0.0), False), (Cost(0.0, 1.0), False), (Cost(0.0, 0.0), flat)):
-        layout = Batching(40, flattened, share, cost)
-        seen = 0
-        for part in layout.passes(PROMPTS, completions)[0]:
+        layout = Batching(40 + len(beginning), flattened, share, cost)
+        seen = forwarded = 0
+        passes, useful = layout.passes(prompts, completions)
+        for part in passes:
             chunk = layout.chunk(part, completions, torch.device("cpu"))
+            forwarded += chunk.input_ids.numel()
             logps, entropies = model(
                 input_ids=chunk.input_ids,
                 attention_mask=chunk.attention_mask,
@@ -67,6 +72,8 @@ def test_scores_equal_each_row_alone(name, temperature):
                 assert entropy.item() == pytest.approx(expected[row][1][column].item(), abs=1e-4)
                 seen += 1
         assert seen == sum(map(len, completions))
+        if flattened:
+            assert forwarded == useful - len(beginning)  # of two prompts
 
 
 @pytest.mark.parametrize("softcap", [None, 2.0])

@@ -26,6 +26,8 @@ LAYOUTS = {
     "flat, one pass": Batching(10_000, True, True, TOKENS_ONLY),
     "flat, several passes": Batching(60, True, True, TOKENS_ONLY),
     "flat, a group in parts": Batching(20, True, True, TOKENS_ONLY),
+    "flat, worked examples": Batching(10_000, True, True, TOKENS_ONLY),
+    "flat, worked examples in several passes": Batching(80, True, True, TOKENS_ONLY),
     "masked": Batching(100, False, True, TOKENS_ONLY),
     "rows alone": Batching(60, False, True, PAIRS_ONLY),
 }
@@ -121,7 +123,8 @@ def test_loss_and_gradient_equal_upstream(trainer, monkeypatch, iteration, beta,
     monkeypatch.setattr(trainer, "beta", beta)
     for key, value in LOSSES[loss].items():
         monkeypatch.setattr(trainer, key, value)
-    inputs = batch()
+    examples = 20 if "worked examples" in layout else 0
+    inputs = batch(beginning=examples)
     noise = torch.Generator().manual_seed(2)
     if iteration == "second iteration":  # the policy is no longer the one that sampled
         inputs["old_per_token_logps"] = scored(trainer, inputs) + 0.3 * torch.randn(12, 20, generator=noise)
@@ -130,7 +133,10 @@ def test_loss_and_gradient_equal_upstream(trainer, monkeypatch, iteration, beta,
     metrics = assert_same_as_upstream(trainer, inputs)
     whole = beta or "high entropy" in loss  # then every row carries loss
     assert metrics["update/row_share"] == pytest.approx(1.0 if whole else 8 / 12)
-    assert metrics["update/useful_tokens_share"] == 1.0 or layout not in ("flat, one pass", "flat, several passes")
+    if layout in ("flat, one pass", "flat, several passes"):
+        assert metrics["update/useful_tokens_share"] == 1.0
+    elif layout == "flat, worked examples":
+        assert metrics["update/useful_tokens_share"] > 1.1  # they are forwarded once, not once a prompt
 
 
 @pytest.mark.parametrize("micro_batches", [2, 4])

@@ -1,6 +1,6 @@
 /* Attention over many rollouts in one row of tokens, forward and backward: see packed_attention.py.
  *
- * A segment is a prompt, or a completion behind its prompt. Its queries are taken some tokens at a time, all query heads
+ * A segment is what all prompts begin with (the row's first tokens), the rest of a prompt, or a completion behind both. Its queries are taken some tokens at a time, all query heads
  * of a key head together, and meet the keys block by block, so that what is computed on the way stays in the caches
  * (FlashAttention-2, https://arxiv.org/abs/2307.08691, algorithms 1 and 2).
  */
@@ -13,8 +13,12 @@
 
 typedef struct {
     int64_t start, length;        /* its tokens in the row */
-    int64_t prefix_start, prefix; /* its prompt's; none: it is a prompt */
+    int64_t prefix_start, prefix; /* its prompt's rest; none: it is a prompt */
+    int64_t common;               /* tokens before those, from the row's first on */
 } segment;
+
+/* Tokens before a segment's own. */
+static int64_t before(const segment *s) { return s->common + s->prefix; }
 
 typedef struct {
     const segment *segments;
@@ -25,7 +29,7 @@ typedef struct {
     float *sizes; /* [tokens, query heads], the logarithm of each softmax's denominator */
     /* Backward alone: */
     heads gradient, to_query, to_key, to_value;
-    const int64_t *strands;   /* [strand_count + 1], the first segment of each; of one group all */
+    const int64_t *strands;   /* [strand_count + 1], the first segment of each; all of one group, or the beginning */
     const int64_t *places;    /* [strand_count], where its prompt is in `to_prompt...` */
     int64_t strand_count;
     heads to_prompt_key, to_prompt_value; /* each strand's part of its prompt's gradient */
@@ -46,13 +50,13 @@ typedef struct { /* keys that a block of queries meets: `count` from `start` on,
 
 /* The blocks of keys that `tokens` queries of a segment from its `from`-th on may see, one after another. */
 static int next_block(const segment *s, int64_t from, int64_t tokens, int64_t window, block *b) {
-    const int64_t end = s->prefix + from + tokens;
+    const int64_t shared = before(s), end = shared + from + tokens;
     for (int64_t at = b->at + b->count; at < end; at = b->at + b->count) {
-        const int64_t limit = at < s->prefix ? s->prefix : end;
+        const int64_t limit = at < s->common ? s->common : at < shared ? shared : end;
         b->at = at;
         b->count = limit - at < KEYS ? limit - at : KEYS;
-        b->start = at < s->prefix ? s->prefix_start + at : s->start + at - s->prefix;
-        if (at + b->count > s->prefix + from - window + 1) return 1;
+        b->start = at < s->common ? at : at < shared ? s->prefix_start + at - s->common : s->start + at - shared;
+        if (at + b->count > shared + from - window + 1) return 1;
     }
     return 0;
 }
@@ -60,7 +64,7 @@ static int next_block(const segment *s, int64_t from, int64_t tokens, int64_t wi
 /* Scores of keys that a query does not see are minus infinity; `scores` is [rows, KEYS]. */
 static void hide(float *scores, const segment *s, int64_t from, int64_t tokens, int64_t window, const block *b) {
     for (int64_t t = 0; t < tokens; t++) {
-        const int64_t position = s->prefix + from + t;
+        const int64_t position = before(s) + from + t;
         int64_t first = position - window + 1 - b->at, end = position + 1 - b->at;
         if (first < 0) first = 0;
         if (end > b->count) end = b->count;
@@ -202,7 +206,7 @@ void attend_packed_backward(const attention *a) {
                     multiply(down, KEYS, 1, keys + b.start * a->key.token, a->key.token, to_queries, HEAD, rows, b.count,
                              HEAD, 1);
                     /* A prompt's keys get theirs in the strand's own place: others add to them at the same time. */
-                    const int of_prompt = b.at < s->prefix || !s->prefix;
+                    const int of_prompt = b.at < before(s) || !s->prefix;
                     const heads *to_key = of_prompt ? &a->to_prompt_key : &a->to_key;
                     const heads *to_value = of_prompt ? &a->to_prompt_value : &a->to_value;
                     const int64_t token = of_prompt ? a->places[strand] + b.at : b.start;
@@ -218,9 +222,11 @@ void attend_packed_backward(const attention *a) {
     }
     for (int64_t strand = 0; strand < a->strand_count; strand++) {
         const segment *s = a->segments + a->strands[strand];
-        const int64_t start = s->prefix_start, tokens = s->prefix ? s->prefix : s->length;
-        add(&a->to_key, &a->to_prompt_key, a->key_heads, start, a->places[strand], tokens);
-        add(&a->to_value, &a->to_prompt_value, a->key_heads, start, a->places[strand], tokens);
+        const int64_t start = s->prefix_start, tokens = s->prefix ? s->prefix : s->length, place = a->places[strand];
+        add(&a->to_key, &a->to_prompt_key, a->key_heads, 0, place, s->common);
+        add(&a->to_value, &a->to_prompt_value, a->key_heads, 0, place, s->common);
+        add(&a->to_key, &a->to_prompt_key, a->key_heads, start, place + s->common, tokens);
+        add(&a->to_value, &a->to_prompt_value, a->key_heads, start, place + s->common, tokens);
     }
 }
 #endif
