@@ -25,6 +25,9 @@ _FAMILIES = {"LlamaForCausalLM": "Llama", "Qwen2ForCausalLM": "Qwen2", "Qwen3For
 def fuse(model: Any) -> bool:
     """Replace the small layers of a Llama, Qwen2 or Qwen3 model; whatever they cannot take goes the way it went before.
 
+    A model that is moved to an accelerator afterwards is served as before, too. The turning of queries and keys is
+    replaced for all models of that family in this process: float32 rows on the CPU can be differentiated once.
+
     Returns:
         whether there was something to replace.
     """
@@ -71,7 +74,7 @@ def _feed_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _plain(*tensors: torch.Tensor) -> bool:
-    return all(type(x) in (torch.Tensor, nn.Parameter) and x.dtype == torch.float32 for x in tensors)
+    return all(type(x) in (torch.Tensor, nn.Parameter) and x.dtype == torch.float32 and x.is_cpu for x in tensors)
 
 
 class _Norm(torch.autograd.Function):
@@ -135,7 +138,7 @@ class _Turning:
     def __call__(
         self, q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, unsqueeze_dim: int = 1
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        plain = len(q) == 1 and unsqueeze_dim == 1 and q.device.type == "cpu" and _plain(q, k, cos, sin)
+        plain = len(q) == 1 and unsqueeze_dim == 1 and _plain(q, k, cos, sin)
         fits = cos.shape == sin.shape == (1, q.shape[2], q.shape[3]) and q.stride(-1) == k.stride(-1) == 1
         functions = (
             native.functions_for(q.shape[-1], q.shape[1] // k.shape[1], torch.float32) if plain and fits else None

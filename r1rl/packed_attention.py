@@ -24,6 +24,7 @@ from r1rl import native
 
 # Completions that are at least this long, compared to the longest of their part, are padded to it.
 _SIMILAR = 0.6
+_EVERYTHING = sys.maxsize // 2  # a window; distances to its end are in 64 bits, too
 # Probabilities of more elements than this are computed again in the backward pass, by blocks of heads.
 _KEPT = 2**25
 
@@ -123,6 +124,7 @@ def spans(groups: Sequence[tuple[int, Sequence[int]]], device: torch.device, com
         parts.append(Part(0, 1, common))
         slots.append(torch.arange(common))
     for prompt, lengths in groups:
+        assert prompt > 0, "what has no token before it is a prompt"
         before = (*beginning, (slot, prompt))
         parts.append(Part(slot, 1, prompt, beginning))
         slots.append(torch.arange(token, token + prompt))
@@ -302,7 +304,7 @@ def _call(
     """The arguments that both passes have. They point into the tensors, which must live as long."""
     threads = torch.get_num_threads()
     segments = setting.layout.strands(threads).segments
-    window = sys.maxsize if setting.window is None else setting.window
+    window = _EVERYTHING if setting.window is None else setting.window
     return native.Attention(
         segments.data_ptr(), len(segments), key.shape[1], window, threads, setting.scale,
         *(native.heads_of(x[0]) for x in (query, key, value, output.transpose(1, 2))), sizes.data_ptr(),

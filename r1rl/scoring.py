@@ -50,6 +50,8 @@ def can_flatten(model: PreTrainedModel) -> bool:
         return False
     if not model._supports_attention_backend or getattr(config, "attention_dropout", None):
         return False
+    if getattr(config, "v_head_dim", None):  # latent attention: values are narrower than keys
+        return False
     kinds = getattr(config, "layer_types", None)
     return can_pack(model) if kinds is None else set(kinds) <= {"full_attention", "sliding_attention"}
 

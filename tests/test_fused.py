@@ -154,6 +154,12 @@ def test_without_a_compiler_nothing_is_replaced(monkeypatch):
     assert not fused.fuse(model_of(PLAIN["llama"]))
 
 
+def test_a_model_that_is_moved_goes_the_way_it_went_before():
+    """FSDP and DeepSpeed move it after the trainer has made it. A meta tensor has no memory here either."""
+    twin = fused_twin(model_of(PLAIN["llama"])).to("meta")
+    assert twin(torch.arange(9, device="meta")[None]).logits.device.type == "meta"
+
+
 def test_extreme_activations_keep_finite_gradients():
     twin = fused_twin(model_of(PLAIN["llama"]))
     gate = torch.tensor([[0.0, -200.0, 200.0, -87.5, 88.5, 1e30, -1e30, 1e-30]], requires_grad=True)

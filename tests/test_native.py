@@ -21,6 +21,7 @@ SHAPES = {  # elements of a head, query heads of a key head
     "half a vector a head": (8, 3),
     "a large head": (128, 7),
 }
+BUILDS = "import torch; from r1rl import native; print(native.functions_for(32, 2, torch.float32) is not None)"
 NEAR = {torch.float32: 2e-6, torch.bfloat16: 2**-8}
 
 
@@ -157,11 +158,51 @@ def test_a_compiler_that_fails_is_quoted(afresh, monkeypatch, caplog):
     assert not list(afresh.glob("native-*"))
 
 
+def test_what_a_compiler_says_need_not_be_text(afresh, monkeypatch, caplog):
+    compiler = afresh / "broken"
+    compiler.write_bytes(b"#!/bin/sh\nprintf 'fatal \\377 error' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    with caplog.at_level(logging.WARNING):
+        assert native.functions_for(64, 3, torch.float32) is None
+    assert "fatal" in caplog.text
+
+
+def test_a_library_that_was_cut_off_is_built_again(afresh):
+    built(32, 2, torch.float32)
+    (made,) = afresh.glob("native-*")
+    made.unlink()  # this process has it mapped
+    made.write_bytes(b"")
+    assert subprocess.run([sys.executable, "-c", BUILDS], capture_output=True, text=True).stdout.strip() == "True"
+    assert made.stat().st_size > 1000
+
+
+def test_another_users_library_is_not_loaded(afresh, monkeypatch, caplog):
+    built(32, 2, torch.float32)
+    native.functions_for.cache_clear()
+    monkeypatch.setattr(native.os, "getuid", lambda: 12_345)
+    path = next(afresh.glob("native-*"))
+    if path.stat().st_uid == 0:  # root's is fine, so it becomes somebody's
+        native.os.chown(path, 54_321, -1)
+    with caplog.at_level(logging.WARNING):
+        assert native.functions_for(32, 2, torch.float32) is None
+    assert "belongs to another user; set R1RL_CACHE" in caplog.text
+
+
+def test_without_a_home_there_is_no_cache(afresh, monkeypatch, caplog):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(native, "cache_dir", nowhere)
+    with caplog.at_level(logging.WARNING):
+        assert native.functions_for(32, 2, torch.float32) is None
+    assert "Could not determine home directory" in caplog.text
+
+
 def test_processes_that_build_at_once_do_not_disturb_each_other(afresh):
-    code = "import torch; from r1rl import native; print(native.functions_for(32, 2, torch.float32) is not None)"
     built(32, 2, torch.float32)
     for made in afresh.glob("native-*"):
         made.unlink()
-    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    both = [subprocess.Popen([sys.executable, "-c", BUILDS], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert [process.communicate()[0].strip() for process in both] == ["True"] * 3
     assert [path.suffix for path in afresh.iterdir()] == [".so"]

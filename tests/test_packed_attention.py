@@ -26,18 +26,18 @@ def sees(groups, window, common=0):
     return mask
 
 
-def inputs(tokens, heads, key_heads, dtype=torch.float32):
+def inputs(tokens, heads, key_heads, dtype=torch.float32, head=8):
     generator = torch.Generator().manual_seed(tokens)
     shapes = heads, key_heads, key_heads
     # As layers give them: heads swapped in front of tokens.
-    made = [torch.randn(1, tokens, h, 8, generator=generator).to(dtype).transpose(1, 2) for h in shapes]
-    return [x.requires_grad_() for x in made], torch.randn(1, tokens, heads, 8, generator=generator).to(dtype)
+    made = [torch.randn(1, tokens, h, head, generator=generator).to(dtype).transpose(1, 2) for h in shapes]
+    return [x.requires_grad_() for x in made], torch.randn(1, tokens, heads, head, generator=generator).to(dtype)
 
 
-def both(groups, heads, key_heads, window, dtype=torch.float32, common=0):
+def both(groups, heads, key_heads, window, dtype=torch.float32, common=0, head=8):
     """Outputs and gradients of ours and of sdpa under the mask in float64."""
     layout = packed_attention.spans(groups, CPU, common)
-    (q, k, v), outer = inputs(layout.tokens, heads, key_heads, dtype)
+    (q, k, v), outer = inputs(layout.tokens, heads, key_heads, dtype, head)
     ours, _ = packed_attention.attention(
         None, q, k, v, packed_attention.mask_for(layout), sliding_window=window, dropout=0.0
     )
@@ -69,6 +69,29 @@ def test_equals_attention_under_a_mask(groups, heads, window, keep, common, comp
         ours, theirs = both(groups, *heads, window, common=common)
     for mine, other in zip(ours, theirs, strict=True):
         assert torch.allclose(mine.double(), other, atol=1e-5)
+
+
+@pytest.mark.parametrize("common", [0, 64, 65])
+@pytest.mark.parametrize("window", [None, 63, 64, 100])
+@pytest.mark.parametrize(("head", "heads"), [(64, (3, 1)), (80, (4, 2)), (128, (2, 2))], ids=str)
+def test_attention_over_blocks_of_keys(head, heads, window, common):
+    """Lengths at the edges of the compiled functions' blocks, 64 keys and 24 or fewer queries."""
+    groups = [(63, [64, 130, 1]), (65, [63, 24]), (1, [65])]
+    ours, theirs = both(groups, *heads, window, common=common, head=head)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(mine.double(), other, atol=2e-5)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_value_that_is_no_number_is_not_hidden(compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(packed_attention, "_compiled_for", lambda *tensors: None)
+    layout = packed_attention.spans([(1, [3])], CPU)
+    (q, k, v), _ = inputs(layout.tokens, 2, 2)
+    with torch.no_grad():
+        k[:, :, 0] = float("nan")
+    ours, _ = packed_attention.attention(None, q, k, v, packed_attention.mask_for(layout))
+    assert ours.isnan().all()
 
 
 def test_low_precision_is_as_close_as_its_inputs_allow():

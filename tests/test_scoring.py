@@ -76,6 +76,14 @@ def test_scores_equal_each_row_alone(name, temperature, beginning):
             assert forwarded == useful - len(beginning)  # of two prompts
 
 
+def test_models_with_narrow_values_keep_their_own_attention():
+    from transformers import DeepseekV3Config
+
+    latent = {"q_lora_rank": 16, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 6}
+    config = DeepseekV3Config(**SMALL | {"num_key_value_heads": 4, "head_dim": 4} | latent, first_k_dense_replace=2)
+    assert not scoring.can_flatten(build(config))
+
+
 @pytest.mark.parametrize("softcap", [None, 2.0])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_gradient_of_the_scores_equals_log_softmax(monkeypatch, temperature, softcap):

@@ -146,8 +146,13 @@ def functions_for(head: int, repeats: int, dtype: torch.dtype, *sizes: int) -> F
     values = {"HEAD": head, "REPEATS": repeats, "LANES": lanes, "BF16": int(dtype == torch.bfloat16)}
     options = [*_FLAGS, *flags, *(f"-D{name}={value}" for name, value in values.items())]
     try:
-        built = ctypes.CDLL(str(_built(compiler, options)))
-    except (OSError, subprocess.SubprocessError) as error:
+        path = _built(compiler, options)
+        try:
+            built = ctypes.CDLL(str(path))
+        except OSError:  # cut off by a full disk or a crash
+            path.unlink()
+            built = ctypes.CDLL(str(_built(compiler, options)))
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)
         logger.warning(
             "r1rl's C functions were not built, everything goes through torch's calls: %s", said.strip()[-500:]
@@ -160,7 +165,8 @@ def _built(compiler: str, options: list[str]) -> Path:
     """The shared library in the cache, built if it is not there.
 
     Raises:
-        OSError: the cache cannot be written to.
+        OSError: the cache cannot be written to, or holds another user's library of that name.
+        RuntimeError: there is no home directory for the cache.
         subprocess.SubprocessError: the compiler failed.
     """
     key = hashlib.sha256(b"".join(source.read_bytes() for source in _SOURCES))
@@ -172,6 +178,8 @@ def _built(compiler: str, options: list[str]) -> Path:
             made = Path(folder, target.name)
             sources = [str(source) for source in _SOURCES if source.suffix == ".c"]
             command = [compiler, *options, "-o", str(made), *sources, "-lm"]
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS)
+            subprocess.run(command, check=True, capture_output=True, text=True, errors="replace", timeout=_SECONDS)
             made.replace(target)  # other processes may be at the same
+    if target.stat().st_uid not in (0, os.getuid()):
+        raise PermissionError(f"{target} belongs to another user; set R1RL_CACHE to a folder of your own")
     return target

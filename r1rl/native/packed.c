@@ -1,8 +1,8 @@
 /* Attention over many rollouts in one row of tokens, forward and backward: see packed_attention.py.
  *
- * A segment is what all prompts begin with (the row's first tokens), the rest of a prompt, or a completion behind both. Its queries are taken some tokens at a time, all query heads
- * of a key head together, and meet the keys block by block, so that what is computed on the way stays in the caches
- * (FlashAttention-2, https://arxiv.org/abs/2307.08691, algorithms 1 and 2).
+ * A segment is what all prompts begin with (the row's first tokens), the rest of a prompt, or a completion behind both.
+ * Its queries are taken some tokens at a time, all query heads of a key head together, and meet the keys block by block,
+ * so that what is computed on the way stays in the caches (FlashAttention-2, https://arxiv.org/abs/2307.08691, algorithms 1 and 2).
  */
 #include "products.h"
 
@@ -124,10 +124,6 @@ void attend_packed(const attention *a) {
                     }
                     float top = largest[r];
                     for (int i = 0; i < LANES; i++) top = high[i] > top ? high[i] : top;
-                    if (top == -INFINITY) { /* nothing seen so far */
-                        for (int k = 0; k < b.count; k++) mine[k] = 0;
-                        continue;
-                    }
                     if (top > largest[r]) {
                         const float shrink = total[r] ? expf(largest[r] - top) : 0;
                         for (int i = 0; i < HEAD; i += LANES)
@@ -135,9 +131,10 @@ void attend_packed(const attention *a) {
                         total[r] *= shrink;
                         largest[r] = top;
                     }
+                    const float by = top == -INFINITY ? 0 : top; /* nothing seen so far; NaN stays NaN */
                     lanes added = {0};
                     for (int k = 0; k < b.count; k += LANES) {
-                        const lanes weight = exponential(load(mine + k) - top);
+                        const lanes weight = exponential(load(mine + k) - by);
                         store(mine + k, weight);
                         added += weight;
                     }
@@ -156,13 +153,12 @@ void attend_packed(const attention *a) {
     }
 }
 
-static void add(const heads *into, const heads *from, int64_t count, int64_t start, int64_t place, int64_t tokens) {
-    for (int64_t t = 0; t < tokens; t++)
-        for (int64_t head = 0; head < count; head++) {
-            float *to = into->at + head * into->head + (start + t) * into->token;
-            const float *more = from->at + head * from->head + (place + t) * from->token;
-            for (int i = 0; i < HEAD; i += LANES) store(to + i, load(to + i) + load(more + i));
-        }
+static void add(const heads *into, const heads *from, int64_t head, int64_t start, int64_t place, int64_t tokens) {
+    for (int64_t t = 0; t < tokens; t++) {
+        float *to = into->at + head * into->head + (start + t) * into->token;
+        const float *more = from->at + head * from->head + (place + t) * from->token;
+        for (int i = 0; i < HEAD; i += LANES) store(to + i, load(to + i) + load(more + i));
+    }
 }
 
 /* Fill `to_query`, and add to `to_key` and `to_value`. */
@@ -220,13 +216,16 @@ void attend_packed_backward(const attention *a) {
             }
         }
     }
-    for (int64_t strand = 0; strand < a->strand_count; strand++) {
-        const segment *s = a->segments + a->strands[strand];
-        const int64_t start = s->prefix_start, tokens = s->prefix ? s->prefix : s->length, place = a->places[strand];
-        add(&a->to_key, &a->to_prompt_key, a->key_heads, 0, place, s->common);
-        add(&a->to_value, &a->to_prompt_value, a->key_heads, 0, place, s->common);
-        add(&a->to_key, &a->to_prompt_key, a->key_heads, start, place + s->common, tokens);
-        add(&a->to_value, &a->to_prompt_value, a->key_heads, start, place + s->common, tokens);
-    }
+#pragma omp parallel for num_threads(a->threads)
+    for (int64_t head = 0; head < a->key_heads; head++)
+        for (int64_t strand = 0; strand < a->strand_count; strand++) {
+            const segment *s = a->segments + a->strands[strand];
+            const int64_t start = s->prefix_start, tokens = s->prefix ? s->prefix : s->length;
+            const int64_t place = a->places[strand];
+            add(&a->to_key, &a->to_prompt_key, head, 0, place, s->common);
+            add(&a->to_value, &a->to_prompt_value, head, 0, place, s->common);
+            add(&a->to_key, &a->to_prompt_key, head, start, place + s->common, tokens);
+            add(&a->to_value, &a->to_prompt_value, head, start, place + s->common, tokens);
+        }
 }
 #endif

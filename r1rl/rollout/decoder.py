@@ -32,8 +32,11 @@ Product = Callable[[torch.Tensor], torch.Tensor]
 def decoder_for(model: Any, positions: int) -> Decoder | None:
     """The quick way through this model for positions below `positions`; None where it has something out of the plain.
 
-    That is any other architecture or activation, adapters, hooks, quantised or sharded weights.
+    That is any other architecture or activation, adapters, hooks, quantised or sharded weights, and autocast, under
+    which a layer's output is of another number format than its weights.
     """
+    if torch.is_autocast_enabled(model.device.type):
+        return None
     if type(model) not in _PLAIN or model.config.hidden_act != "silu" or any(map(_is_watched, model.modules())):
         return None
     if (model.config.rope_parameters or {}).get("rope_type") not in _FIXED_ROTATIONS:
@@ -41,7 +44,10 @@ def decoder_for(model: Any, positions: int) -> Decoder | None:
     for layer in model.model.layers:
         attention, mlp = layer.self_attn, layer.mlp
         linears = (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
+        norms = layer.input_layernorm, layer.post_attention_layernorm
         if not all(map(_is_whole, (*linears, mlp.gate_proj, mlp.up_proj, mlp.down_proj))):
+            return None
+        if not all(hasattr(norm, "variance_epsilon") for norm in norms):  # an adapter's
             return None
     return Decoder(model, positions)
 

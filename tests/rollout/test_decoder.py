@@ -90,6 +90,14 @@ def without_compiler(monkeypatch):
     monkeypatch.setattr(decoder.native, "functions_for", lambda *arguments: None)
 
 
+def test_under_autocast_the_model_itself_decodes():
+    model = model_of(next(iter(PLAIN.values())))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert decoder.decoder_for(model, 8) is None
+        assert all(completion.token_ids for completion in sampled(model)[1])
+    assert decoder.decoder_for(model, 8) is not None
+
+
 @pytest.mark.parametrize("way", ["compiled", "prompts shared", "a prompt for each row"])
 @pytest.mark.parametrize("name", PLAIN)
 def test_it_samples_what_the_model_itself_samples(name, way, monkeypatch):
