@@ -29,8 +29,10 @@ The peer of steps and of sampling is plain TRL 1.16: its own trainer with `gener
 model, problems, rewards, optimizer, sampling settings, number formats, threads and seed. Gradient checkpointing, which
 it would turn on and which costs time, is off on both sides, and it has the fastest of several micro-batches, so its
 memory is that of its fastest setting. Both sides draw from the same distribution with random numbers of their own,
-so what they sampled has its own rows. A learning rate of 1e-7 keeps the policy, and so the lengths, the same in all
-turns. Our side writes its rollouts and metrics, as always, and keeps freed memory for reuse, as `r1rl train` does.
+so what they sampled has its own rows. Useful in the update are the tokens of completions with an advantage and of each
+prompt once; where prompts begin alike and that is forwarded once, the share is above 1. A learning rate of 1e-7 keeps
+the policy, and so the lengths, the same in all turns. Our side writes its rollouts and metrics, as always, and keeps
+freed memory for reuse, as `r1rl train` does.
 
 """
 

@@ -79,7 +79,7 @@ class Turn:
 
     @property
     def update_share(self) -> float | None:
-        """Useful / processed tokens of the update."""
+        """Useful / processed tokens of the update; above 1 where prompts begin alike and that was forwarded once."""
         return self.needed / self.forwarded if self.needed and self.forwarded else None
 
     def sampling_flops(self) -> float | None:
