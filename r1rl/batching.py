@@ -15,12 +15,10 @@ from dataclasses import dataclass
 
 import torch
 
-from r1rl import packed_attention
+from r1rl import packed_attention, prefix
 
 # A group this much larger than a pass is not cut yet: each piece would forward the prompt once more.
 _UNCUT = 1.25
-# A shorter common beginning is not worth a stretch of keys of its own.
-_COMMON = 16
 # A packed row attends over its whole square under a mask; a plain row over half of it, without one.
 _MASKED_ATTENTION = 2.5
 
@@ -82,20 +80,10 @@ def fill(prompts: Sequence[Sequence[int]], completion_lengths: Sequence[int], to
         room = max(1, int(tokens * _UNCUT) - len(prompt))
         rows += _split(prompt, members, completion_lengths, min(len(members), -(-total // room)))
     rows.sort(key=lambda row: -row.width)
-    common = common_beginning([row.prompt for row in rows])
+    common = prefix.shared([row.prompt for row in rows])
     widths = [row.width - common for row in rows]
     bins = _even_bins(widths, -(-sum(widths) // max(1, tokens - common)))
     return [[rows[i] for i in members] for members in bins if members]
-
-
-def common_beginning(prompts: Sequence[tuple[int, ...]]) -> int:
-    """How many tokens all these prompts begin with that are forwarded once; of each prompt at least one is left."""
-    if len(prompts) < 2:
-        return 0
-    first, last = min(prompts), max(prompts)
-    most = min(map(len, prompts)) - 1
-    common = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), most)
-    return min(common, most) if min(common, most) >= _COMMON else 0
 
 
 def _by_prompt(prompts: Sequence[Sequence[int]], completion_lengths: Sequence[int]) -> dict[tuple[int, ...], list[int]]:
@@ -170,7 +158,7 @@ class Chunk:
 
 def flat_layout(rows: Sequence[PackedRow], completions: Sequence[Sequence[int]], device: torch.device) -> Chunk:
     """The tensors of one chunk as a single row without padding. `completions` are the token ids of the whole batch."""
-    common = common_beginning([row.prompt for row in rows])
+    common = prefix.shared([row.prompt for row in rows])
     ids = list(rows[0].prompt[:common])
     positions = list(range(common))
     scores = _Scores()

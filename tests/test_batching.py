@@ -97,23 +97,6 @@ def test_what_the_prompts_begin_with_lies_once_before_the_groups():
     assert chunk.targets.tolist() == [7, 8, 9, 4, 3]
 
 
-@pytest.mark.parametrize(
-    ("prompts", "common"),
-    [
-        pytest.param([range(40), [*range(30), 99, 98]], 30, id="up to the first that differs"),
-        pytest.param([range(40), range(30)], 29, id="one begins the other: a token is left of it"),
-        pytest.param([range(40), range(40)], 39, id="a group that was cut"),
-        pytest.param([range(40), [*range(15), 99]], 0, id="too few to be worth it"),
-        pytest.param([range(40), [*range(16), 99]], 16, id="just enough"),
-        pytest.param([[*range(20), 1], [*range(18), 7, 8], range(40)], 18, id="of all, not of neighbours"),
-        pytest.param([range(40)], 0, id="one has it to itself"),
-        pytest.param([], 0, id="none"),
-    ],
-)
-def test_the_common_beginning(prompts, common):
-    assert batching.common_beginning([tuple(prompt) for prompt in prompts]) == common
-
-
 def test_a_common_beginning_leaves_room_for_more_groups():
     prompts = [(*range(150), 500 + i) for i in range(8)]
     filled = batching.fill(prompts, [50] * 8, 352)  # 150 and four groups of 51, less two: 150 + 8 * 51 = 558 in all

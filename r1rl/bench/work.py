@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from r1rl import prefix
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -61,8 +63,7 @@ def prefix_tokens(prompts: Sequence[Sequence[int]]) -> int:
     total = 0
     before: tuple[int, ...] = ()
     for prompt in distinct:
-        common = next((i for i, (a, b) in enumerate(zip(before, prompt, strict=False)) if a != b), None)
-        total += len(prompt) - (min(len(before), len(prompt)) if common is None else common)
+        total += len(prompt) - prefix.common([before, prompt])
         before = prompt
     return total
 

@@ -2,7 +2,8 @@
  *
  * A segment is what all prompts begin with (the row's first tokens), the rest of a prompt, or a completion behind both.
  * Its queries are taken some tokens at a time, all query heads of a key head together, and meet the keys block by block,
- * so that what is computed on the way stays in the caches (FlashAttention-2, https://arxiv.org/abs/2307.08691, algorithms 1 and 2).
+ * so that what is computed on the way stays in the caches (FlashAttention-2, https://arxiv.org/abs/2307.08691,
+ * algorithms 1 and 2).
  */
 #include "products.h"
 

@@ -18,6 +18,7 @@ import psutil
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from r1rl.prefix import shared as shared_prefix
 from r1rl.rollout.cache import ATTENTION, GroupCache, PrefillCache
 from r1rl.rollout.decoder import decoder_for
 from r1rl.rollout.sampling import Sampling, StopStrings, draw
@@ -25,7 +26,6 @@ from r1rl.rollout.sampling import Sampling, StopStrings, draw
 logger = logging.getLogger(__name__)
 
 _PREFILL_TOKENS = 8192  # a prefill pass holds at most so many, padding included
-_SHARED_PREFIX = 16  # a beginning common to all prompts is computed apart from this many tokens on
 _ADMIT_FROM = 8  # waiting rows enter once a slot in so many is free
 SHARED_BYTES = 5 * 10**6  # of a layer's keys and values; what sharing saves must be more to pay for its calls
 _UNSHARED_BYTES = SHARED_BYTES // 2  # the same later on, when leaving it means to copy what is there
@@ -237,8 +237,7 @@ class _Batch:
             return
         bodies = [prompt[:-1] for prompt in prompts]
         self.work.prompt_tokens += sum(map(len, prompts))
-        shared = _common_prefix(bodies) if len(bodies) > 1 else 0
-        shared = shared if shared >= _SHARED_PREFIX else 0
+        shared = shared_prefix(prompts)
         prefix = self._forward_prompts([bodies[0][:shared]], None, 0) if shared else None
         start = 0
         while start < len(bodies):
@@ -364,12 +363,6 @@ def _agree(quick: torch.Tensor, own: torch.Tensor) -> bool:
         gap, size,
     )  # fmt: skip
     return False
-
-
-def _common_prefix(sequences: Sequence[tuple[int, ...]]) -> int:
-    """How many tokens all begin with."""
-    low, high = min(sequences), max(sequences)
-    return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
 
 
 def _free_memory(device: torch.device) -> int:
