@@ -12,7 +12,7 @@ from r1rl.base.pretrain import PretrainConfig
 
 BASES = {"countdown": PretrainConfig()}
 EXTENSIONS = 2  # how often a base that is not ready is trained for another quarter of its steps
-FORMAT_VERSION = 2  # raised when the corpus or the training changes without a change of its options
+FORMAT_VERSION = 3  # raised when the corpus or the training changes without a change of its options
 
 logger = logging.getLogger(__name__)
 
