@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -30,24 +32,31 @@ def files_of(part: str) -> set[str]:
     }
 
 
-def test_the_wheel_is_whole_and_finds_its_files(tmp_path: Path) -> None:
+def installed(folder: Path, **environment: str) -> Path:
+    """The wheel, built in a copy of the source and unpacked."""
     pytest.importorskip("setuptools", minversion="77")
     for part in PARTS:  # a copy: the build leaves files beside its source
-        shutil.copytree(ROOT / part, tmp_path / "source" / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tmp_path / "source")
+        shutil.copytree(ROOT / part, folder / "source" / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / "source")
     build = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
     subprocess.run(
-        [sys.executable, "-c", build, str(tmp_path)],
-        cwd=tmp_path / "source",
+        [sys.executable, "-c", build, str(folder)],
+        cwd=folder / "source",
+        env={**os.environ, **environment},
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=600,
     )
-    (wheel,) = tmp_path.glob("*.whl")
-    site = tmp_path / "site"
+    (wheel,) = folder.glob("*.whl")
+    site = folder / "site"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
+    return site
+
+
+def test_the_wheel_is_whole_and_finds_its_files(tmp_path: Path) -> None:
+    site = installed(tmp_path)
     for part in PARTS:
         missing = files_of(part) - {str(path.relative_to(site)) for path in (site / part).rglob("*")}
         assert not missing, f"not in the wheel: {sorted(missing)}"
@@ -63,6 +72,34 @@ def test_the_wheel_is_whole_and_finds_its_files(tmp_path: Path) -> None:
     launcher, template = found.stdout.splitlines()
     assert launcher == str(site / "recipes" / "accelerate" / "zero2.yaml")
     assert template == f"{site / 'slurm' / 'train.sbatch.j2'} True"
+
+
+COMPILED = """
+import itertools, json, sys
+sys.path.insert(0, sys.argv[1])
+from r1rl.aha import annotation
+from r1rl.bench.aha import countdown_rows, prose_rows
+rows = [row for make in (countdown_rows, prose_rows) for row in itertools.islice(make(0), 200)]
+json.dump([annotation.__file__, annotation.annotate_all(rows)], sys.stdout)
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler")
+def test_compiled_detectors_find_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("mypyc")
+    site = installed(tmp_path, R1RL_COMPILE="1")
+    found = []
+    for place in (ROOT, site):
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", COMPILED, str(place)],
+            cwd=tmp_path, check=True, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        found.append(json.loads(done.stdout))
+    (plain, expected), (compiled, annotations) = found
+    assert plain.endswith(".py")
+    assert compiled.startswith(str(site))
+    assert compiled.endswith(".so")
+    assert annotations == expected
 
 
 def test_containers_copy_what_exists() -> None:

@@ -19,11 +19,11 @@ from r1rl.aha.attempts import Attempt, countdown_problem, from_steps
 from r1rl.aha.backtracking import Backtracking, backtracking
 from r1rl.aha.countdown_trace import Piece, grade, trace_pieces
 from r1rl.aha.equations import Equation, Value, equations, whole
-from r1rl.aha.goal_tests import judged_after
+from r1rl.aha.goal_tests import JUDGED_KEYS, judged_after
 from r1rl.aha.hygiene import hygiene
 from r1rl.aha.lexicons import LEXICONS
 from r1rl.aha.markers import Marker, find_hits, fold, labelled
-from r1rl.aha.math_attempts import VERIFIERS, candidates, evaluated, is_number, math_attempts
+from r1rl.aha.math_attempts import SOUGHT, VERIFIERS, candidates, evaluated, is_number, math_attempts
 from r1rl.aha.notation import normalise
 from r1rl.aha.reasoning import reasoning_spans
 from r1rl.aha.transitions import transitions
@@ -270,10 +270,12 @@ def _free_text(
     if verifier not in VERIFIERS or not isinstance(gold, str):
         return None
     closed = row.get("finish_reason") != "length" or "</think>" in completion
+    places = SOUGHT.places(folded)
     said = candidates(
         completion,
         folded,
         spans,
+        places,
         verifier=verifier,
         gold=gold,
         equations=in_text,
@@ -290,6 +292,8 @@ def _free_text(
     tests = []
     for index, attempt in enumerate(attempts):
         following = attempts[index + 1].start if index + 1 < len(attempts) else spans[-1][1]
+        if not JUDGED_KEYS.among(places, attempt.end, following):
+            continue
         for test in judged_after(folded, attempt.end, following):
             tests.append(
                 {"start": test.start, "end": test.end, "attempt": index, "says": test.says, "truth": attempt.right}

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from r1rl.aha.words import Words
+from r1rl.aha.words import Places, Words
 from r1rl.verify import extraction
 from r1rl.verify import math as math_verifier
 
@@ -41,7 +41,7 @@ _ANSWER: Final = re.compile(
     r"(?:total|result|sum|value|final number|amount)(?: (?:number|amount|value|sum|of))? "
     rf"{_BE}{_ADVERB}{{0,3}}[:*_\s]{{0,6}}"
 )
-_ANSWER_WORDS: Final = Words(
+ANSWER_WORDS: Final = Words(
     *("answer", "solution", "so", "thus", "therefore", "hence", "then", "finally", "which means", "this means"),
     *("altogether", "overall", "in total"),
 )
@@ -83,17 +83,23 @@ class Candidate(NamedTuple):
 
 
 def announced(
-    completion: str, folded: str, spans: Sequence[tuple[int, int]], *, verifier: str, question: str = ""
+    completion: str,
+    folded: str,
+    spans: Sequence[tuple[int, int]],
+    places: Places,
+    *,
+    verifier: str,
+    question: str = "",
 ) -> list[Candidate]:
     """The announced candidates in the reasoning, in order, none overlapping. Linear in the text.
 
-    `folded`: `completion` in lower case and of the same length.
+    `folded`: `completion` in lower case and of the same length; `places`: of ANSWER_WORDS in it, and of others.
     """
     found: list[Candidate] = []
     if "\\boxed" in completion:
         found += _boxed(completion, spans)
     for start, end in spans:
-        for match in matches(_ANSWER, folded, _ANSWER_WORDS, start, end):
+        for match in matches(_ANSWER, folded, ANSWER_WORDS.among(places, start, end), start, end):
             if (value := _value_at(completion, match.end(), end, verifier)) is None:
                 continue
             text, stop = value
@@ -113,11 +119,15 @@ def announced(
     return kept[:MAX_CANDIDATES]
 
 
-def matches(pattern: re.Pattern[str], folded: str, words: Words, start: int, end: int) -> Iterator[re.Match[str]]:
-    """The matches of `pattern` that begin with one of `words`, in order, none overlapping. Faster than a search."""
+def matches(
+    pattern: re.Pattern[str], folded: str, words: Sequence[int], start: int, end: int
+) -> Iterator[re.Match[str]]:
+    """The matches of `pattern` in `folded[start:end]`, in order, none overlapping. Faster than a search.
+
+    `words`: where words stand that a match begins with, in order.
+    """
     done = start
-    for at in words.starts(folded[start:end]):
-        at += start
+    for at in words:
         if at < done or (at and folded[at - 1].isalnum() and folded[at].isalpha()):
             continue
         if found := pattern.match(folded, at, end):

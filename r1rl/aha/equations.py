@@ -69,10 +69,10 @@ def equations(text: str, offset: int = 0, *, numbers: bool = True) -> list[tuple
     length = len(text)
     all_read: list[tuple[int, Equation]] = []
     for found in _RUN.finditer(text):
-        start, end = found.span()
         run = found[0]
         if not numbers and run.rstrip(" .\n").isdigit():
             continue
+        start, end = found.span()
         # Part of a name or a unit: "x1", "v2.0", "2nd".
         before, last = text[start - 1] if start else " ", text[end - 1]
         glued_before = before != " " and text[start].isdigit() and (before.isalnum() or before in "_.")

@@ -213,7 +213,7 @@ _JUDGED_WORDS: Final = Words(
     *("that", "this", "it", "which", "the answer", "yes", "right", "correct", "exactly", "wrong", "incorrect"),
     *("✓", "✔", "✅", "✗", "✘", "❌"),
 )
-_JUDGED_KEYS: Final = Words(
+JUDGED_KEYS: Final = Words(
     *("correct", "right", "wrong", "mistake", "possible", "work", "sense", "match", "checks out", "add up", "yes"),
     *("exactly", "be it", "n't it", "quite it", "✓", "✔", "✅", "✗", "✘", "❌"),
 )
@@ -226,10 +226,10 @@ def judged_after(folded: str, start: int, end: int) -> list[Says]:
     is one. Bounded by 200 characters.
     """
     window = folded[start : min(end, start + _JUDGED_CHARS)]
-    if not _JUDGED_KEYS.starts(window):
+    if not JUDGED_KEYS.starts(window):
         return []
     said: list[Says] = []
-    for found in matches(_JUDGED, window, _JUDGED_WORDS, 0, len(window)):
+    for found in matches(_JUDGED, window, _JUDGED_WORDS.starts(window), 0, len(window)):
         says = found["hit"] is not None
         if not _unsaid(window, found, says) and (not said or said[-1].says != says):
             said.append(Says(start + found.start(), start + found.end(), says))

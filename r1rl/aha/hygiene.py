@@ -14,8 +14,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from r1rl.aha.words import Words
+
 LOOP_CHARS: Final = 100
 LOOP_DIGITS: Final = 40
+_DIGITS: Final = re.compile(rf"[0-9]{{{LOOP_DIGITS}}}")  # a quick look
 _MAX_UNIT: Final = 400
 _ANCHOR: Final = 24
 _STEP: Final = 32
@@ -32,7 +35,7 @@ _TURN: Final = re.compile(
     re.IGNORECASE,
 )
 _TURN_CHARS: Final = 40
-_CODE_KEYS: Final = ("def ", "import ", "print(", "```", "return ", "for ", "#include", "console.log", "while ")
+_CODE_KEYS: Final = Words("def ", "import ", "print(", "```", "return ", "for ", "#include", "console.log", "while ")
 _CODE_LINE: Final = re.compile(
     r"\s*(?:def \w+\(|class \w+|import \w|from \w+ import|print\(|return\b|for \w+(?:, ?\w+)* in\b|while .*:\s*$"
     r"|if .*:\s*$|elif .*:\s*$|else:\s*$|try:\s*$|except\b|with .*:\s*$|[A-Za-z_][\w.\[\]]* ?[-+*/]?= ?\S"
@@ -91,7 +94,7 @@ def loops(text: str) -> bool:
 
     A unit is looked for at every `_STEP`-th character, so that a stretch of LOOP_CHARS + _STEP is never missed.
     """
-    if any(digit * LOOP_DIGITS in text for digit in "0123456789"):
+    if _DIGITS.search(text) and any(digit * LOOP_DIGITS in text for digit in "0123456789"):
         return True
     for start in range(0, len(text) - LOOP_CHARS + 1, _STEP):
         again = text.find(text[start : start + _ANCHOR], start + 1, start + _ANCHOR + _MAX_UNIT)
@@ -122,7 +125,7 @@ def continues_after_answer(text: str) -> bool:
 
 def code_only(text: str, spans: Iterable[tuple[int, int]]) -> bool:
     """Whether the reasoning is a program, in a fence or not, with no more than a fifth of other lines."""
-    if not any(key in text for key in _CODE_KEYS):
+    if not _CODE_KEYS.starts(text):
         return False
     thoughts = "\n".join(text[start:end] for start, end in spans)
     fenced = sum(found.end() - found.start() for found in _FENCE.finditer(thoughts))

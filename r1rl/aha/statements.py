@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from r1rl.aha.announced import GOES_ON, NUMBER, matches, number
 from r1rl.aha.equations import Equation, Value
-from r1rl.aha.words import Words
+from r1rl.aha.words import Places, Words
 
 _CONCLUSION: Final = re.compile(
     r"(?:so|therefore|thus|hence|altogether|in total|meaning|(?:(?<=that )|(?<=this )|(?<=which ))(?:gives|makes|leaves"
@@ -28,7 +28,7 @@ _CONCLUSION: Final = re.compile(
     r"(?:\s{1,2}(?!(?:if|when|each|per|every|suppose|unless|because|since|than|not)\b)[a-z\'*$-]{1,20},?){0,12}"
     r"\s{1,2}\*{0,2}(?=[-$0-9])"
 )
-_CONCLUSION_WORDS: Final = Words(
+CONCLUSION_WORDS: Final = Words(
     *("so", "therefore", "thus", "hence", "altogether", "in total", "gives", "makes", "leaves", "mean"),
     *("rounds", "result", "total", "sum"),
 )
@@ -45,7 +45,7 @@ _IN_WORDS: Final = re.compile(
     rf"|(?:difference|sum|product) (?:of|between) {_WORD}{{0,3}}{_NUMBER}(?:{_WORD}{{1,4}}{_NUMBER}){{1,4}})"
     rf"{_WORD}{{0,3}}?{_IS}{_AT}"
 )
-_IN_WORDS_KEYS: Final = Words("% of", "percent of", "half", "third of", "difference", "sum ", "product")
+IN_WORDS_KEYS: Final = Words("% of", "percent of", "half", "third of", "difference", "sum ", "product")
 _EQUALS: Final = re.compile(r"=\s{0,2}(?=[-$0-9])")
 _TOTAL: Final = re.compile(
     rf"\b(?:number|amount|total|sum|difference|remainder|rest) {_WORD}{{0,12}}?{_IS}{_AT}"
@@ -90,9 +90,9 @@ def results(completion: str, equations: Sequence[tuple[int, Equation]]) -> Itera
             yield Result(start, end, completion[start:end], last.claim)
 
 
-def conclusions(completion: str, folded: str, start: int, end: int) -> Iterator[Result]:
+def conclusions(completion: str, folded: str, places: Places, start: int, end: int) -> Iterator[Result]:
     """Conclusions with one number and nothing worked: "So Tom has 288 eggs.", "Hence, 288 pens."."""
-    for match in matches(_CONCLUSION, folded, _CONCLUSION_WORDS, start, end):
+    for match in matches(_CONCLUSION, folded, CONCLUSION_WORDS.among(places, start, end), start, end):
         value = NUMBER.match(completion, match.end(), end)
         if value is None or GOES_ON.match(completion, value.end(), end):
             continue
@@ -106,10 +106,10 @@ def conclusions(completion: str, folded: str, start: int, end: int) -> Iterator[
             yield Result(match.start(), rest.end(), text, worth, worked=False)
 
 
-def worked_in_words(completion: str, folded: str, start: int, end: int) -> list[Result]:
+def worked_in_words(completion: str, folded: str, places: Places, start: int, end: int) -> list[Result]:
     """Working that has no signs, with its value, in order."""
     found = []
-    for match in matches(_IN_WORDS, folded, _IN_WORDS_KEYS, start, end):
+    for match in matches(_IN_WORDS, folded, IN_WORDS_KEYS.among(places, start, end), start, end):
         if (result := _at(completion, match.start(), match.end(), end, worked=True)) is not None:
             found.append(result)
     return found

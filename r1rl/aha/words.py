@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeAlias
 
 from ahocorasick_rs import AhoCorasick
 
-_HALF_CHARACTERS: Final = re.compile("[\ud800-\udfff]")  # of no UTF-8 text
+_HALF_CHARACTERS: Final = re.compile(f"[{chr(0xD800)}-{chr(0xDFFF)}]")  # of no UTF-8 text
+
+
+Places: TypeAlias = "Mapping[str, list[int]]"
+"""Where each word that stands in a text begins, in order."""
 
 
 class Words:
@@ -29,9 +34,22 @@ class Words:
                 found[word] = [start]
         return found
 
+    def __or__(self, others: Words) -> Words:
+        """The words of both."""
+        return Words(*self._words, *others._words)
+
     def starts(self, text: str) -> list[int]:
         """Where some word begins, in order."""
         return sorted({start for _, start, _ in self._matches(text)})
+
+    def among(self, places: Places, start: int, end: int) -> list[int]:
+        """Where some word of `text[start:end]` begins in `text`, in order: of the `places` of these and more words."""
+        found: set[int] = set()
+        for word in self._words:
+            if word in places:
+                last = end - len(word)
+                found.update([at for at in places[word] if start <= at <= last])
+        return sorted(found)
 
     def _matches(self, text: str) -> list[tuple[int, int, int]]:
         try:
