@@ -1,4 +1,5 @@
-"""A decoder's small layers as one call each, forward and backward, where native/training.c serves: float32 on a CPU.
+"""A decoder's small layers as one call each, forward and backward, where native/training.c serves: on a CPU, in float32
+or under autocast to bfloat16.
 
 A root-mean-square norm is six calls of torch's, the gate of a feed-forward layer two, turning queries and keys eight.
 Each of them reads and writes all activations and keeps some for the backward pass. `transformers` leaves these layers
@@ -10,7 +11,8 @@ from __future__ import annotations
 import ctypes
 import sys
 import types
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -22,11 +24,24 @@ from r1rl import native
 _FAMILIES = {"LlamaForCausalLM": "Llama", "Qwen2ForCausalLM": "Qwen2", "Qwen3ForCausalLM": "Qwen3"}
 
 
+class _Shape(NamedTuple):
+    """A model's sizes, in elements."""
+
+    head: int
+    repeats: int
+    hidden: int
+    inner: int
+
+    def functions(self, dtype: torch.dtype) -> Any:
+        """The functions for activations of `dtype`, None where there are none."""
+        return native.functions_for(self.head, self.repeats, dtype, self.hidden, self.inner)
+
+
 def fuse(model: Any) -> bool:
     """Replace the small layers of a Llama, Qwen2 or Qwen3 model; whatever they cannot take goes the way it went before.
 
     A model that is moved to an accelerator afterwards is served as before, too. The turning of queries and keys is
-    replaced for all models of that family in this process: float32 rows on the CPU can be differentiated once.
+    replaced for all models of that family in this process: such rows on the CPU can be differentiated once.
 
     Returns:
         whether there was something to replace.
@@ -40,8 +55,8 @@ def fuse(model: Any) -> bool:
         return False
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     repeats = config.num_attention_heads // config.num_key_value_heads
-    functions = native.functions_for(head, repeats, torch.float32, config.hidden_size, config.intermediate_size)
-    if functions is None:
+    shape = _Shape(head, repeats, config.hidden_size, config.intermediate_size)
+    if shape.functions(torch.float32) is None:
         return False
     for layer in model.modules():
         if type(layer) is getattr(module, f"{family}RMSNorm"):
@@ -50,7 +65,7 @@ def fuse(model: Any) -> bool:
             layer.forward = types.MethodType(_feed_forward, layer)
         else:
             continue
-        layer.fused = functions
+        layer.fused = shape
     if not isinstance(module.apply_rotary_pos_emb, _Turning):
         module.apply_rotary_pos_emb = _Turning(module.apply_rotary_pos_emb)  # type: ignore[attr-defined]
     return True
@@ -62,19 +77,23 @@ def is_fused(model: nn.Module) -> bool:
 
 
 def _norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
-    if not _plain(hidden_states, self.weight) or self.weight.shape != hidden_states.shape[-1:]:
+    full = hidden_states.dtype == self.weight.dtype == torch.float32 and native.serve(hidden_states, self.weight)
+    if not full or self.weight.shape != hidden_states.shape[-1:]:
         return type(self).forward(self, hidden_states)
-    return _Norm.apply(hidden_states, self.weight, self.variance_epsilon, self.fused)
+    return _Norm.apply(hidden_states, self.weight, self.variance_epsilon, self.fused.functions(torch.float32))
 
 
 def _feed_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
     gate, up = self.gate_proj(x), self.up_proj(x)
-    between = _Gated.apply(gate, up, self.fused) if _plain(gate, up) else self.act_fn(gate) * up
+    functions = self.fused.functions(gate.dtype) if gate.dtype == up.dtype and _serves(gate, up) else None
+    between = self.act_fn(gate) * up if functions is None else _Gated.apply(gate, up, functions)
     return self.down_proj(between)
 
 
-def _plain(*tensors: torch.Tensor) -> bool:
-    return all(type(x) in (torch.Tensor, nn.Parameter) and x.dtype == torch.float32 and x.is_cpu for x in tensors)
+def _serves(*tensors: torch.Tensor) -> bool:
+    """A model that is of bfloat16 as a whole keeps the roundings of torch's calls."""
+    in_full = all(x.dtype == torch.float32 for x in tensors)
+    return native.serve(*tensors) and (in_full or torch.is_autocast_enabled("cpu"))
 
 
 class _Norm(torch.autograd.Function):
@@ -138,11 +157,10 @@ class _Turning:
     def __call__(
         self, q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, unsqueeze_dim: int = 1
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        plain = len(q) == 1 and unsqueeze_dim == 1 and _plain(q, k, cos, sin)
+        full = cos.dtype == sin.dtype == torch.float32 and q.dtype == k.dtype and native.serve(q, k, cos, sin)
+        plain = len(q) == 1 and unsqueeze_dim == 1 and full
         fits = cos.shape == sin.shape == (1, q.shape[2], q.shape[3]) and q.stride(-1) == k.stride(-1) == 1
-        functions = (
-            native.functions_for(q.shape[-1], q.shape[1] // k.shape[1], torch.float32) if plain and fits else None
-        )
+        functions = native.functions_for(q.shape[-1], q.shape[1] // k.shape[1], q.dtype) if plain and fits else None
         if functions is None:
             return self.before(q, k, cos, sin, unsqueeze_dim)
         cos, sin = cos.contiguous(), sin.contiguous()
@@ -150,30 +168,29 @@ class _Turning:
 
 
 class _Turned(torch.autograd.Function):
-    """[1, heads, tokens, head_dim] -> the same, tokens outside heads in memory."""
+    """[1, heads, tokens, head_dim] -> the same in float32, tokens outside heads in memory."""
 
     @staticmethod
     def forward(
         ctx: Any, x: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor, functions: native.Functions
     ) -> torch.Tensor:
         ctx.save_for_backward(cosines, sines)
-        ctx.functions = functions
-        return _turn(functions, x, cosines, sines, back=False)
+        ctx.functions, ctx.dtype = functions, x.dtype
+        return _turned(functions.turn_heads, x, cosines, sines, torch.float32)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        cosines, sines = ctx.saved_tensors
         gradient = gradient if gradient.stride(-1) == 1 else gradient.contiguous()
-        return _turn(ctx.functions, gradient, *ctx.saved_tensors, back=True), None, None, None
+        return _turned(ctx.functions.turn_heads_backward, gradient, cosines, sines, ctx.dtype), None, None, None
 
 
-def _turn(
-    functions: native.Functions, x: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor, *, back: bool
+def _turned(
+    turn: Callable[..., None], x: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor, dtype: torch.dtype
 ) -> torch.Tensor:
     _, heads, tokens, width = x.shape
-    out = x.new_empty(tokens, heads, width).transpose(0, 1)
+    out = x.new_empty(tokens, heads, width, dtype=dtype).transpose(0, 1)
     ends = native.heads_of(x[0]), native.heads_of(out)
-    functions.turn_heads(
-        *map(ctypes.byref, ends), cosines.data_ptr(), sines.data_ptr(), heads, tokens, back, torch.get_num_threads()
-    )
+    turn(*map(ctypes.byref, ends), cosines.data_ptr(), sines.data_ptr(), heads, tokens, torch.get_num_threads())
     return out[None]

@@ -223,21 +223,19 @@ def attention(
     if layout is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    wanted = value.dtype
     if torch.is_autocast_enabled(query.device.type):
-        value = value.to(torch.get_autocast_dtype(query.device.type))
-    functions = _compiled_for(query, key, value)
+        wanted = torch.get_autocast_dtype(query.device.type)
+    functions = None
+    if native.serve(query, key, value):
+        functions = native.functions_for(query.shape[-1], query.shape[1] // key.shape[1], torch.float32)
     setting = _Setting(layout, scale, kwargs.get("sliding_window"), functions)
-    return (_PackedAttention if functions is None else _CompiledAttention).apply(query, key, value, setting), None
+    if functions is None:
+        return _PackedAttention.apply(query, key, value.to(wanted), setting), None
+    return _CompiledAttention.apply(query.float(), key.float(), value.float(), setting).to(wanted), None
 
 
 AttentionInterface.register("sdpa", attention)
-
-
-def _compiled_for(*tensors: torch.Tensor) -> native.Functions | None:
-    query, key, _ = tensors
-    if any(x.device.type != "cpu" or x.dtype != torch.float32 for x in tensors):
-        return None
-    return native.functions_for(query.shape[-1], query.shape[1] // key.shape[1], torch.float32)
 
 
 class _Setting(NamedTuple):

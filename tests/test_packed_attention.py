@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r1rl import packed_attention
+from r1rl import native, packed_attention
 
 CPU = torch.device("cpu")
 groups_of = st.lists(st.tuples(st.integers(1, 6), st.lists(st.integers(1, 9), max_size=5)), min_size=1, max_size=3)
@@ -63,7 +63,7 @@ def both(groups, heads, key_heads, window, dtype=torch.float32, common=0, head=8
 def test_equals_attention_under_a_mask(groups, heads, window, keep, common, compiled):
     with pytest.MonkeyPatch.context() as patch:
         if not compiled:
-            patch.setattr(packed_attention, "_compiled_for", lambda *tensors: None)
+            patch.setattr(native, "serve", lambda *tensors: False)
         if not keep:  # weights are computed again, by blocks of heads
             patch.setattr(packed_attention, "_KEPT", 20)
         ours, theirs = both(groups, *heads, window, common=common)
@@ -85,7 +85,7 @@ def test_attention_over_blocks_of_keys(head, heads, window, common):
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_value_that_is_no_number_is_not_hidden(compiled, monkeypatch):
     if not compiled:
-        monkeypatch.setattr(packed_attention, "_compiled_for", lambda *tensors: None)
+        monkeypatch.setattr(native, "serve", lambda *tensors: False)
     layout = packed_attention.spans([(1, [3])], CPU)
     (q, k, v), _ = inputs(layout.tokens, 2, 2)
     with torch.no_grad():
@@ -94,7 +94,10 @@ def test_a_value_that_is_no_number_is_not_hidden(compiled, monkeypatch):
     assert ours.isnan().all()
 
 
-def test_low_precision_is_as_close_as_its_inputs_allow():
+@pytest.mark.parametrize("compiled", [True, False])
+def test_low_precision_is_as_close_as_its_inputs_allow(compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(native, "serve", lambda *tensors: False)
     ours, theirs = both([(20, [30, 9, 24])], 4, 2, None, torch.bfloat16)
     for mine, other in zip(ours, theirs, strict=True):
         assert mine.dtype == torch.bfloat16

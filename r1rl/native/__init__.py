@@ -83,6 +83,12 @@ class Attention(ctypes.Structure):
     )
 
 
+def serve(*tensors: torch.Tensor) -> bool:
+    """Whether the functions take such tensors: plain ones on the CPU, of one of their formats."""
+    kinds = torch.Tensor, torch.nn.Parameter
+    return all(type(x) in kinds and x.is_cpu and x.dtype in (torch.float32, torch.bfloat16) for x in tensors)
+
+
 def heads_of(tensor: torch.Tensor) -> Heads:
     """A tensor [heads, tokens, head_dim] as the functions take it; its last dimension must be contiguous."""
     head, token, element = tensor.stride()
@@ -100,9 +106,11 @@ _ARGUMENTS = {
     "norm": (Pointer, Pointer, Float, Pointer, Pointer, Integer, Integer, Integer),
     "norm_backward": (Pointer,) * 6 + (Integer,) * 3,
     "gated_backward": (Pointer,) * 5 + (Integer,) * 3,
-    "turn_heads": (Pointer,) * 4 + (Integer,) * 4,
+    "turn_heads": (Pointer,) * 4 + (Integer,) * 3,
+    "turn_heads_backward": (Pointer,) * 4 + (Integer,) * 3,
 }
-_LOW_PRECISION = ("attend", "add_norm", "gated")  # what is there for activations of less than float32
+# What is there for activations of less than float32, too.
+_LOW_PRECISION = ("attend", "add_norm", "gated", "gated_backward", "turn_heads", "turn_heads_backward")
 
 
 class Functions:

@@ -1,8 +1,7 @@
-/* A decoder's small layers, forward and backward, all float32: see fused.py. */
+/* A decoder's small layers, forward and backward: see fused.py. */
 #include "vectors.h"
 
 #if !BF16
-
 /* The root-mean-square norm of each row, [rows, size], and the scale of each, [rows]. */
 void norm(const float *in, const float *weight, float epsilon, float *out, float *scales, int64_t rows, int64_t size,
           int64_t threads) {
@@ -39,42 +38,52 @@ void norm_backward(const float *gradient, const float *in, const float *weight, 
     }
 }
 
+#endif
+
 /* Gradients of silu(gate) * up; everything is [rows, size]. */
-void gated_backward(const float *gradient, const float *gates, const float *ups, float *to_gate, float *to_up,
+void gated_backward(const element *gradient, const element *gates, const element *ups, element *to_gate, element *to_up,
                     int64_t rows, int64_t size, int64_t threads) {
 #pragma omp parallel for schedule(static) num_threads(threads) if (rows * size >= GRAIN)
     for (int64_t row = 0; row < rows; row++)
         for (int64_t i = row * size; i < (row + 1) * size; i += LANES) {
-            const lanes g = load(gradient + i), gate = load(gates + i);
+            const lanes g = load_elements(gradient + i), gate = load_elements(gates + i);
             const lanes open = 1 / (1 + exponential(-gate)), silu = gate * open;
-            store(to_up + i, g * silu);
-            store(to_gate + i, g * load(ups + i) * open * (1 + gate * (1 - open)));
+            store_elements(to_up + i, g * silu);
+            store_elements(to_gate + i, g * load_elements(ups + i) * open * (1 + gate * (1 - open)));
         }
 }
 
-/* Turn each token's heads to its position, or (`back`) their gradient to that of what was turned.
- *
- * cosines and sines are [tokens, HEAD].
- */
+/* Turn each token's heads of elements to its position, in float32. cosines and sines are [tokens, HEAD]. */
 void turn_heads(const heads *in, const heads *out, const float *cosines, const float *sines, int64_t count,
-                int64_t tokens, int64_t back, int64_t threads) {
+                int64_t tokens, int64_t threads) {
 #pragma omp parallel for schedule(static) num_threads(threads) if (count * tokens * HEAD >= GRAIN)
     for (int64_t token = 0; token < tokens; token++) {
         const float *c = cosines + token * HEAD, *s = sines + token * HEAD;
         for (int64_t head = 0; head < count; head++) {
-            const float *x = in->at + head * in->head + token * in->token;
+            const element *x = (const element *)in->at + head * in->head + token * in->token;
             float *restrict to = out->at + head * out->head + token * out->token;
-            if (back)
-                for (int i = 0; i < HALF; i++) {
-                    to[i] = x[i] * c[i] + x[i + HALF] * s[i + HALF];
-                    to[i + HALF] = x[i + HALF] * c[i + HALF] - x[i] * s[i];
-                }
-            else
-                for (int i = 0; i < HALF; i++) {
-                    to[i] = x[i] * c[i] - x[i + HALF] * s[i];
-                    to[i + HALF] = x[i + HALF] * c[i + HALF] + x[i] * s[i + HALF];
-                }
+            for (int i = 0; i < HALF; i++) {
+                const float first = to_float(x[i]), second = to_float(x[i + HALF]);
+                to[i] = first * c[i] - second * s[i];
+                to[i + HALF] = second * c[i + HALF] + first * s[i + HALF];
+            }
         }
     }
 }
-#endif
+
+/* The gradient of what was turned, of elements, from that of the result. */
+void turn_heads_backward(const heads *in, const heads *out, const float *cosines, const float *sines, int64_t count,
+                         int64_t tokens, int64_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (count * tokens * HEAD >= GRAIN)
+    for (int64_t token = 0; token < tokens; token++) {
+        const float *c = cosines + token * HEAD, *s = sines + token * HEAD;
+        for (int64_t head = 0; head < count; head++) {
+            const float *g = in->at + head * in->head + token * in->token;
+            element *restrict to = (element *)out->at + head * out->head + token * out->token;
+            for (int i = 0; i < HALF; i++) {
+                to[i] = to_element(g[i] * c[i] + g[i + HALF] * s[i + HALF]);
+                to[i + HALF] = to_element(g[i + HALF] * c[i + HALF] - g[i] * s[i]);
+            }
+        }
+    }
+}

@@ -23,6 +23,10 @@ static inline float to_float(element x) {
     union { uint32_t u; float f; } as = {(uint32_t)x << 16};
     return as.f;
 }
+static inline element to_element(float x) {
+    union { float f; uint32_t u; } as = {x};
+    return (as.u + 0x7fff + (as.u >> 16 & 1)) >> 16;
+}
 static inline lanes load_elements(const element *from) {
     halves h;
     memcpy(&h, from, sizeof h);
@@ -36,6 +40,7 @@ static inline void store_elements(element *to, lanes x) {
 #else
 typedef float element;
 static inline float to_float(element x) { return x; }
+static inline element to_element(float x) { return x; }
 static inline lanes load_elements(const element *from) {
     lanes x;
     memcpy(&x, from, sizeof x);
@@ -80,7 +85,7 @@ static inline lanes exponential(lanes x) {
     return choose(tiny, (lanes){0}, y);
 }
 
-typedef struct { /* [heads, tokens, HEAD] with steps of `head` and `token` floats */
+typedef struct { /* [heads, tokens, HEAD] with steps of `head` and `token` floats, or elements */
     float *at;
     int64_t head, token;
 } heads;
