@@ -5,7 +5,7 @@ what is edited.
 """
 
 import os
-from pathlib import Path
+import sys
 
 from setuptools import setup
 
@@ -18,12 +18,10 @@ DETECTORS = (
 
 wanted = os.environ.get("R1RL_COMPILE", "") not in ("", "0")
 modules = []
-if wanted and Path("r1rl").is_dir():
-    try:
-        from mypyc.build import mypycify
-    except ImportError:  # pip asks first what the build requires, `setup_requires`
-        pass
-    else:
-        files = [f"r1rl/aha/{name}.py" for name in DETECTORS]
-        modules = mypycify(["--ignore-missing-imports", "--follow-imports=skip", *files], opt_level="2")
-setup(ext_modules=modules, setup_requires=["mypy[mypyc]>=1.15"] if wanted else [])
+# Not where pip only asks what the build requires, nor for an editable install.
+if wanted and {"bdist_wheel", "build", "build_ext"} & set(sys.argv):
+    from mypyc.build import mypycify
+
+    files = [f"r1rl/aha/{name}.py" for name in DETECTORS]
+    modules = mypycify(["--ignore-missing-imports", "--follow-imports=skip", *files], opt_level="2")
+setup(ext_modules=modules, setup_requires=["mypy[mypyc]>=1.15,<3"] if wanted else [])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -60,9 +59,9 @@ def fuse(model: Any) -> bool:
         return False
     for layer in model.modules():
         if type(layer) is getattr(module, f"{family}RMSNorm"):
-            layer.forward = types.MethodType(_norm, layer)
+            layer.forward = _Bound(_norm, layer)
         elif type(layer) is getattr(module, f"{family}MLP"):
-            layer.forward = types.MethodType(_feed_forward, layer)
+            layer.forward = _Bound(_feed_forward, layer)
         else:
             continue
         layer.fused = shape
@@ -74,6 +73,16 @@ def fuse(model: Any) -> bool:
 def is_fused(model: nn.Module) -> bool:
     """Whether `fuse` has replaced layers of it."""
     return any(hasattr(module, "fused") for module in model.modules())
+
+
+class _Bound:
+    """A function as a layer's method. A method proper would be pickled by a name that its layer does not have."""
+
+    def __init__(self, function: Callable[..., torch.Tensor], layer: nn.Module) -> None:
+        self.function, self.layer = function, layer
+
+    def __call__(self, *given: Any, **named: Any) -> torch.Tensor:
+        return self.function(self.layer, *given, **named)
 
 
 def _norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -91,7 +100,7 @@ def _feed_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _serves(*tensors: torch.Tensor) -> bool:
-    """A model that is of bfloat16 as a whole keeps the roundings of torch's calls."""
+    """The gates of a model that is of bfloat16 as a whole keep the roundings of torch's calls."""
     in_full = all(x.dtype == torch.float32 for x in tensors)
     return native.serve(*tensors) and (in_full or torch.is_autocast_enabled("cpu"))
 

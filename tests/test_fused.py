@@ -165,6 +165,31 @@ def test_weights_are_saved_under_their_names(tmp_path):
     near(gradients(read), gradients(model), 1e-6)
 
 
+def test_a_whole_model_can_be_saved_and_sent(tmp_path):
+    twin = fused_twin(model_of(PLAIN["llama"]))
+    torch.save(twin, tmp_path / "model.pt")
+    read = torch.load(tmp_path / "model.pt", weights_only=False)
+    with torch.no_grad():
+        twin.model.layers[0].mlp.down_proj.weight.zero_()  # the other one computes with its own
+    near(gradients(read), gradients(model_of(PLAIN["llama"])), 5e-6)
+    assert fused.is_fused(read)
+
+
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, -1, -0x400000], ids=hex)
+def test_what_is_no_number_stays_none_in_low_precision(bits):
+    functions = native.functions_for(16, 3, torch.bfloat16)
+    if functions is None:
+        pytest.skip("no C compiler here")
+    outer = torch.tensor(bits, dtype=torch.int32).view(torch.float32).expand(1, 3, 2, 16)
+    heads = torch.zeros(1, 3, 2, 16, dtype=torch.bfloat16, requires_grad=True)
+    turned = fused._Turned.apply(heads, torch.ones(1, 2, 16), torch.zeros(1, 2, 16), functions)
+    (gradient,) = torch.autograd.grad(turned, heads, outer)
+    assert gradient.isnan().all()
+    gate = torch.full((2, 16), 1e38).bfloat16().requires_grad_()
+    up = torch.tensor(bits >> 16, dtype=torch.int16).view(torch.bfloat16).expand(2, 16)
+    assert fused._Gated.apply(gate, up, functions).isnan().all()
+
+
 def test_adapters_learn_beside_fused_layers():
     peft = pytest.importorskip("peft")
     how = {"target_modules": ["gate_proj", "q_proj"], "r": 2, "init_lora_weights": False}

@@ -32,14 +32,14 @@ def files_of(part: str) -> set[str]:
     }
 
 
-def installed(folder: Path, **environment: str) -> Path:
-    """The wheel, built in a copy of the source and unpacked."""
+def built(folder: Path, how: str, **environment: str) -> Path:
+    """A wheel, built in a copy of the source by this hook of setuptools, and unpacked."""
     pytest.importorskip("setuptools", minversion="77")
     for part in PARTS:  # a copy: the build leaves files beside its source
         shutil.copytree(ROOT / part, folder / "source" / part, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "source")
-    build = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
+    build = f"import sys; from setuptools import build_meta; print(build_meta.{how}(sys.argv[1]))"
     subprocess.run(
         [sys.executable, "-c", build, str(folder)],
         cwd=folder / "source",
@@ -56,7 +56,7 @@ def installed(folder: Path, **environment: str) -> Path:
 
 
 def test_the_wheel_is_whole_and_finds_its_files(tmp_path: Path) -> None:
-    site = installed(tmp_path)
+    site = built(tmp_path, "build_wheel")
     for part in PARTS:
         missing = files_of(part) - {str(path.relative_to(site)) for path in (site / part).rglob("*")}
         assert not missing, f"not in the wheel: {sorted(missing)}"
@@ -87,7 +87,7 @@ json.dump([annotation.__file__, annotation.annotate_all(rows)], sys.stdout)
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler")
 def test_compiled_detectors_find_the_same(tmp_path: Path) -> None:
     pytest.importorskip("mypyc")
-    site = installed(tmp_path, R1RL_COMPILE="1")
+    site = built(tmp_path, "build_wheel", R1RL_COMPILE="1")
     found = []
     for place in (ROOT, site):
         done = subprocess.run(
@@ -100,6 +100,12 @@ def test_compiled_detectors_find_the_same(tmp_path: Path) -> None:
     assert compiled.startswith(str(site))
     assert compiled.endswith(".so")
     assert annotations == expected
+
+
+def test_an_editable_install_is_not_compiled(tmp_path: Path) -> None:
+    pytest.importorskip("mypyc")
+    built(tmp_path, "build_editable", R1RL_COMPILE="1")
+    assert not list(tmp_path.rglob("*.so")), "they would hide what is edited"
 
 
 def test_containers_copy_what_exists() -> None:

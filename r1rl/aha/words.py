@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
@@ -47,8 +48,8 @@ class Words:
         found: set[int] = set()
         for word in self._words:
             if word in places:
-                last = end - len(word)
-                found.update([at for at in places[word] if start <= at <= last])
+                at = places[word]
+                found.update(at[bisect_left(at, start) : bisect_right(at, end - len(word))])
         return sorted(found)
 
     def _matches(self, text: str) -> list[tuple[int, int, int]]:

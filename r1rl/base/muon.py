@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -10,6 +10,9 @@ import torch
 
 class Muon(torch.optim.Muon):
     """`torch.optim.Muon` (read in 2.13) in float32, and with one product for all matrices of one shape."""
+
+    def __init__(self, params: Iterable[torch.nn.Parameter], lr: float, weight_decay: float = 0.1) -> None:
+        super().__init__(params, lr=lr, weight_decay=weight_decay)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -25,7 +28,7 @@ class Muon(torch.optim.Muon):
                     by_shape.setdefault(parameter.shape, []).append(parameter)
             for (rows, columns), parameters in by_shape.items():
                 updates = orthogonal(
-                    torch.stack([self._update(parameter, group) for parameter in parameters]),
+                    torch.stack([self._update(parameter, group) for parameter in parameters]).float(),
                     group["ns_coefficients"], group["ns_steps"], group["eps"],
                 )  # fmt: skip
                 lr = group["lr"] * max(1.0, rows / columns) ** 0.5

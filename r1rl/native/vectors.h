@@ -25,7 +25,7 @@ static inline float to_float(element x) {
 }
 static inline element to_element(float x) {
     union { float f; uint32_t u; } as = {x};
-    return (as.u + 0x7fff + (as.u >> 16 & 1)) >> 16;
+    return x != x ? 0x7fc0 : (as.u + 0x7fff + (as.u >> 16 & 1)) >> 16; /* rounding could carry a NaN over */
 }
 static inline lanes load_elements(const element *from) {
     halves h;
@@ -33,8 +33,9 @@ static inline lanes load_elements(const element *from) {
     return (lanes)(__builtin_convertvector(h, bits) << 16);
 }
 static inline void store_elements(element *to, lanes x) {
-    bits u = (bits)x;
-    halves h = __builtin_convertvector((u + 0x7fff + (u >> 16 & 1)) >> 16, halves);
+    bits u = (bits)x, no_number = (bits)(x != x);
+    u = (~no_number & (u + 0x7fff + (u >> 16 & 1))) | (no_number & 0x7fc00000);
+    halves h = __builtin_convertvector(u >> 16, halves);
     memcpy(to, &h, sizeof h);
 }
 #else

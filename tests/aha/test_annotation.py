@@ -174,6 +174,7 @@ HOSTILE = {
     "dollars": "$" * 1_000_000,
     "units": "5 eggs " * 140_000,
     "checks": "let me " * 140_000,
+    "stretches of reasoning": "<think>" + "so it is right <answer> 1 </answer> " * 28_000 + "</think>",
 }
 
 
