@@ -87,9 +87,10 @@ class _Bound:
 
 def _norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
     full = hidden_states.dtype == self.weight.dtype == torch.float32 and native.serve(hidden_states, self.weight)
-    if not full or self.weight.shape != hidden_states.shape[-1:]:
+    functions = self.fused.functions(torch.float32) if full else None
+    if functions is None or self.weight.shape != hidden_states.shape[-1:]:
         return type(self).forward(self, hidden_states)
-    return _Norm.apply(hidden_states, self.weight, self.variance_epsilon, self.fused.functions(torch.float32))
+    return _Norm.apply(hidden_states, self.weight, self.variance_epsilon, functions)
 
 
 def _feed_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
