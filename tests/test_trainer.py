@@ -13,6 +13,7 @@ from tiny_training import TINY, build, folder_of, run
 from trl import GRPOTrainer
 
 from r1rl import recipe, run_folder, train
+from r1rl.base import tokenizer
 from r1rl.rollout import store
 from r1rl.tasks.countdown import Countdown
 from r1rl.verify.verdict import OUTCOMES
@@ -59,6 +60,7 @@ def test_every_rollout_is_stored_with_the_advantage_it_was_trained_on(small_run)
     folder = run(small_run)
     rows = store.read(folder.path, kind="train").to_pylist()
     assert len(rows) == 3 * 4 * 4
+    eos = tokenizer.build().eos_token_id
     groups = {}
     for row in rows:
         groups.setdefault(row["group_id"], []).append(row)
@@ -66,7 +68,8 @@ def test_every_rollout_is_stored_with_the_advantage_it_was_trained_on(small_run)
         assert all(-50 < logprob <= 0 for logprob in row["logprobs"])
         assert row["reward"] == pytest.approx(row["reward_accuracy"] + 0.1 * row["reward_format"])
         assert row["reward_accuracy"] == (row["verdict"] == "correct")
-        assert (row["finish_reason"] == "length") == (row["n_tokens"] == 48 and "</answer>" not in row["completion"])
+        ended = row["token_ids"][-1] == eos or "</answer>" in row["completion"]
+        assert (row["finish_reason"] == "length") == (row["n_tokens"] == 48 and not ended)
     assert len(groups) == 12
     for group in groups.values():
         assert len({row["prompt_id"] for row in group}) == 1
