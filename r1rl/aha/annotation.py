@@ -19,7 +19,7 @@ from r1rl.aha.attempts import Attempt, countdown_problem, from_steps
 from r1rl.aha.backtracking import Backtracking, backtracking
 from r1rl.aha.countdown_trace import Piece, grade, trace_pieces
 from r1rl.aha.equations import Equation, Value, equations, whole
-from r1rl.aha.goal_tests import JUDGED_KEYS, judged_after
+from r1rl.aha.goal_tests import judged_after
 from r1rl.aha.hygiene import hygiene
 from r1rl.aha.lexicons import LEXICONS
 from r1rl.aha.markers import Marker, find_hits, fold, labelled
@@ -292,9 +292,7 @@ def _free_text(
     tests = []
     for index, attempt in enumerate(attempts):
         following = attempts[index + 1].start if index + 1 < len(attempts) else spans[-1][1]
-        if not JUDGED_KEYS.among(places, attempt.end, following):
-            continue
-        for test in judged_after(folded, attempt.end, following):
+        for test in judged_after(folded, places, attempt.end, following):
             tests.append(
                 {"start": test.start, "end": test.end, "attempt": index, "says": test.says, "truth": attempt.right}
             )

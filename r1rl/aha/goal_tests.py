@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from r1rl.aha.announced import matches
-from r1rl.aha.words import Words
+from r1rl.aha.words import Places, Words
 
 if TYPE_CHECKING:
     from r1rl.aha.equations import Value
@@ -219,15 +219,16 @@ JUDGED_KEYS: Final = Words(
 )
 
 
-def judged_after(folded: str, start: int, end: int) -> list[Says]:
+def judged_after(folded: str, places: Places, start: int, end: int) -> list[Says]:
     """What the text after a candidate in free text says about it: "that's correct", "that doesn't make sense".
 
     A bare "no" or "wait" says nothing here, nor does an admission ("I made a mistake"). The same verdict twice in a row
-    is one. Bounded by 200 characters.
+    is one. Bounded by 200 characters. `places`: of JUDGED_KEYS in `folded`, and of others.
     """
-    window = folded[start : min(end, start + _JUDGED_CHARS)]
-    if not JUDGED_KEYS.starts(window):
+    end = min(end, start + _JUDGED_CHARS)
+    if not JUDGED_KEYS.among(places, start, end):
         return []
+    window = folded[start:end]
     said: list[Says] = []
     for found in matches(_JUDGED, window, _JUDGED_WORDS.starts(window), 0, len(window)):
         says = found["hit"] is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from r1rl.aha import synthetic_styles
-from r1rl.aha.goal_tests import judged_after, said_after
+from r1rl.aha.goal_tests import JUDGED_KEYS, judged_after, said_after
 
 
 def says(text: str, target: int = 22) -> list[bool]:
@@ -74,4 +74,4 @@ def test_the_generator_s_wordings(wording: str) -> None:
     ],
 )
 def test_judged_after(text: str, expected: list[bool]) -> None:
-    assert [one.says for one in judged_after(text.lower(), 0, len(text))] == expected
+    assert [one.says for one in judged_after(text.lower(), JUDGED_KEYS.places(text.lower()), 0, len(text))] == expected
