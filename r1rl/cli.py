@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from r1rl import __version__, launch
+from r1rl import __version__
 from r1rl.commands import (
     aha,
     audit,
@@ -27,6 +27,7 @@ from r1rl.commands import (
     tasks,
     train,
 )
+from r1rl.run import exits
 
 COMMANDS: Final = {
     "train": train,
@@ -52,14 +53,14 @@ COMMANDS: Final = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0; 1 for a failure, 2 for a user's error, 130 for Ctrl-C."""
     parsed = _parser().parse_args(sys.argv[1:] if arguments is None else list(arguments))
-    return launch.guarded(lambda: parsed.command(parsed))
+    return exits.guarded(lambda: parsed.command(parsed))
 
 
 class _Parser(argparse.ArgumentParser):
     """argparse with the project's way of reporting: one line, exit code 2."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        self.exit(launch.USAGE, f"error: {message} (see {self.prog} --help)\n")
+        self.exit(exits.USAGE, f"error: {message} (see {self.prog} --help)\n")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-from r1rl.aha import markers
+from r1rl.aha.detect import markers
 from rewards.completions import Completion, column, text_of
 
 Measure = Literal["present", "count", "density"]
@@ -12,7 +12,7 @@ Measure = Literal["present", "count", "density"]
 class Reflection:
     """How much the completion reflects, by marker words. A metric, meant for weight 0: paid, it breeds empty "wait"s.
 
-    Equation, with m the markers that `r1rl.aha.markers.find` sees:
+    Equation, with m the markers that `r1rl.aha.detect.markers.find` sees:
         present: 1 if m > 0 else 0. Range {0, 1}; the mean is the share of completions with a marker
         count: m. Range 0 and up
         density: 1000 m / |y|, per thousand tokens of `completion_ids`, 0 for none. Range 0 and up
@@ -21,7 +21,7 @@ class Reflection:
 
     Args:
         measure: present, count or density.
-        lexicon: a name of `r1rl.aha.markers.LEXICONS`.
+        lexicon: a name of `r1rl.aha.detect.markers.LEXICONS`.
     """
 
     __name__ = "reflection"

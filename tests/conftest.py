@@ -13,7 +13,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Started in a shell's background, Python and all its children ignore Ctrl-C, which some tests send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def small_base(tmp_path_factory) -> Path:
     """A base that writes the right format but has no skills: 100,000 parameters, pretrained for some seconds."""
     import torch
 
-    from r1rl.base import pretrain
+    from r1rl.models.base import pretrain
 
     config = pretrain.PretrainConfig(
         hidden=64,

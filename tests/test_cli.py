@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from r1rl import __version__, cli, launch
-from r1rl.recipe_values import RecipeError
+from r1rl import __version__, cli
+from r1rl.ground.errors import RecipeError
+from r1rl.launch import start as launch
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "tiny" / "countdown.yaml"
 
 
@@ -191,7 +192,7 @@ def test_base(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     import r1rl.base
 
     (tmp_path / "base.json").write_text('{"skills": {}}\n')
-    monkeypatch.setattr(r1rl.base, "path", lambda name: tmp_path)
+    monkeypatch.setattr(r1rl.models.base, "path", lambda name: tmp_path)
     assert cli.main(["base", "build"]) == 0
     assert cli.main(["base", "show", "countdown"]) == 0
     assert capsys.readouterr().out == f'{tmp_path}\n{{"skills": {{}}}}\n'

@@ -18,7 +18,7 @@ if sys.version_info >= (3, 11):
 else:
     tomllib = pytest.importorskip("tomli")
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("r1rl", "rewards", "recipes", "slurm")
 DOCKERFILE = (ROOT / "containers" / "Dockerfile").read_text()
 APPTAINER = (ROOT / "containers" / "r1rl.def").read_text()
@@ -32,22 +32,16 @@ def files_of(part: str) -> set[str]:
     }
 
 
-def built(folder: Path, how: str, **environment: str) -> Path:
-    """A wheel, built in a copy of the source by this hook of setuptools, and unpacked."""
-    pytest.importorskip("setuptools", minversion="77")
-    for part in PARTS:  # a copy: the build leaves files beside its source
+def built(folder: Path) -> Path:
+    """A wheel, built in a copy of the source, and unpacked."""
+    for part in PARTS:
         shutil.copytree(ROOT / part, folder / "source" / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "source")
-    build = f"import sys; from setuptools import build_meta; print(build_meta.{how}(sys.argv[1]))"
     subprocess.run(
-        [sys.executable, "-c", build, str(folder)],
-        cwd=folder / "source",
-        env={**os.environ, **environment},
-        check=True,
-        capture_output=True,
-        timeout=600,
-    )
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=folder / "source", check=True, capture_output=True, timeout=600,
+    )  # fmt: skip
     (wheel,) = folder.glob("*.whl")
     site = folder / "site"
     with zipfile.ZipFile(wheel) as archive:
@@ -56,13 +50,15 @@ def built(folder: Path, how: str, **environment: str) -> Path:
 
 
 def test_the_wheel_is_whole_and_finds_its_files(tmp_path: Path) -> None:
-    site = built(tmp_path, "build_wheel")
+    site = built(tmp_path)
+    assert {path.name for path in site.iterdir() if path.suffix != ".dist-info"} == {"r1rl", "rewards"}
     for part in PARTS:
-        missing = files_of(part) - {str(path.relative_to(site)) for path in (site / part).rglob("*")}
+        place = site / part if part in ("r1rl", "rewards") else site / "r1rl" / part
+        missing = files_of(part) - {str(Path(part) / path.relative_to(place)) for path in place.rglob("*")}
         assert not missing, f"not in the wheel: {sorted(missing)}"
     look = (
-        "from pathlib import Path; from r1rl import launch, slurm; "
-        "print(launch.find('zero2:2', Path('.')).path); print(slurm.TEMPLATE, slurm.TEMPLATE.is_file())"
+        "from pathlib import Path; from r1rl.launch import slurm; from r1rl.recipe import launchers; "
+        "print(launchers.find('zero2:2', Path('.')).path); print(slurm.TEMPLATE, slurm.TEMPLATE.is_file())"
     )
     # -I: neither the folder nor PYTHONPATH leads to the clone.
     found = subprocess.run(
@@ -70,42 +66,8 @@ def test_the_wheel_is_whole_and_finds_its_files(tmp_path: Path) -> None:
         cwd=tmp_path, check=True, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     launcher, template = found.stdout.splitlines()
-    assert launcher == str(site / "recipes" / "accelerate" / "zero2.yaml")
-    assert template == f"{site / 'slurm' / 'train.sbatch.j2'} True"
-
-
-COMPILED = """
-import itertools, json, sys
-sys.path.insert(0, sys.argv[1])
-from r1rl.aha import annotation
-from r1rl.bench.aha import countdown_rows, prose_rows
-rows = [row for make in (countdown_rows, prose_rows) for row in itertools.islice(make(0), 200)]
-json.dump([annotation.__file__, annotation.annotate_all(rows)], sys.stdout)
-"""
-
-
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler")
-def test_compiled_detectors_find_the_same(tmp_path: Path) -> None:
-    pytest.importorskip("mypyc")
-    site = built(tmp_path, "build_wheel", R1RL_COMPILE="1")
-    found = []
-    for place in (ROOT, site):
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", COMPILED, str(place)],
-            cwd=tmp_path, check=True, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        found.append(json.loads(done.stdout))
-    (plain, expected), (compiled, annotations) = found
-    assert plain.endswith(".py")
-    assert compiled.startswith(str(site))
-    assert compiled.endswith(".so")
-    assert annotations == expected
-
-
-def test_an_editable_install_is_not_compiled(tmp_path: Path) -> None:
-    pytest.importorskip("mypyc")
-    built(tmp_path, "build_editable", R1RL_COMPILE="1")
-    assert not list(tmp_path.rglob("*.so")), "they would hide what is edited"
+    assert launcher == str(site / "r1rl" / "recipes" / "accelerate" / "zero2.yaml")
+    assert template == f"{site / 'r1rl' / 'slurm' / 'train.sbatch.j2'} True"
 
 
 def test_containers_copy_what_exists() -> None:

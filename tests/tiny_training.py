@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
-from r1rl import recipe, run_folder, train
+from r1rl.recipe import load as recipe
+from r1rl.run import folder as run_folder
+from r1rl.train import main as train
 
-TINY = Path(__file__).resolve().parent.parent / "recipes" / "tiny" / "countdown.yaml"
+TINY = Path(__file__).resolve().parents[1] / "recipes" / "tiny" / "countdown.yaml"
 
 
 def build(small_run, *overrides):

@@ -24,11 +24,13 @@ from safetensors.torch import load_file
 from torch.nn.parallel import DistributedDataParallel
 from transformers import TrainerCallback
 
-from r1rl import launch, recipe, train
-from r1rl.batching import Batching, Cost
-from r1rl.trainer import ZeroTrainer
+from r1rl.launch import start as launch
+from r1rl.recipe import load as recipe
+from r1rl.train import main as train
+from r1rl.train.trainer import ZeroTrainer
+from r1rl.update.batching import Batching, Cost
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 # Loss types, and what TRL reads besides.
 LOSSES: dict[str, dict[str, Any]] = {
     "grpo": {"loss_type": "grpo"},
@@ -267,7 +269,7 @@ def start(
 
 def print_table() -> float:
     """Every setup's differences as a Markdown table; returns the largest."""
-    from r1rl.base import pretrain
+    from r1rl.models.base import pretrain
 
     with tempfile.TemporaryDirectory() as scratch:
         config = pretrain.PretrainConfig(hidden=64, layers=2, intermediate=128, steps=5, batch=16, block_tokens=96)

@@ -1,0 +1,1 @@
+"""Reflection, measured: detectors, figures, counterfactual arms, judge, validation."""

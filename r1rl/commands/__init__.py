@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from r1rl.recipe_values import RecipeError
+from r1rl.ground.errors import RecipeError
 
 
 @contextmanager

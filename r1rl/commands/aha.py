@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from r1rl.commands import user_errors
 
 if TYPE_CHECKING:
-    from r1rl.aha.figures import Figure
-    from r1rl.aha.suite import Result
+    from r1rl.aha.figures.figures import Figure
+    from r1rl.aha.figures.suite import Result
 
 SUMMARY = "Measure reflection in a run's rollouts, against step 0."
 EXAMPLES = """\
@@ -51,9 +51,9 @@ def run(parsed: argparse.Namespace) -> None:
     if parsed.runs == [Path(_VALIDATE)] and not (parsed.runs[0] / "rollouts").is_dir():
         _validate(as_json=parsed.json)
         return
-    from r1rl.aha import figures, suite
-    from r1rl.aha.annotations import compute
-    from r1rl.machine import cores_of_a_rank
+    from r1rl.aha.figures import figures, suite
+    from r1rl.aha.figures.annotations import compute
+    from r1rl.ground.machine import cores_of_a_rank
 
     with user_errors():
         wanted = figures.chosen(parsed.lexicon)
@@ -74,7 +74,7 @@ def run(parsed: argparse.Namespace) -> None:
 def _show(results: Sequence[Result], keys: Sequence[str], *, as_json: bool) -> None:
     from rich.console import Console
 
-    from r1rl.aha import terminal
+    from r1rl.aha.figures import terminal
 
     # Into a file or a pipe, nothing need be left out.
     console = Console() if sys.stdout.isatty() else Console(width=_FILE_WIDTH)
@@ -89,8 +89,8 @@ def _show(results: Sequence[Result], keys: Sequence[str], *, as_json: bool) -> N
 
 def _print_sql(runs: Sequence[Path], wanted: Sequence[Figure], kind: str, *, clean_only: bool) -> None:
     """Statements for any DuckDB; each figure's line gives the numbers of the table at every step."""
-    from r1rl.aha import figures
-    from r1rl.aha.annotations import views
+    from r1rl.aha.figures import figures
+    from r1rl.aha.figures.annotations import views
 
     for path in runs:
         sys.stdout.write(f"-- {path}\n{views(path)}\n")
@@ -102,7 +102,7 @@ def _print_sql(runs: Sequence[Path], wanted: Sequence[Figure], kind: str, *, cle
 
 
 def _validate(*, as_json: bool) -> None:
-    from r1rl.aha import validation
+    from r1rl.aha.validate import validation
 
     results = validation.run()
     if as_json:

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from r1rl.verify.audit import audit
+    from r1rl.tasks.audit import audit
 
     with user_errors():
         found = audit(

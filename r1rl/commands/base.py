@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from r1rl.recipe_values import RecipeError
+from r1rl.ground.errors import RecipeError
 
 SUMMARY = "Build or show a tiny base model."
 EXAMPLES = """\
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from r1rl import base
+    from r1rl.models import base
 
     if parsed.name not in base.BASES:
         raise RecipeError(f"base {parsed.name!r}: unknown, known are {', '.join(base.BASES)}")

@@ -7,10 +7,10 @@ import json
 import sys
 from typing import Any, Final
 
-from r1rl.bench import aha, graders, growth, report, rollout, store, train
-from r1rl.bench import inspect as inspect_part
-from r1rl.bench.paired import Row, Stopped
-from r1rl.bench.tables import text_table
+from benchmarks import aha, graders, growth, report, rollout, store, train
+from benchmarks import inspect as inspect_part
+from benchmarks.paired import Row, Stopped
+from benchmarks.tables import text_table
 from r1rl.commands import user_errors
 
 SUMMARY = "Measure a part side by side with the plain way."

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from r1rl.rollout import compaction
+    from r1rl.store import compaction
 
     with user_errors():
         if parsed.megabytes < 1:

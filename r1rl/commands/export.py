@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from r1rl.export import export
+    from r1rl.store.export import export
 
     columns = None if parsed.columns is None else [name.strip() for name in parsed.columns.split(",")]
     with user_errors():

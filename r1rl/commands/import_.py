@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from r1rl.rollout import importers
+    from r1rl.store import importers
 
     with user_errors():
         settings = importers.Settings(

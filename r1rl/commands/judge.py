@@ -53,11 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from r1rl.aha.annotations import compute
+    from r1rl.aha.figures.annotations import compute
     from r1rl.aha.judge import judged, sample
     from r1rl.aha.judge.cache import Cache
-    from r1rl.launch import RunFailedError
-    from r1rl.machine import cores_of_a_rank
+    from r1rl.ground.errors import RunFailedError
+    from r1rl.ground.machine import cores_of_a_rank
 
     with user_errors():
         endpoint = _endpoint(parsed)
@@ -100,7 +100,7 @@ def _ask(items: Sequence[Item], cache: Cache, endpoint: Endpoint) -> Counter[str
 
     from r1rl.aha.judge import judged
     from r1rl.aha.judge.endpoint import EndpointError
-    from r1rl.launch import RunFailedError
+    from r1rl.ground.errors import RunFailedError
 
     with tqdm(desc="judging", unit="text", disable=not sys.stderr.isatty(), leave=False) as bar:
 

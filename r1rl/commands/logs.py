@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from r1rl import slurm_jobs
-    from r1rl.recipe_values import RecipeError
+    from r1rl.ground.errors import RecipeError
+    from r1rl.launch import slurm_jobs
 
     jobs = [job for job in slurm_jobs.jobs(parsed.runs_dir) if parsed.job in (None, job["job"])]
     if not jobs:

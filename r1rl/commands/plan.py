@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from r1rl.commands import read_options
+from r1rl.recipe import launchers
 
 SUMMARY = "Say what a recipe would do: batch, memory, time, cost, first prompt."
 EXAMPLES = """\
@@ -53,11 +54,14 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from r1rl import launch, plan, plan_check, plan_text, plan_work
-    from r1rl.recipe_values import RecipeError
+    from r1rl.ground.errors import RecipeError
+    from r1rl.plan import check as plan_check
+    from r1rl.plan import plan
+    from r1rl.plan import text as plan_text
+    from r1rl.plan import work as plan_work
 
     overrides = read_options(parsed, _options)
-    gpus = launch.visible_gpus() if parsed.gpus is None else parsed.gpus
+    gpus = launchers.visible_gpus() if parsed.gpus is None else parsed.gpus
     for name, value, least in (("nodes", parsed.nodes, 1), ("gpus", gpus, 0)):
         if value < least:
             raise RecipeError(f"{name}={value}: need at least {least}")

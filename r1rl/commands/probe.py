@@ -14,8 +14,8 @@ from r1rl.commands import user_errors
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from r1rl.aha.bootstrap import Estimate
-    from r1rl.aha.counterfactual_figures import Result
+    from r1rl.aha.counterfactual.figures import Result
+    from r1rl.aha.figures.bootstrap import Estimate
 
 SUMMARY = "Measure what reflecting is worth, with the run's own checkpoints."
 EXAMPLES = """\
@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from r1rl.aha import counterfactual_figures, counterfactual_store, suite
+    from r1rl.aha.counterfactual import figures as counterfactual_figures
+    from r1rl.aha.counterfactual import store as counterfactual_store
+    from r1rl.aha.figures import suite
 
     names = ("points", "samples", "seed", "lexicon", "inject", "answer")
     settings = counterfactual_store.Settings(**{name: getattr(parsed, name) for name in names})
@@ -82,7 +84,7 @@ def _common(runs: Sequence[str], steps: Sequence[Sequence[int]]) -> list[int]:
 def _sampled(run_dir: Path, step: int, settings: Any) -> list[dict[str, Any]]:
     from tqdm.auto import tqdm
 
-    from r1rl.aha import counterfactual_store
+    from r1rl.aha.counterfactual import store as counterfactual_store
 
     with tqdm(desc=f"step {step}", unit="point", disable=not sys.stderr.isatty(), leave=False) as bar:
 
@@ -98,7 +100,7 @@ def _show(result: Result, *, as_json: bool) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    from r1rl.aha import counterfactual_figures as figures
+    from r1rl.aha.counterfactual import figures
 
     if as_json:
         sys.stdout.write(json.dumps(_as_json(result), allow_nan=False) + "\n")
@@ -127,7 +129,7 @@ def _table(*headings: str) -> Table:
 
 
 def _arms(result: Result) -> Table | None:
-    from r1rl.aha.counterfactual_figures import LABELS
+    from r1rl.aha.counterfactual.figures import LABELS
 
     if not result.arms:
         return None
@@ -139,8 +141,8 @@ def _arms(result: Result) -> Table | None:
 
 
 def _gains(result: Result) -> Table | None:
-    from r1rl.aha.counterfactual_figures import GAIN_LABELS
-    from r1rl.aha.verdict_words import change
+    from r1rl.aha.counterfactual.figures import GAIN_LABELS
+    from r1rl.aha.figures.verdict_words import change
 
     if not result.gains:
         return None
@@ -174,7 +176,7 @@ def _share(estimate: Estimate) -> str:
 def _as_json(result: Result) -> dict[str, Any]:
     import dataclasses
 
-    from r1rl.aha.counterfactual_figures import words
+    from r1rl.aha.counterfactual.figures import words
 
     return {
         "runs": list(result.runs),

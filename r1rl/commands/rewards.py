@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from r1rl.commands import print_table, user_errors
-from r1rl.recipe_values import RecipeError
+from r1rl.ground.errors import RecipeError
 
 SUMMARY = "List the rewards a recipe can name, or try one on a completion."
 EXAMPLES = """\

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from r1rl import slurm_jobs
+    from r1rl.launch import slurm_jobs
 
     jobs = slurm_jobs.jobs(parsed.runs_dir)
     if not jobs:

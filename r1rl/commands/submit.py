@@ -40,7 +40,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from r1rl import slurm, slurm_jobs
+    from r1rl.launch import slurm, slurm_jobs
 
     overrides = read_options(parsed, _options)
     job = slurm.render(

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from r1rl import launch
-from r1rl.recipe_keys import Recipe
+from r1rl.ground.errors import RecipeError
+from r1rl.ground.values import read_yaml
+from r1rl.launch import cpu_processes, start
+from r1rl.recipe import launchers
+from r1rl.recipe.keys import Recipe
+from r1rl.run import exits
 
 SUMMARY = "Train a recipe."
 EXAMPLES = "\n".join(
@@ -35,4 +42,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> int:
     if any(word in ("-h", "--help") for word in parsed.overrides):
         parsed.parser.parse_args(["--help"])
-    return launch.train(parsed.recipe, parsed.overrides)
+    return train(parsed.recipe, parsed.overrides)
+
+
+def train(recipe: Path, overrides: Sequence[str] = ()) -> int:
+    """Train a recipe and return the exit code: 0, or 1 for a failure.
+
+    Without a launcher the training runs in this process. With one, the recipe is checked here, for its number
+    of processes, before any of them starts.
+
+    Raises:
+        RecipeError: the recipe or an override is wrong.
+    """
+    named = _named_launcher(recipe, overrides)
+    if named is None:
+        from r1rl.train import main as training
+
+        return training.main(["--config", str(recipe), *overrides]) or exits.SUCCESS
+    launcher = launchers.find(named, recipe.parent)
+    processes = launchers.require_processes(launcher)
+    if launcher.kind == "DEEPSPEED" and importlib.util.find_spec("deepspeed") is None:
+        raise RecipeError(f"launcher={named!r}: DeepSpeed is not installed; try pip install 'r1rl[deepspeed]'")
+    environment = (
+        os.environ | {launchers.EXPECTED_WORLD_SIZE: str(processes)} | cpu_processes.environment(launcher.kind)
+    )
+
+    from r1rl.recipe import load as recipes
+    from r1rl.run import folder as run_folder
+
+    loaded = recipes.load(recipe, overrides, world_size=processes, check_only=True)
+    name = str(loaded.recipe.name)
+    run_folder.check_name(name, loaded.recipe.runs_dir, resume=loaded.recipe.resume)
+    # The name is settled here, so that all processes write into one folder.
+    words = start.command(launcher, recipe, [*overrides, "--name", name], start.free_port())
+    return start.run(words, environment)
+
+
+def _named_launcher(recipe: Path, overrides: Sequence[str]) -> str | None:
+    """The `launcher` key, read without the imports that a full check takes."""
+    value = read_yaml(recipe).get("launcher")
+    words = list(overrides)
+    for position, word in enumerate(words):
+        if word == "--launcher" and position + 1 < len(words):
+            value = words[position + 1]
+        elif word.startswith("--launcher="):
+            value = word.partition("=")[2]
+    if value is None or str(value).lower() in ("none", "null", ""):
+        return None
+    return str(value)

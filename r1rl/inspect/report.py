@@ -18,8 +18,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from r1rl import whole_files
-from r1rl.aha.transitions import transitions
+from r1rl.aha.detect.transitions import transitions
+from r1rl.ground import whole_files
 from r1rl.inspect.conclusion import conclude, direction, duration, number, reading
 from r1rl.inspect.curves import charts, events
 from r1rl.inspect.run_data import ProbeRollout, RunData, load

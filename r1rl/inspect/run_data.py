@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
-from r1rl.aha.annotation import annotate
-from r1rl.aha.attempts import Attempt, find_attempts, reasoning_spans
-from r1rl.aha.markers import Marker, find
-from r1rl.aha.math_attempts import VERIFIERS as FREE_TEXT_VERIFIERS
-from r1rl.aha.transitions import Reflection, measure, transitions
+from r1rl.aha.detect.annotation import annotate
+from r1rl.aha.detect.attempts import Attempt, find_attempts, reasoning_spans
+from r1rl.aha.detect.markers import Marker, find
+from r1rl.aha.detect.math_attempts import VERIFIERS as FREE_TEXT_VERIFIERS
+from r1rl.aha.detect.transitions import Reflection, measure, transitions
 from r1rl.inspect import training_rows
-from r1rl.rollout import store
+from r1rl.store import store
 
 _COLUMNS = [
     "step", "prompt_id", "sample_idx", "task", "template", "prompt", "prefill", "completion", "n_tokens",

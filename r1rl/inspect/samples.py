@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from r1rl.aha.attempts import Attempt
-from r1rl.aha.markers import Marker
+from r1rl.aha.detect.attempts import Attempt
+from r1rl.aha.detect.markers import Marker
 from r1rl.inspect.run_data import ProbeRollout, RunData
 
 

@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from r1rl.aha import transitions, validation
-from r1rl.aha.statistics import Comparison, RatioSample, compare
+from r1rl.aha.detect import transitions
+from r1rl.aha.figures.statistics import Comparison, RatioSample, compare
+from r1rl.aha.validate import validation
 from r1rl.inspect.run_data import ProbeRollout, RunData, load
 from r1rl.verify.verdict import OUTCOMES, outcome
 

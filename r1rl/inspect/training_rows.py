@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from r1rl.rollout import store
-from r1rl.rollout.schema import REWARD_PREFIX
+from r1rl.store import store
+from r1rl.store.schema import REWARD_PREFIX
 
 STEPS: Final = 12
 ROLLOUTS: Final = 256

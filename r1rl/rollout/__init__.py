@@ -1,0 +1,1 @@
+"""Sampling: engine, decoder, cache, weights."""

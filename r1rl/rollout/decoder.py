@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM
 
-from r1rl import native
+from r1rl import kernels as native
 from r1rl.rollout.cache import GroupCache, GroupLayer, attend
 from r1rl.rollout.weights import PACKED_FROM, PackedLinear
 

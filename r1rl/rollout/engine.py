@@ -18,9 +18,9 @@ import psutil
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from r1rl.prefix import shared as shared_prefix
 from r1rl.rollout.cache import ATTENTION, GroupCache, PrefillCache
 from r1rl.rollout.decoder import decoder_for
+from r1rl.rollout.prefix import shared as shared_prefix
 from r1rl.rollout.sampling import Sampling, StopStrings, draw
 
 logger = logging.getLogger(__name__)

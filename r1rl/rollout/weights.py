@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from r1rl.machine import has_bf16_kernels
+from r1rl.ground.machine import has_bf16_kernels
 
 _SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Names under which `transformers` keeps linear layers that one module applies to the same tensor."""
@@ -147,7 +147,7 @@ def _twin(policy: nn.Module, packs: bool) -> tuple[nn.Module, list[PackedLinears
             together = PackedLinears([plain[name] for name in names])
             packed.append(together)
             memo |= {id(plain[name]): PackedLinear(together, i) for i, name in enumerate(names)}
-    # Trainers and r1rl.scoring replace `forward` on the instance, by functions bound to the policy itself.
+    # Trainers and r1rl.update.scoring replace `forward` on the instance, by functions bound to the policy itself.
     replaced = [(m, m.__dict__.pop("forward")) for m in policy.modules() if "forward" in m.__dict__]
     try:
         twin = copy.deepcopy(policy, memo)

@@ -11,7 +11,8 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, Protocol, get_type_hints
 
-from r1rl.recipe_values import RecipeError, coerce, nearest
+from r1rl.ground.errors import RecipeError, nearest
+from r1rl.ground.values import coerce
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from r1rl import verify
-from r1rl.recipe_values import RecipeError, nearest
+from r1rl.ground.errors import RecipeError, nearest
 from r1rl.tasks import Row
 
 logger = logging.getLogger(__name__)

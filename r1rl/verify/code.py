@@ -38,7 +38,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from r1rl.machine import cores_of_a_rank
+from r1rl.ground.machine import cores_of_a_rank
 from r1rl.verify import sandbox
 from r1rl.verify.sandbox import Box, Limits
 from r1rl.verify.verdict import Verdict, clip, quote

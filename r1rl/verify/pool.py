@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 
-from r1rl.machine import cores_of_a_rank
+from r1rl.ground.machine import cores_of_a_rank
 from r1rl.verify.nursery import START_TIMEOUT_SECONDS, Nursery, WorkerLimits, decode, starved_seconds
 from r1rl.verify.pool_batch import MAX_ITEM_BYTES, Batch, Item, Limits
 from r1rl.verify.verdict import Verdict
@@ -52,7 +52,7 @@ class GraderPool:
 
     `judge` is "module:function", `function(*item) -> Verdict`, and runs in the workers. Safe to use from several
     threads (their batches queue) and after a fork (the child starts its own). `name` is the verifier's, part of the
-    cache's key. `workers` defaults to `r1rl.machine.cores_of_a_rank()` at the time of each batch.
+    cache's key. `workers` defaults to `r1rl.ground.machine.cores_of_a_rank()` at the time of each batch.
     """
 
     def __init__(

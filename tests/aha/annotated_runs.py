@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from r1rl.aha import annotation, annotations
-from r1rl.aha.annotation import SCHEMA
-from r1rl.rollout.store import write_shard
+from r1rl.aha.detect import annotation
+from r1rl.aha.detect.annotation import SCHEMA
+from r1rl.aha.figures import annotations
+from r1rl.store.store import write_shard
 
 Annotation = dict[str, Any]
 TRANSITIONS = ("right_right", "wrong_same", "wrong_different", "wrong_right", "right_wrong")

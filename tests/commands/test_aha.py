@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from r1rl import cli
-from r1rl.rollout import store
+from r1rl.store import store
 from tests.aha.annotated_runs import rollout
 
 RETRIED = "<think> 1 + 2 = 3 , 3 - 3 = 0 no , wait , 1 + 2 = 3 , 3 + 3 = 6 yes </think> <answer> 1 + 2 + 3 </answer>"

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from r1rl import cli, train
-from r1rl.aha import checkpoints, counterfactual_store
+from r1rl import cli
+from r1rl.aha.counterfactual import checkpoints
+from r1rl.aha.counterfactual import store as counterfactual_store
+from r1rl.train import main as train
 
-TINY = Path(__file__).resolve().parent.parent.parent / "recipes" / "tiny" / "countdown.yaml"
+TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "countdown.yaml"
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tiny_training import TINY, folder_of, metric_lines
 
-from r1rl.rollout import store
+from r1rl.store import store
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.processes
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 GROUPS, SIZE = 4, 3

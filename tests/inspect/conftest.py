@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from r1rl.rollout.store import write_shard
+from r1rl.store.store import write_shard
 
 # A problem's right chain and answer, and two wrong ones.
 PROBLEMS: dict[str, dict[str, Any]] = {

@@ -14,12 +14,12 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from r1rl import inspect
-from r1rl.aha import validation
+from r1rl.aha.validate import validation
 from r1rl.inspect.curves import charts, events
 from r1rl.inspect.report import render, write_report
 from r1rl.inspect.run_data import load
 from r1rl.inspect.summary import summarise
-from r1rl.rollout.store import write_shard
+from r1rl.store.store import write_shard
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 

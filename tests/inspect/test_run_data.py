@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from r1rl.inspect.run_data import load, numbers
-from r1rl.rollout.store import write_shard
+from r1rl.store.store import write_shard
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

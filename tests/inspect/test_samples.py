@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1rl.aha.attempts import Attempt
-from r1rl.aha.markers import Marker
+from r1rl.aha.detect.attempts import Attempt
+from r1rl.aha.detect.markers import Marker
 from r1rl.inspect.run_data import load
 from r1rl.inspect.samples import choose, choose_randomly, pieces, shown
 

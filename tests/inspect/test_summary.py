@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from r1rl.aha import transitions, validation
+from r1rl.aha.detect import transitions
+from r1rl.aha.validate import validation
 from r1rl.inspect.run_data import load
 from r1rl.inspect.summary import FIGURES, series, summarise
-from r1rl.rollout.store import write_shard
+from r1rl.store.store import write_shard
 
 KEYS = [
     "run", "task", "model", "seed", "steps", "rollouts", "wall_seconds", "first_step", "last_step",

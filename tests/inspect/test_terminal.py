@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from r1rl.aha import validation
-from r1rl.aha.validation import figure
+from r1rl.aha.validate import validation
+from r1rl.aha.validate.validation import figure
 from r1rl.inspect.conclusion import duration
 from r1rl.inspect.samples import ending, middle
 from r1rl.inspect.terminal import print_summary, sparkline

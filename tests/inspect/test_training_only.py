@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from r1rl.aha import validation
-from r1rl.aha.validation import figure
+from r1rl.aha.validate import validation
+from r1rl.aha.validate.validation import figure
 from r1rl.inspect import training_rows
 from r1rl.inspect.conclusion import conclude
 from r1rl.inspect.curves import charts
@@ -20,7 +20,7 @@ from r1rl.inspect.report import write_report
 from r1rl.inspect.run_data import load
 from r1rl.inspect.summary import summarise
 from r1rl.inspect.terminal import print_summary
-from r1rl.rollout import importers
+from r1rl.store import importers
 
 NUMBERS, GOLD = [3, 5, 7], 22
 RIGHT = "<think> 3 * 5 = 15 no , wait , 3 * 5 + 7 = 22 yes </think> <answer> 3 * 5 + 7 </answer>"

@@ -3,7 +3,7 @@
 import pytest
 
 import rewards
-from r1rl.aha import markers
+from r1rl.aha.detect import markers
 
 TWO = "3+5=8. Wait, that is wrong. Let me check again: 3*5=15."
 

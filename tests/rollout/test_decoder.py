@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
-from r1rl.base import tokenizer as tiny_tokenizer
+from r1rl.models.base import tokenizer as tiny_tokenizer
 from r1rl.rollout import decoder, engine
 from r1rl.rollout.engine import Engine
 from r1rl.rollout.sampling import Sampling, row_key

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
-from r1rl.base import tokenizer as tiny_tokenizer
+from r1rl.models.base import tokenizer as tiny_tokenizer
 from r1rl.rollout.engine import Engine
 from r1rl.rollout.sampling import Sampling, row_key
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2Config
 
-from r1rl import scoring
 from r1rl.rollout import weights as sampling_weights
 from r1rl.rollout.weights import SamplingWeights, can_pack
+from r1rl.update import scoring
 
 SHAPE = {
     "vocab_size": 97,

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from r1rl import tasks
-from r1rl.recipe_values import RecipeError
+from r1rl.ground.errors import RecipeError
 from r1rl.tasks.files import FileTask, find_data_file
 
 ROWS = [{"question": f"What is {n} plus 1?", "answer": n + 1} for n in range(50)]

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from r1rl.aha import bootstrap
-from r1rl.aha.bootstrap import Array, Estimate
+from r1rl.aha.figures import bootstrap
+from r1rl.aha.figures.bootstrap import Array, Estimate
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from r1rl.aha.annotations import FOLDER as ANNOTATIONS
+from r1rl.aha.figures.annotations import FOLDER as ANNOTATIONS
 from r1rl.aha.judge.labels import MAX_REPLY_CHARACTERS
 
 FOLDER: Final = "judge"

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from r1rl.aha.annotation import KEY
-from r1rl.aha.annotations import connection
-from r1rl.rollout import store
-from r1rl.rollout.schema import KINDS
+from r1rl.aha.detect.annotation import KEY
+from r1rl.aha.figures.annotations import connection
+from r1rl.store import store
+from r1rl.store.schema import KINDS
 
 DETECTORS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from r1rl.aha.annotation import DETECTOR_VERSION
-from r1rl.aha.bootstrap import Estimate
+from r1rl.aha.detect.annotation import DETECTOR_VERSION
+from r1rl.aha.figures.bootstrap import Estimate
+from r1rl.aha.figures.verdict_words import change, number
 from r1rl.aha.judge.agreement import Agreement
 from r1rl.aha.judge.judged import Result
 from r1rl.aha.judge.labels import LABELS, PROMPT_VERSION, visible
 from r1rl.aha.judge.sample import DETECTORS
-from r1rl.aha.verdict_words import change, number
 
 NAMES: Final[Mapping[str, str]] = {**LABELS, "any": "any of these"}
 _SHOWN_VOID: Final = 5

@@ -1,0 +1,155 @@
+"""The mathematics grader side by side with plain math-verify."""
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe
+from r1rl.ground.machine import cores_of_a_rank
+from r1rl.verify import math
+
+SUMMARY = "The mathematics grader, against plain math-verify."
+
+MATH_SHARE = 0.2
+"""Share of MATH-500 among the pairs; the others are GSM8K's."""
+
+SLICES = 5
+"""Both sides take turns slice by slice, so that a load from elsewhere meets both; figures are medians of slices."""
+
+Pair = tuple[str, str]
+
+# plain math-verify as its README shows it: gold and answer as LaTeX, its own time-outs, one process
+_PEER = r"""
+import json, sys, time
+from math_verify import parse, verify
+def judge(answer, gold):
+    return verify(parse(f"${gold}$"), parse(f"${answer}$"))
+judge("1", "2"), judge("\\sqrt{2}", "\\frac{1}{2}")
+for line in sys.stdin:
+    pairs = json.loads(line)
+    started = time.perf_counter()
+    right = sum(judge(answer, gold) for answer, gold in pairs)
+    print(json.dumps([time.perf_counter() - started, right]), flush=True)
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder with gsm8k_*.jsonl and math500_*.jsonl")
+    parser.add_argument("--pairs", type=int, default=5000, metavar="N", help="answer pairs judged (default: 5000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="which pairs (default: 0)")
+
+
+def measure(parsed: argparse.Namespace) -> list[dict[str, Any]]:
+    return graders(parsed.data, pairs=parsed.pairs, seed=parsed.seed)
+
+
+def graders(data_dir: str | Path, *, pairs: int = 5000, seed: int = 0) -> list[dict[str, Any]]:
+    """Pairs judged per second: ours in all workers, against plain math-verify in one process times the cores.
+
+    `data_dir` holds GSM8K's and MATH-500's problems as `gsm8k_*.jsonl` and `math500_*.jsonl`. Rows: the verifier at
+    first sight, the same again with its verdicts remembered, and its processes alone (every pair goes to one, as
+    none is compared as plain numbers before).
+
+    Raises `ValueError` where the files are missing or hold too few different answers.
+    """
+    todo = answer_pairs(Path(data_dir), pairs, seed)
+    size = -(-len(todo) // SLICES)
+    cores, pool = cores_of_a_rank(), math._pool
+    pool.verify_many([(f"x+{number}", "y") for number in range(16 * cores)])  # start every worker
+    rates: dict[str, list[float]] = {"plain": [], "first": [], "cached": [], "processes": []}
+    peer = subprocess.Popen(
+        [sys.executable, "-c", _PEER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert peer.stdin is not None
+    assert peer.stdout is not None
+    try:
+        for start in range(0, len(todo), size):
+            part = todo[start : start + size]
+            items: list[tuple[str, str, dict[str, Any]]] = [(answer, gold, {}) for answer, gold in part]
+            cleaned = [(math.clean(answer), math.clean(gold)) for answer, gold in part]
+            peer.stdin.write(json.dumps(part) + "\n")
+            peer.stdin.flush()
+            rates["plain"].append(len(part) / json.loads(peer.stdout.readline())[0])
+            pool.clear_cache()
+            math._read_gold.cache_clear()
+            rates["first"].append(len(part) / _seconds(math.verify_many, items))
+            rates["cached"].append(len(part) / _seconds(math.verify_many, items))
+            pool.clear_cache()
+            rates["processes"].append(len(part) / _seconds(pool.verify_many, cleaned))
+    finally:
+        peer.kill()
+        peer.wait()
+        peer.stdin.close()
+        peer.stdout.close()
+    names = {"first": "graders, first pass", "cached": "graders, cached pass", "processes": "graders, processes alone"}
+    plain = cores * statistics.median(rates["plain"])
+    return [
+        {
+            "name": name,
+            "ours": round(statistics.median(rates[key]), 1),
+            "peer": round(plain, 1),
+            # slice by slice, so that a load that came and went does not count for one side only
+            "ratio": round(
+                statistics.median(a / b / cores for a, b in zip(rates[key], rates["plain"], strict=True)), 2
+            ),
+            "unit": "pairs/s",
+            "machine": describe(cores),
+        }
+        for key, name in names.items()
+    ]
+
+
+def answer_pairs(data_dir: Path, count: int, seed: int) -> list[Pair]:
+    """`count` different (answer, gold) pairs, shuffled: golds against themselves, then against other problems'.
+
+    MATH-500 gives a fifth. Raises `ValueError` where the files are missing or hold too few different answers.
+    """
+    found: dict[Pair, None] = {}
+    shares = {"math500": round(count * MATH_SHARE), "gsm8k": count - round(count * MATH_SHARE)}
+    for name, share in shares.items():
+        answers = _answers(data_dir, name)
+        distinct = list(dict.fromkeys(answers))
+        if len(distinct) ** 2 < share or len(distinct) < 2:
+            raise ValueError(f"pairs={count}: {name} in {data_dir} has {len(distinct)} different answers; try fewer")
+        random.Random(seed).shuffle(distinct)
+        pairs = [(answer, answer) for answer in distinct][: -(-share // 2)]
+        for step in range(1, len(distinct)):
+            pairs += [(distinct[(at + step) % len(distinct)], gold) for at, gold in enumerate(distinct)]
+            if len(pairs) >= 2 * share:
+                break
+        new = [pair for pair in pairs if pair not in found]  # the data sets share some numbers
+        found.update(dict.fromkeys(new[:share]))
+    chosen = list(found)
+    random.Random(seed).shuffle(chosen)
+    return chosen
+
+
+def _answers(data_dir: Path, name: str) -> list[str]:
+    """The gold answers of one data set's files."""
+    files = sorted(data_dir.glob(f"{name}_*.jsonl"))
+    if not files:
+        raise ValueError(f"data_dir={str(data_dir)!r}: no {name}_*.jsonl there; try the folder that has it")
+    rows = [
+        json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines() if line.strip()
+    ]
+    try:
+        return [row["answer"].rpartition("####")[2].strip() for row in rows]  # GSM8K's follows ####
+    except KeyError:
+        raise ValueError(f"data_dir={str(data_dir)!r}: a row of {name} has no 'answer'") from None
+
+
+def _seconds(work: Callable[[Any], Any], argument: Any) -> float:
+    started = time.perf_counter()
+    work(argument)
+    return time.perf_counter() - started

@@ -1,0 +1,174 @@
+"""Looking at a run: the report and a page of rollouts, side by side with pandas over the same Parquet files.
+
+`python -m benchmarks.inspect SIDE TASK RUN` does one task as a process of its own and prints its peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from tqdm.auto import tqdm
+
+from benchmarks import machine
+from benchmarks.paired import Row, keeping, row
+from r1rl.ground.errors import RunFailedError
+from r1rl.ground.machine import usable_cores
+
+SUMMARY = "The report and a page of rollouts, against pandas."
+EXAMPLES = """\
+examples:
+  r1rl bench inspect
+  r1rl bench inspect --rollouts 20000 --repeats 1 --json"""
+TASKS: Final = {"report": "report", "page": "20 wrong rollouts of a step"}
+_PROBED, _PROMPTS, _SAMPLES = 5, 64, 4  # probes of a run, held-out prompts, samples of each
+_OFFSET, _LIMIT = 40, 20
+_LEAST = 1000  # rollouts, a step's
+_TAIL = 400
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rollouts", type=int, default=100_000, metavar="N", help="of training; a step has 1000 (default: 100000)"
+    )
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="turns of each side (default: 3)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the generated run (default: 0)")
+
+
+def measure(parsed: argparse.Namespace) -> list[Row]:
+    from benchmarks import store
+
+    if parsed.rollouts < _LEAST:
+        raise ValueError(f"rollouts={parsed.rollouts}: need at least {_LEAST}, a step's; try 100000")
+    if parsed.repeats < 1:
+        raise ValueError(f"repeats={parsed.repeats}: need at least 1")
+    steps = parsed.rollouts // _LEAST
+    described = machine.describe(usable_cores())
+    found: list[Row] = []
+    with keeping(found), tempfile.TemporaryDirectory(prefix="r1rl-bench-inspect-") as folder:
+        run = Path(folder) / "run"
+        store.generate(run, steps, parsed.seed)
+        add_probes(run, steps, parsed.seed)
+        taken: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        for _ in tqdm(range(parsed.repeats), desc="inspect", unit="round", file=sys.stderr):
+            for task in TASKS:
+                for side in SIDES:
+                    taken.setdefault((task, side), []).append(_turn(side, task, run))
+    rollouts = steps * _LEAST + _PROBED * _PROMPTS * _SAMPLES
+    note = f"{rollouts:,} rollouts; whole processes, imports included; ours also detects attempts and draws curves"
+    for task, title in TASKS.items():
+        for i, (what, unit) in enumerate((("time", "s"), ("peak memory", "GB"))):
+            ours, peer = ([turn[i] for turn in taken[task, side]] for side in SIDES)
+            made = row(f"inspect: {what} of the {title}", ours, peer, unit, described)
+            found.append(made | ({"note": note} if (task, i) == ("report", 0) else {}))
+    return found
+
+
+def report_of_ours(run: Path) -> Any:
+    """The report that `r1rl inspect` writes."""
+    from r1rl.inspect import load, write_report
+
+    return write_report(load(run))
+
+
+def report_of_pandas(run: Path) -> Path:
+    """What a notebook shows of a run: rates by step, and some rollouts, as an HTML page."""
+    frame = _frame(run)
+    right = frame.assign(right=frame["verdict"] == "correct")
+    rates = right.groupby(["kind", "step"])[["right", "reward", "n_tokens"]].mean()
+    samples = frame[frame["kind"] == "probe"].groupby("verdict").head(3)[["step", "prompt", "completion", "verdict"]]
+    path = run / "pandas.html"
+    path.write_text(rates.to_html() + samples.to_html(), encoding="utf-8")
+    return path
+
+
+def page_of_ours(run: Path) -> list[str]:
+    """Some completions that a filter leaves, by the store."""
+    from r1rl.store import store
+
+    found = store.find(run, "kind = 'train' AND step = 0 AND verdict = 'wrong'", limit=_LIMIT, offset=_OFFSET)
+    return list(found.column("completion").to_pylist())
+
+
+def page_of_pandas(run: Path) -> list[str]:
+    """The same by a filter over a frame."""
+    frame = _frame(run)
+    wrong = frame[(frame["kind"] == "train") & (frame["step"] == 0) & (frame["verdict"] == "wrong")]
+    return list(wrong["completion"][_OFFSET : _OFFSET + _LIMIT])
+
+
+SIDES: Final[dict[str, dict[str, Callable[[Path], Any]]]] = {
+    "ours": {"report": report_of_ours, "page": page_of_ours},
+    "pandas": {"report": report_of_pandas, "page": page_of_pandas},
+}
+
+
+def add_probes(run: Path, steps: int, seed: int) -> None:
+    """Give a generated run what a report needs: a recipe, and probes whose rollouts try once or twice."""
+    from r1rl.store import store
+
+    (run / "recipe.yaml").write_text(f"model_name_or_path: made\ntask: countdown\nseed: {seed}\n", encoding="utf-8")
+    chance = random.Random(seed)
+    problems = [tuple(chance.randrange(1, 20) for _ in range(3)) for _ in range(_PROMPTS)]
+    for probe in range(_PROBED):
+        step = probe * steps // (_PROBED - 1)
+        made = [
+            _probed(f"countdown:made-{i}", numbers, sample, right=chance.random() < 0.2 + 0.1 * probe)
+            for i, numbers in enumerate(problems)
+            for sample in range(_SAMPLES)
+        ]
+        store.write_shard(run, made, kind="probe", step=step, rank=0)
+
+
+def _probed(prompt_id: str, numbers: tuple[int, ...], sample: int, *, right: bool) -> dict[str, Any]:
+    a, b, c = numbers
+    gold = str(a + b + c)
+    tries = [f"{a} - {b} = {a - b} , {a - b} + {c} = {a - b + c} target {gold} got {a - b + c} no"]
+    if right:
+        tries.append(f"{a} + {b} = {a + b} , {a + b} + {c} = {gold} target {gold} got {gold} yes")
+    answer = f"{a} + {b} + {c}" if right else f"{a} - {b} + {c}"
+    text = f"<think> {' , wait , '.join(tries)} </think> <answer> {answer} </answer>"
+    return {
+        "run": "made", "policy_step": 0, "prompt_id": prompt_id, "group_id": prompt_id, "sample_idx": sample,
+        "task": "countdown", "template": "none", "prompt": f"Use {a}, {b}, {c} to make {gold}.", "prefill": "",
+        "completion": text, "token_ids": None, "logprobs": None, "n_tokens": len(text.split()), "finish_reason": "eos",
+        "gold": gold, "meta": json.dumps({"numbers": numbers}), "verdict": "correct" if right else "wrong",
+        "verdict_reason": "", "reward": float(right), "advantage": None, "temperature": 1.0, "top_p": 1.0, "cap": 512,
+        "wall_time": 1.7e9,
+    }  # fmt: skip
+
+
+def _frame(run: Path) -> Any:
+    import pandas
+
+    # In the store's order: by step, kind and rank, as the names sort within a kind.
+    return pandas.concat([pandas.read_parquet(path) for path in sorted((run / "rollouts").glob("*.parquet"))])
+
+
+def _turn(side: str, task: str, run: Path) -> tuple[float, float]:
+    """Seconds of a process from its start to its end, and its peak memory in GB."""
+    words = [sys.executable, "-m", "benchmarks.inspect", side, task, str(run)]
+    started = time.perf_counter()
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise RunFailedError(f"benchmark side {side!r} ended: …{done.stderr.strip()[-_TAIL:]}")
+    return seconds, json.loads(done.stdout.splitlines()[-1]) / 1e9
+
+
+def main() -> None:
+    side, task, run = sys.argv[1:]
+    SIDES[side][task](Path(run))
+    sys.stdout.write(f"{machine.peak_memory()}\n")
+
+
+if __name__ == "__main__":
+    main()

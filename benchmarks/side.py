@@ -1,0 +1,253 @@
+"""One side of a comparison, in a process of its own: `python -m benchmarks.side`, driven over its standard input.
+
+The environment names the job, as JSON; every line of input asks for one turn, a whole training step or sampling
+alone, and is answered by one line. When the input ends, so does the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from benchmarks.turn import CONTINUOUS, OURS
+
+if TYPE_CHECKING:
+    from trl import GRPOTrainer
+
+    from benchmarks.meter import Meter
+    from r1rl.recipe.load import LoadedRecipe
+
+JOB_VARIABLE, PARENT_VARIABLE = "R1RL_BENCH_JOB", "R1RL_BENCH_PARENT"
+_PARENT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a side does.
+
+    Args:
+        side: one of `benchmarks.turn`.
+        work: `step`; `sample`, sampling alone; or `update`, a step whose completions are made up, up to the cap.
+        recipe: the recipe file.
+        folder: for its run folder and output.
+        micro_batch: rollouts a forward pass; None is our trainer's own choice.
+        threads: of torch.
+        memory: bytes it may allocate, None for no limit.
+        model: a folder instead of the recipe's model.
+        prompts: of a step, instead of the recipe's.
+        checkpointing: gradient checkpointing, which is plain TRL's default, for that side.
+    """
+
+    side: str
+    work: str
+    recipe: str
+    folder: str
+    micro_batch: int | None
+    threads: int
+    memory: int | None = None
+    model: str | None = None
+    prompts: int | None = None
+    checkpointing: bool = False
+
+
+class _Over(BaseException):
+    """The input has ended. No Exception, so that no library takes it for a failure."""
+
+
+def main() -> int:
+    """Do the job that standard input names. Everything but answers goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    threading.Thread(target=_end_with, args=(int(os.environ[PARENT_VARIABLE]),), daemon=True).start()
+    job = Job(**json.loads(os.environ[JOB_VARIABLE]))
+    if job.memory is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))
+    import torch
+
+    torch.set_num_threads(job.threads)
+    serve(job, sys.stdin, answers)
+    return 0
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent is gone: a turn of minutes would go on for nobody."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_SECONDS)
+    os._exit(1)
+
+
+def serve(job: Job, questions: TextIO, answers: TextIO) -> None:
+    """Take a turn and answer for each line of questions."""
+    from benchmarks.meter import Meter
+
+    trainer = build(job)
+    if job.work == "update":
+        _make_up_completions(trainer)
+    meter = Meter(trainer, job.side)
+    trainer.add_callback(_turns(job, meter, questions, answers))
+    with contextlib.suppress(_Over):
+        trainer.train()
+
+
+def build(job: Job) -> GRPOTrainer:
+    """The side's trainer, on the same model, data and rewards."""
+    from r1rl.recipe import load as recipe
+    from r1rl.train import callbacks
+    from r1rl.train import main as train
+
+    overrides = ["--runs_dir", job.folder, "--name", "run"]
+    if job.micro_batch is not None:
+        overrides += ["--per_device_train_batch_size", str(job.micro_batch)]
+    if job.prompts is not None:
+        overrides += ["--prompts_per_step", str(job.prompts)]
+    if job.model is not None:
+        overrides += ["--model_name_or_path", job.model]
+    loaded = recipe.load(Path(job.recipe), overrides)
+    folder = train.open_folder(loaded)
+    source, tokenizer = train.find_model(loaded)
+    if job.side == OURS:
+        trainer, interrupt = train.build_trainer(loaded, folder, source, tokenizer)
+        for extra in (callbacks.ProbeEvery, interrupt, callbacks.ShowProgress):
+            trainer.remove_callback(extra)
+        return trainer
+    return _plain(job, loaded, folder, source, tokenizer)
+
+
+def _plain(job: Job, loaded: LoadedRecipe, folder: Any, source: str, tokenizer: Any) -> GRPOTrainer:
+    """TRL's own trainer with its own defaults, but for what the recipe says and what makes it faster on a CPU."""
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    import rewards
+    from r1rl.train import main as train
+    from r1rl.train.heldout import dataset_rows
+
+    own, grpo = loaded.recipe, loaded.grpo
+    rows, _ = train.usable_rows(loaded, folder)
+    same = (
+        "num_generations", "max_completion_length", "temperature", "learning_rate", "lr_scheduler_type", "max_steps",
+        "seed", "bf16", "use_cpu", "reward_weights", "remove_unused_columns", "dataloader_pin_memory", "report_to",
+        "per_device_train_batch_size", "gradient_accumulation_steps", "save_strategy", "logging_steps", "optim",
+        "disable_dropout", "loss_type", "beta", "epsilon", "scale_rewards", "num_iterations", "top_p", "top_k", "min_p",
+    )  # fmt: skip
+    settings = {key: getattr(grpo, key) for key in same}
+    checkpointing = (
+        "activation_checkpointing" if hasattr(grpo, "activation_checkpointing") else "gradient_checkpointing"
+    )
+    args = GRPOConfig(
+        output_dir=str(folder.checkpoints),
+        disable_tqdm=True,
+        use_transformers_continuous_batching=job.side == CONTINUOUS,
+        model_init_kwargs={"dtype": loaded.model.dtype},
+        **{checkpointing: job.checkpointing},
+        **settings,
+    )
+    options = own.reward_options if isinstance(own.reward_options, dict) else {}
+    return GRPOTrainer(
+        model=source,
+        args=args,
+        reward_funcs=[rewards.get(name, **options.get(name, {})) for name in own.reward_funcs],
+        train_dataset=Dataset.from_list(dataset_rows(rows, loaded.task, loaded.prompt(tokenizer))),
+        processing_class=tokenizer,
+    )
+
+
+def _turns(job: Job, meter: Meter, questions: TextIO, answers: TextIO) -> Any:
+    """A callback that waits for a line before each turn and answers after it."""
+    import torch
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+    from benchmarks import machine
+
+    trainer = meter.trainer
+    several = trainer.accelerator.num_processes > 1
+
+    def wait() -> None:
+        """Until the next turn is asked for, all processes together."""
+        more = torch.tensor(0.0)
+        if trainer.accelerator.is_main_process:
+            more += bool(questions.readline())
+        if several:
+            torch.distributed.broadcast(more, src=0)
+        if not more:
+            raise _Over
+        machine.reset_peak_memory()
+        meter.start()
+
+    def answer(**facts: Any) -> None:
+        result = meter.result() | {"peak_bytes": machine.peak_memory()} | facts
+        if trainer.accelerator.is_main_process:
+            answers.write(json.dumps(result) + "\n")
+            answers.flush()
+
+    class Turns(TrainerCallback):
+        begun = False
+
+        def on_train_begin(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        ) -> None:
+            if trainer.accelerator.is_main_process:
+                answers.write(json.dumps({"ready": True}) + "\n")
+                answers.flush()
+            if job.work == "sample":
+                _sample(meter, trainer, wait, answer)
+
+        def on_pre_optimizer_step(self, *arguments: Any, **options: Any) -> None:
+            meter.before_optimizer()
+
+        def on_optimizer_step(self, *arguments: Any, **options: Any) -> None:
+            meter.after_optimizer()
+
+        def on_step_begin(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        ) -> None:
+            # The turn ends where the next begins, so that logging counts too.
+            if self.begun:
+                answer()
+            self.begun = True
+            wait()
+
+    return Turns()
+
+
+def _make_up_completions(trainer: GRPOTrainer) -> None:
+    """Random tokens in place of sampling, every completion as long as the cap allows: the most that is padded to."""
+    import torch
+
+    barred = {*trainer.eos_token_ids, trainer.processing_class.pad_token_id}
+    allowed = torch.tensor([i for i in range(trainer.model.config.vocab_size) if i not in barred])
+
+    def make_up(prompt_ids: list[list[int]], *arguments: Any, **options: Any) -> tuple[list[list[int]], None]:
+        shape = len(prompt_ids), trainer.max_completion_length
+        return allowed[torch.randint(len(allowed), shape)].tolist(), None
+
+    trainer._generate_single_turn = make_up
+
+
+def _sample(meter: Meter, trainer: GRPOTrainer, wait: Any, answer: Any) -> None:
+    """Turns of sampling alone, as a step does it, from the unchanged weights."""
+    size = trainer.num_generations
+    count = trainer.args.generation_batch_size // size
+    prompts: Sequence[str] = trainer.train_dataset["prompt"]
+    start = 0
+    while True:
+        chosen = [prompts[(start + i) % len(prompts)] for i in range(count) for _ in range(size)]
+        prompt_ids, _, _ = trainer._tokenize_prompts(chosen)
+        wait()
+        trainer._generate_single_turn(prompt_ids, None, {}, size)
+        answer()
+        start += count
+        trainer.state.global_step += 1  # our rows' random streams hang on it
+
+
+if __name__ == "__main__":
+    sys.exit(main())

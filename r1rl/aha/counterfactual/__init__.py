@@ -1,0 +1,1 @@
+"""What a reflection is worth, found by sampling on from inside a rollout."""

@@ -1,0 +1,110 @@
+"""The policies that a run has kept: its model before the first update, its checkpoints, and the final one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from r1rl.ground.values import read_yaml
+from r1rl.run.folder import RunFolder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from r1rl.rollout.engine import Engine
+    from r1rl.rollout.sampling import Sampling
+
+_CHECKPOINT: Final = re.compile(r"checkpoint-([0-9]{1,12})")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One kept policy with what it takes to sample from it as the run did.
+
+    `sampling` is the recipe's at the probe's temperature; `extraction` says where the answer stands in a completion.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    engine: Engine
+    sampling: Sampling
+    extraction: str
+
+
+def kept(run_dir: Path | str) -> dict[int, Path | None]:
+    """Step -> folder of the policy after that many updates, ascending; None for the model that the run began with.
+
+    A run that has not ended has no final model; of a step that was saved twice the checkpoint counts.
+    Raises ValueError for no run.
+    """
+    folder = RunFolder(Path(run_dir))
+    if not folder.recipe.is_file():
+        raise ValueError(f"run={str(run_dir)!r}: no recipe.yaml in it; give a folder that `r1rl train` made")
+    found: dict[int, Path | None] = {0: None}
+    final = folder.checkpoints / "final"
+    if folder.result.is_file() and any((final / name).is_file() for name in ("config.json", "adapter_config.json")):
+        result = read_yaml(folder.result, "result")
+        if result.get("finished"):
+            found[int(result["steps"])] = final
+    if folder.checkpoints.is_dir():
+        for path in folder.checkpoints.iterdir():
+            name = _CHECKPOINT.fullmatch(path.name)
+            # The trainer's state is written last.
+            if name and (path / "trainer_state.json").is_file():
+                found[int(name[1])] = path
+    return dict(sorted(found.items()))
+
+
+def load(run_dir: Path | str, path: Path | None) -> Policy:
+    """The policy in `path`, one of `kept`, on a GPU if there is one.
+
+    Raises ValueError where the run's model is not to be found, or the embedded engine cannot sample from it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    from r1rl.models import resolve as models
+    from r1rl.rollout.engine import Engine
+    from r1rl.rollout.sampling import Sampling
+    from r1rl.tasks import prompts
+
+    recipe = read_yaml(RunFolder(Path(run_dir)).recipe)
+    source = str(path) if path is not None else models.resolve(str(recipe["model_name_or_path"]))
+    revision = recipe.get("model_revision") or "main" if path is None else "main"
+    device = torch.device("cuda" if torch.cuda.is_available() and not recipe.get("use_cpu") else "cpu")
+    dtype = torch.bfloat16 if recipe.get("bf16") and device.type == "cuda" else torch.float32
+    transformers_logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype)
+    except OSError as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise ValueError(f"model={source!r}: cannot be loaded: {reason}") from None
+    template = prompts.get(recipe["prompt_template"], tokenizer=tokenizer, **(recipe.get("prompt_options") or {}))
+    temperature = recipe.get("probe_temperature")
+    sampling = Sampling(
+        temperature=float(recipe.get("temperature", 1.0) if temperature is None else temperature),
+        top_p=float(recipe.get("top_p", 1.0)),
+        top_k=int(recipe.get("top_k") or 0),
+        min_p=recipe.get("min_p"),
+        max_completion_length=int(recipe["max_completion_length"]),
+        stop=template.stop,
+    )
+    ends = _ends(tokenizer, model)
+    return Policy(model.to(device).eval(), tokenizer, Engine(tokenizer, ends), sampling, _extraction(recipe))
+
+
+def _ends(tokenizer: Any, model: Any) -> list[int]:
+    """Every id that ends a completion: the tokenizer's, and those of the model's generation config."""
+    also = model.generation_config.eos_token_id
+    found = [tokenizer.eos_token_id, *(also if isinstance(also, list) else [also])]
+    return list(dict.fromkeys(token for token in found if token is not None))
+
+
+def _extraction(recipe: Mapping[str, Any]) -> str:
+    options = (recipe.get("reward_options") or {}).get("accuracy") or {}
+    return str(options.get("extraction", "answer-tag"))

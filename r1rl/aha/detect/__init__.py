@@ -1,0 +1,1 @@
+"""Text to annotations: markers, attempts, goal tests, transitions, hygiene."""

@@ -1,0 +1,129 @@
+r"""L2: attempts, the committed candidate answers inside the reasoning. Exact for Countdown.
+
+A Countdown attempt is
+- complete: an expression that uses every given number exactly once, written whole, "(3*5)+7 = 22", or as a chain,
+  "3 * 5 = 15 , 15 + 7 = 22", whose intermediate results are traced back to the given numbers; or
+- illegal (some number is not given, or used too often) or partial (a number is left out), and put forward all the
+  same: the text after it says that it hits the target or misses it, "target 22 got 21 no", and does not go on from it,
+  or the reasoning ends with its coming to the target. A step on the way, a side sum and working backwards from the
+  target ("22 - 7 = 15") are no attempts.
+
+Equations are not attempts: a chain is one attempt. Other tasks: `r1rl.aha.detect.math_attempts`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple
+
+from r1rl.aha.detect.countdown_trace import MAX_NUMBERS, Step, trace
+from r1rl.aha.detect.equations import Value, whole
+from r1rl.aha.detect.reasoning import reasoning_spans
+
+__all__ = ["Attempt", "countdown_problem", "find_attempts", "from_steps", "reasoning_spans", "trace"]
+
+Status = Literal["complete", "partial", "illegal"]
+
+
+class Attempt(NamedTuple):
+    """One candidate answer; `text == completion[start:end]`, in characters.
+
+    `expression` is over the given numbers only (of an illegal one: as written). `value` is its true value as a
+    fraction ("22", "7/2"), None where it divides by zero or cannot be read. `claimed` is the last value the model wrote
+    for it, as a fraction, None if it wrote none. `right`: complete, and the true value is the target, whatever was
+    claimed. `repeats_previous`: the previous attempt over again up to commutativity and associativity, not rejected
+    in between, or its value again as "the answer is ..."; no retry. `slip`: the claimed value is not the true one.
+    """
+
+    start: int
+    end: int
+    text: str
+    expression: str | None
+    value: str | None
+    claimed: str | None
+    complete: bool
+    right: bool
+    repeats_previous: bool = False
+    status: Status = "complete"
+    slip: bool = False
+
+
+def find_attempts(
+    completion: str, *, task_verifier: str, gold: str, meta: dict[str, Any], prefill: str = ""
+) -> list[Attempt]:
+    """Attempts in the reasoning of `completion`, in order, none overlapping.
+
+    Known for the verifier "countdown" with `meta["numbers"]` and an integer or fraction as `gold`; anything else
+    has no attempts. `prefill` is what the prompt already opened of the answer; spans index `completion` alone.
+    """
+    problem = countdown_problem(gold, meta) if task_verifier == "countdown" else None
+    if problem is None:
+        return []
+    numbers, target = problem
+    return from_steps(completion, list(trace(completion, numbers, prefill=prefill, target=target)), target)
+
+
+def countdown_problem(gold: object, meta: dict[str, Any]) -> tuple[list[int], Value] | None:
+    """The given numbers and the target, None where `gold` or `meta` cannot be used."""
+    numbers = meta.get("numbers")
+    target = _fraction(gold) if isinstance(gold, str) else None
+    if target is None or not isinstance(numbers, (list, tuple)) or not 2 <= len(numbers) <= MAX_NUMBERS:
+        return None
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
+        return None
+    return list(numbers), target
+
+
+def from_steps(completion: str, steps: Sequence[Step], target: Value) -> list[Attempt]:
+    """The attempts among the steps of `trace`, in order."""
+    attempts: list[Attempt] = []
+    previous: Step | None = None
+    for step in steps:
+        if not step.committed:
+            continue
+        complete = step.status == "complete"
+        repeats = False
+        if previous is not None and previous.value == step.value:
+            # Worded as a conclusion it is one, though an intermediate may have been traced another way.
+            repeats = (not previous.rejected and step.same_form(previous)) or (
+                _CONCLUDES.search(completion, max(0, step.start - _CONCLUSION_CHARS), step.start) is not None
+            )
+        attempts.append(
+            Attempt(
+                start=step.start,
+                end=step.end,
+                text=completion[step.start : step.end],
+                expression=step.expression or None,
+                value=None if step.value is None else str(step.value),
+                claimed=None if step.claimed is None else str(step.claimed),
+                complete=complete,
+                right=complete and step.value == target,
+                repeats_previous=repeats,
+                status=step.status,
+                slip=step.slip,
+            )
+        )
+        previous = step
+    return attempts
+
+
+_CONCLUSION_CHARS: Final = 48
+_CONCLUDES: Final = re.compile(
+    r"\b(?:answer|solution|expression|equation)(?: (?:is|would be|will be))?\s?[:=]?[\s$*(\\\[{a-z]{0,10}$",
+    re.IGNORECASE,
+)
+_PLAIN_VALUE: Final = re.compile(r"-?[0-9]{1,16}(?:/[0-9]{1,16}|\.[0-9]{1,16})?")
+
+
+@lru_cache(maxsize=4_096)
+def _fraction(text: str) -> Value | None:
+    # Fraction("1e99999999") would compute it.
+    if not _PLAIN_VALUE.fullmatch(text.strip()):
+        return None
+    try:
+        return whole(Fraction(text.strip()))
+    except ZeroDivisionError:
+        return None

@@ -1,0 +1,237 @@
+"""What the text after an attempt says about hitting the target: "no", "too high", "not 22", "target 22 got 22 yes".
+
+Only words right after the attempt count, in at most `MAX_CHARS` characters and before the next expression; a question,
+a condition ("if it equals 22") and a wish ("we need 22") say nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from r1rl.aha.detect.announced import matches
+from r1rl.aha.detect.words import Places, Words
+
+if TYPE_CHECKING:
+    from r1rl.aha.detect.equations import Value
+
+MAX_CHARS: Final = 160
+_BARE_CHARS: Final = 60  # a bare "no" or "yes" stands at once
+_CACHED_CHARS: Final = 96
+
+
+class Says(NamedTuple):
+    """`text[start:end]` says that the attempt before it hits the target, or that it does not."""
+
+    start: int
+    end: int
+    says: bool
+    names_target_and_value: bool = False
+
+
+_NUMBER: Final = r"(?P<{}>-?[0-9]{{1,12}}(?:\.[0-9]{{1,6}})?)(?![0-9]|[.,/][0-9]|\s*[*/+×÷])"
+_GOAL: Final = r"(?:(?:the|our|my) )?(?:target|goal|desired (?:value|number|result)|required (?:value|number))\b"
+_CLOSER: Final = r"(?:\s+(?:exactly|quite|equal to|the same as|equals?|at))*"
+_NOT: Final = (
+    r"(?:\b(?:is|does|do|did|are|was|will|would|can) ?n['o]t\b|\b(?:isn't|doesn't|don't|didn't|won't|wasn't)"
+    r"|\bnot\b|\bcannot\b)"
+)
+_MAKES: Final = r"(?:make|makes|give|gives|equal|equals|reach|match|hit|get|be|yield|work out to|us)"
+
+
+def _what(name: str) -> str:
+    """The target, in words or as a number of the group `name`."""
+    return (
+        rf"(?:{_GOAL}(?:\s+(?:number|value|of))*(?:\s+{_NUMBER.format(name)})?"
+        rf"|what we (?:want|need)|{_NUMBER.format(name + '2')})"
+    )
+
+
+_UNEQUAL: Final = (
+    rf"(?P<unequal>(?:{_NOT}(?:\s+{_MAKES})*{_CLOSER}\s+"
+    r"|(?:≠|!=|\\neq?\b|=/=|<>)\s*\$?\s*|differs from |instead of |rather than |short of |away from "
+    rf"|\bbut (?:we|i) (?:need|want)(?:ed)? |\bbut {_GOAL} (?:is|was) "
+    r"|\b(?:misses|missed|overshoots|undershoots|overshot|undershot) )"
+    rf"{_what('u')})"
+)
+# "we need 22, not 15": the other way round
+_RATHER: Final = rf"\b(?:need|want|needed|wanted) {_NUMBER.format('r')}, (?P<rather>not)\b"
+_ORDER: Final = (
+    r"(?P<order>(?:\b(?:less|more|greater|higher|lower|smaller|larger|bigger) than "
+    rf"|\b(?:above|below|over|under|exceeds?|past) |[<>]\s*){_what('o')})"
+)
+_MISS: Final = (
+    r"(?P<miss>\b(?:much |way |far |still |slightly |a bit |a little )?"
+    r"too (?:high|low|big|small|large|much|little|far|many|few)\b"
+    rf"|{_NOT}\s+(?:quite(?: (?:right|there|it|correct|enough))?|enough|right|correct|it|there|close|working|good"
+    r"|helpful|work|valid|a solution|the solution|possible|allowed)\b"
+    r"|\boff by\b|\bclose,? but\b|(?:\b(?:is|are|was|be|looks|seems)|'s)\s+(?:wrong|incorrect)\b"
+    r"|(?:^|[.,;:!?\n(])\s*(?:wrong|incorrect|nope)(?=\s*(?:$|[.,;:!?\n)]))"
+    r"|\bfails\b|\bfailed\b|[✗✘❌✖]|×(?=\s*(?:$|[^\s0-9(])))"
+)
+_EQUAL: Final = (
+    r"(?P<equal>(?:(?:\b(?:is|equals?|matches|hits|reaches|makes|gives|get|got|gets|achieves|reached|hit|matched)"
+    r"|\b(?:that|it|this|which)'s|=)"
+    r"(?:\s+(?:exactly|indeed|also|us|to|precisely|just|equal to))*|\b(?:exactly|precisely|indeed|perfect),?)\s+"
+    rf"{_what('e')})"
+)
+_HIT: Final = (
+    r"(?P<hit>\b(?:that|this|it|which|indeed|also)?\s?works\b(?! out| with| backwards)|\bcorrect\b|\bcorrectly\b"
+    r"|\bsuccess(?:ful)?\b|\bbingo\b|\bperfect\b|\bsolved\b|\bthat's it\b|[✓✔✅√☑])"
+)
+# "no", "yes", right at the start of a clause
+_BARE: Final = (
+    r"(?:^|(?<=[0-9)}$`*✓])|(?<=[.,;:!?\n(\]–—-])|(?<=\bso)|(?<=\bbut)|(?<=\band)|(?<=\boh)|(?<=\bhmm))\s*"
+    r"(?P<bare>no|yes|yep|yeah|yay)\b(?!\s+(?:need|matter|problem|doubt|longer|way|more|other|one|idea|solution|number"
+    r"|further|remainder))"
+)
+_SPOKEN: Final = re.compile(
+    # where one of the others can begin at all: a quick look at most characters, those inside a word
+    r"(?=\W|(?<!\w)|target|differs|instead|rather|short|away|no|yes|yep|yeah|yay)(?:"
+    # the tiny base's form, whichever target it quotes
+    r"target\s+-?[0-9/]{1,12}\s+got\s+-?[0-9./]{1,16}\s*[,:]?\s*(?P<reply>yes|no)\b"
+    rf"|{_UNEQUAL}|{_RATHER}|{_ORDER}|{_MISS}|{_EQUAL}|{_HIT}|{_BARE})"
+)
+_TARGETS: Final = ("u", "u2", "o", "o2", "e", "e2", "r")
+_UNSAID: Final = re.compile(
+    r"\b(?:if|whether|need|needs|want|wants|to (?:get|make|reach|hit|be)|must|should|could|would|may|might|check|verify"
+    r"|see|make sure|let|goal|target|trying)\b[^.!?;\n]*$"
+)
+_ASKED: Final = re.compile(r"[^.!\n;,]*?\?")
+_SUPPOSED: Final = re.compile(r"\b(?:if|whether|why|make sure|as long as)\b[^.!?;\n]*$")
+_LEFT: Final = re.compile(r"-?[0-9]{1,12}(?=\s{0,2}$)")
+_GAP: Final = " \t,.;:$)*"
+_ALIKE: Final = str.maketrans("123456789", "0" * 9)
+
+
+# The tiny base's form and nothing else up to the next expression: most of what there is, and quick to read.
+_USUAL: Final = re.compile(
+    r"\s?(target\s-?[0-9]{1,12}\sgot\s-?[0-9]{1,16}\s(yes|no))(?:\s,?\s?(?:(?:wait|try again)\s[,:]\s?)?)?"
+)
+_OFFERED: Final = re.compile(r"\s{0,4}(?:,\s?)?target\s{1,4}-?[0-9]")
+
+
+def said_after(folded: str, start: int, end: int, target: Value) -> tuple[Sequence[Says], bool]:
+    """What `folded[start:end]`, lower-case text between an attempt and what follows it, says about that attempt.
+
+    The same verdict twice in a row is one. And whether the text puts the attempt forward, "target 22 got", though it
+    may break off before the verdict. Bounded by MAX_CHARS.
+    """
+    window = folded[start : min(end, start + MAX_CHARS)]
+    if not window.strip(_GAP):
+        return (), False
+    if "target" in window[:7]:
+        usual = _USUAL.match(folded, start, end)
+        if usual is not None and usual.end() == end:
+            return [Says(usual.start(1), usual.end(2), usual[2] == "yes", True)], True
+    spoken, offered = (_spoken if len(window) <= _CACHED_CHARS else _spoken.__wrapped__)(window)
+    if not spoken:
+        return (), offered
+    said: list[Says] = []
+    for at, to, says, named, number, left in spoken:
+        if number is not None and not _is(window[number[0] : number[1]], target):
+            continue
+        if left is not None and not _is(window[left[0] : left[1]], target):
+            continue  # "(7 = 22"
+        if not said or said[-1].says != says:
+            said.append(Says(start + at, start + to, says, named))
+    return said, offered
+
+
+class _Spoken(NamedTuple):
+    """A verdict in a window if, where they are given, `number` and `left`, its spans of numbers, are the target."""
+
+    start: int
+    end: int
+    says: bool
+    named: bool
+    number: tuple[int, int] | None
+    left: tuple[int, int] | None
+
+
+@lru_cache(maxsize=16_384)
+def _spoken(window: str) -> tuple[tuple[_Spoken, ...], bool]:
+    """What a window says, whatever its numbers are: with zeros for their digits, windows are more often alike."""
+    alike = window.translate(_ALIKE)
+    return (_spoken_alike if len(window) <= _CACHED_CHARS else _spoken_alike.__wrapped__)(alike)
+
+
+@lru_cache(maxsize=16_384)
+def _spoken_alike(window: str) -> tuple[tuple[_Spoken, ...], bool]:
+    spoken: list[_Spoken] = []
+    for found in _SPOKEN.finditer(window):
+        groups = found.groupdict()
+        named, number, left = False, None, None
+        if groups["reply"]:
+            says, named = groups["reply"] == "yes", True
+        elif groups["unequal"] or groups["order"] or groups["equal"] or groups["rather"]:
+            says = bool(groups["equal"])
+            number = next((found.span(key) for key in _TARGETS if groups[key]), None)
+            if found[0][0] == "=" and (before := _LEFT.search(window[: found.start()])):
+                left = before.span()
+        elif groups["bare"]:
+            if found.start() > _BARE_CHARS:
+                continue
+            says = groups["bare"] != "no"
+        else:
+            says = bool(groups["hit"])
+        if not _unsaid(window, found, says):
+            at = found.end() - len(found[0].lstrip(" \t\n.,;:!?("))
+            spoken.append(_Spoken(at, found.end(), says, named, number, left))
+    return tuple(spoken), _OFFERED.match(window) is not None
+
+
+def _is(number: str, target: Value) -> bool:
+    return (int(number) if "." not in number else Fraction(number)) == target
+
+
+def _unsaid(window: str, found: re.Match[str], says: bool) -> bool:
+    """Whether this is asked, supposed or wished, not said."""
+    if _ASKED.match(window, found.end(), found.end() + 40):
+        return True
+    before = window[: found.start()]
+    return bool((_UNSAID if says else _SUPPOSED).search(before))
+
+
+_WHO: Final = r"(?:that|this|it|which|the answer)"
+_JUDGED: Final = re.compile(
+    rf"(?P<hit>{_WHO}(?:'s| is| seems| looks| must be)(?: indeed| also| definitely)? (?:correct|right)\b"
+    r"|(?:that|this|it|the answer) (?:checks out|works|makes sense|matches)\b|[✓✔✅]"
+    r"|(?:^|(?<=[.!?:\n]\s))(?:yes|right|correct|exactly)(?=\s?[.,:!]))"
+    rf"|(?P<miss>{_WHO}(?:'s| is| was| must be)(?: clearly| definitely)? "
+    r"(?:wrong|incorrect|a mistake|not (?:quite )?(?:correct|right|possible))\b"
+    r"|(?:that|this|it|the answer) (?:isn't|can't be|cannot be|wasn't)(?: quite)? (?:right|correct|it|possible)\b"
+    r"|(?:that|this|it) (?:doesn't|does not|didn't|did not|won't) "
+    r"(?:work|make sense|add up|match|seem right|look right|seem correct)\b"
+    r"|(?:^|(?<=[.!?\n]\s))(?:wrong|incorrect)(?=\s?[.,!])|[✗✘❌])"
+)
+_JUDGED_CHARS: Final = 200
+_JUDGED_WORDS: Final = Words(
+    *("that", "this", "it", "which", "the answer", "yes", "right", "correct", "exactly", "wrong", "incorrect"),
+    *("✓", "✔", "✅", "✗", "✘", "❌"),
+)
+JUDGED_KEYS: Final = Words(
+    *("correct", "right", "wrong", "mistake", "possible", "work", "sense", "match", "checks out", "add up", "yes"),
+    *("exactly", "be it", "n't it", "quite it", "✓", "✔", "✅", "✗", "✘", "❌"),
+)
+
+
+def judged_after(folded: str, places: Places, start: int, end: int) -> list[Says]:
+    """What the text after a candidate in free text says about it: "that's correct", "that doesn't make sense".
+
+    A bare "no" or "wait" says nothing here, nor does an admission ("I made a mistake"). The same verdict twice in a row
+    is one. Bounded by 200 characters. `places`: of JUDGED_KEYS in `folded`, and of others.
+    """
+    end = min(end, start + _JUDGED_CHARS)
+    if not JUDGED_KEYS.among(places, start, end):
+        return []
+    window = folded[start:end]
+    said: list[Says] = []
+    for found in matches(_JUDGED, window, _JUDGED_WORDS.starts(window), 0, len(window)):
+        says = found["hit"] is not None
+        if not _unsaid(window, found, says) and (not said or said[-1].says != says):
+            said.append(Says(start + found.start(), start + found.end(), says))
+    return said

@@ -1,0 +1,122 @@
+r"""Attempts in free text: committed candidate answers of tasks that are not Countdown, graded by the task's verifier.
+
+Committed is what the text announces (`r1rl.aha.detect.announced`), and where the answer is a number what a line of
+reasoning ends with (`r1rl.aha.detect.line_ends`). Working and the statement of its result that follows are one attempt.
+The same value again without new working is a repeat, unless a rejection or a fresh start stands between.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from r1rl import verify
+from r1rl.aha.detect.announced import ANSWER_WORDS, MAX_CANDIDATES, MAX_TEXT, Candidate, announced, number
+from r1rl.aha.detect.arithmetic import Check
+from r1rl.aha.detect.attempts import Attempt
+from r1rl.aha.detect.equations import Equation
+from r1rl.aha.detect.goal_tests import JUDGED_KEYS
+from r1rl.aha.detect.line_ends import with_line_ends
+from r1rl.aha.detect.markers import Marker
+from r1rl.aha.detect.statements import CONCLUSION_WORDS, IN_WORDS_KEYS, results
+from r1rl.aha.detect.words import Places
+from r1rl.verify.verdict import Verdict
+
+VERIFIERS: Final = frozenset({"math", "exact", "choice", "gym"})
+SOUGHT: Final = ANSWER_WORDS | CONCLUSION_WORDS | IN_WORDS_KEYS | JUDGED_KEYS  # in one pass over the text
+_NO_REJECTION: Final = frozenset({"verify", "hesitate", "aha"})
+
+
+def candidates(
+    completion: str,
+    folded: str,
+    spans: Sequence[tuple[int, int]],
+    places: Places,
+    *,
+    verifier: str,
+    gold: str,
+    equations: Sequence[tuple[int, Equation]] = (),
+    markers: Sequence[Marker] = (),
+    question: str = "",
+    closed: bool = True,
+) -> list[Candidate]:
+    """The committed candidates in the reasoning, in order, none overlapping. Linear in the text.
+
+    `folded`: `completion` in lower case and of the same length; `places`: of SOUGHT in it; `equations`: the
+    reasoning's, with offsets into the completion; `markers`: its strict ones; `closed`: the reasoning ends by itself.
+    """
+    found = announced(completion, folded, spans, places, verifier=verifier, question=question)
+    if verifier == "choice" or not is_number(gold):
+        return found
+    return with_line_ends(found, completion, folded, spans, places, equations, markers, closed=closed)[:MAX_CANDIDATES]
+
+
+def math_attempts(
+    completion: str,
+    found: Sequence[Candidate],
+    markers: Sequence[Marker],
+    checked: Sequence[Check],
+    *,
+    verifier: str,
+    gold: str,
+    meta: str,
+) -> list[Attempt]:
+    """The candidates, graded; `meta` is the row's JSON. Raises what the verifier raises, such as `ImportError`."""
+    attempts: list[Attempt] = []
+    slips = [check for check in checked if not check.holds] if found else []
+    for candidate in found:
+        verdict = graded(verifier, candidate.text, gold, meta)
+        value = verdict.value or " ".join(candidate.text.split())[:MAX_TEXT]
+        repeats = False
+        if attempts and attempts[-1].value == value and not candidate.worked:
+            last = attempts[-1].end
+            repeats = not any(
+                last <= marker.start < candidate.end and marker.kind not in _NO_REJECTION for marker in markers
+            )
+        attempts.append(
+            Attempt(
+                start=candidate.start,
+                end=candidate.end,
+                text=completion[candidate.start : candidate.end],
+                expression=None,
+                value=value,
+                claimed=candidate.text[:MAX_TEXT],
+                complete=True,
+                right=verdict.status == "correct",
+                repeats_previous=repeats,
+                slip=any(slip.start < candidate.end and candidate.start < slip.end for slip in slips),
+            )
+        )
+    return attempts
+
+
+@lru_cache(maxsize=16_384)
+def graded(verifier: str, answer: str, gold: str, meta: str) -> Verdict:
+    """The verifier's verdict, remembered: siblings say the same things."""
+    columns: Mapping[str, Any] = json.loads(meta) if meta and verifier in ("choice", "gym") else {}
+    return verify.get(verifier)(answer, gold, dict(columns) if isinstance(columns, dict) else {})
+
+
+@lru_cache(maxsize=4_096)
+def is_number(gold: str) -> bool:
+    """Whether a gold answer is a plain number."""
+    return number(gold) is not None
+
+
+def evaluated(
+    completion: str,
+    spans: Sequence[tuple[int, int]],
+    equations: Sequence[tuple[int, Equation]],
+    attempts: Sequence[Attempt],
+    answer: str,
+) -> bool:
+    """Whether the reasoning comes to `answer`: as a result, a candidate, or in these words. If not, it is a guess."""
+    wanted = number(answer)
+    if wanted is None:
+        words = " ".join(answer.casefold().split())
+        return any(words in " ".join(completion[start:end].casefold().split()) for start, end in spans)
+    if any(attempt.value is not None and number(attempt.value) == wanted for attempt in attempts):
+        return True
+    return any(result.value == wanted for result in results(completion, equations))

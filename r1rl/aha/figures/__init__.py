@@ -1,0 +1,1 @@
+"""Annotations to figures: ratios of sums, intervals, onset, the conclusion in words."""

@@ -1,0 +1,176 @@
+"""The suite's results for readers, as tables and words, and as one JSON object."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from typing import Any, Final
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from r1rl.aha.detect.annotation import DETECTOR_VERSION
+from r1rl.aha.figures.bootstrap import Estimate
+from r1rl.aha.figures.suite import Result, Row
+from r1rl.aha.figures.verdict_words import change, conclude, number, onset_words
+
+UNVALIDATED: Final = "unvalidated"
+_LABEL_WIDTH: Final = 24
+_WIDE_ENOUGH: Final = {6: 126, 5: 108, 4: 80, 3: 0}  # columns beside the label -> least width of the terminal
+
+
+def detector_scores() -> dict[str, str]:
+    """Detector -> its precision and recall on hand-labelled rollouts, "0.97 / 0.91"; none of an older version."""
+    try:
+        from r1rl.aha.validate import validation
+
+        stored = validation.stored()
+    except (ImportError, OSError, ValueError):
+        return {}
+    if stored.get("detector_version") != DETECTOR_VERSION:
+        return {}
+    return {
+        row["detector"]: f"{row['precision']:.2f} / {row['recall']:.2f}"
+        for row in stored["scores"]
+        if row["corpus"] == "labelled" and row["precision"] is not None and row["recall"] is not None
+    }
+
+
+def print_result(result: Result, console: Console, keys: Collection[str] = ()) -> None:
+    """One table, the figures without unclean rollouts, and the verdict; with `keys` those figures alone."""
+    facts = [
+        f"{result.kind} rollouts",
+        f"{result.prompts} prompts",
+        f"{result.rollouts} rollouts at each of {len(result.steps)} steps",
+    ]
+    if result.clean_only:
+        facts.append("unclean ones left out")
+    if result.left_out:
+        facts.append(f"incomplete and left out: step {', '.join(map(str, result.left_out))}")
+    title = "runs " if len(result.runs) > 1 else "run "
+    console.print(Text.assemble((title, "dim"), (_visible(", ".join(result.runs)), "bold"), "  ", " · ".join(facts)))
+    console.print(_table(result, detector_scores(), console.width, keys))
+    if keys:
+        return
+    if not result.clean_only and (main := _clean_table(result)) is not None:
+        console.print(main)
+    verdict = conclude(result)
+    console.print(Padding(Text(verdict.figures, style="bold"), (0, 0, 0, 2)))
+    for sentence in verdict.words:
+        console.print(Padding(Text(sentence), (0, 0, 0, 2)))
+
+
+def as_json(result: Result, keys: Collection[str] = ()) -> dict[str, Any]:
+    """Everything the table shows and more, as JSON values; with `keys` only those figures."""
+    verdict = conclude(result)
+    scores = detector_scores()
+    return {
+        "runs": list(result.runs),
+        "kind": result.kind,
+        "detector_version": DETECTOR_VERSION,
+        "exclude_unclean": result.clean_only,
+        "steps": list(result.steps),
+        "incomplete_steps": list(result.left_out),
+        "prompts": result.prompts,
+        "rollouts_per_step": result.rollouts,
+        "emerged": verdict.emerged,
+        "verdict": [verdict.figures, *verdict.words],
+        "figures": {
+            key: {
+                "label": row.figure.label,
+                "definition": row.figure.definition,
+                "unit": row.figure.unit,
+                "first": _estimate(row.first),
+                "last": _estimate(row.last),
+                "change": _estimate(row.change),
+                "p_adjusted": row.p,
+                "onsets": [None if one is None else dataclasses.asdict(one) for one in row.onsets],
+                "series": list(row.series),
+                "clean": {
+                    "first": _estimate(row.clean_first),
+                    "last": _estimate(row.clean_last),
+                    "change": _estimate(row.clean_change),
+                },
+                "detector": row.figure.detector,
+                "detector_precision_recall": scores.get(row.figure.detector or ""),
+            }
+            for key, row in result.rows.items()
+            if not keys or key in keys
+        },
+    }
+
+
+def _table(result: Result, scores: dict[str, str], width: int, keys: Collection[str]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("", min_width=_LABEL_WIDTH)
+    first, last = (f"step {result.steps[i]}" for i in (0, -1))
+    columns = [first, last, "change (95 %)", "adj. p", "onset", "detector P / R"]
+    kept = next((n for n, wide in _WIDE_ENOUGH.items() if width >= wide), min(_WIDE_ENOUGH))
+    for heading in columns[:kept]:
+        words = heading in columns[4:]
+        table.add_column(heading, justify="left" if words else "right", no_wrap=True)
+    section = ""
+    for key, row in result.rows.items():
+        if (row.first.value is None and row.last.value is None) or (keys and key not in keys):
+            continue
+        if row.figure.section != section:
+            section = row.figure.section
+            table.add_row(Text(section, style="bold"))
+        unit = row.figure.unit
+        score = "" if row.figure.detector is None else scores.get(row.figure.detector, UNVALIDATED)
+        cells: list[str | Text] = [
+            number(row.first.value, unit),
+            number(row.last.value, unit),
+            Text(change(row.change, unit), style="bold" if row.rose or row.fell else "dim"),
+            _p(row.p),
+            _onset(row),
+            Text(score, style="dim"),
+        ]
+        table.add_row(f"  {row.figure.label}", *cells[:kept])
+    return table
+
+
+def _clean_table(result: Result) -> Table | None:
+    """The main figures again without unclean rollouts, if there are any such."""
+    unclean = result.rows["unclean"]
+    if unclean.last.value is None or not any(unclean.series):
+        return None
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("without unclean rollouts", style="dim")
+    for heading in (f"step {result.steps[0]}", f"step {result.steps[-1]}", "change (95 %)"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in result.rows.values():
+        if row.clean_last.value is not None:
+            unit = row.figure.unit
+            table.add_row(
+                f"  {row.figure.label}",
+                number(row.clean_first.value, unit),
+                number(row.clean_last.value, unit),
+                change(row.clean_change, unit),
+            )
+    return table
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def _onset(row: Row) -> Text:
+    if all(one is None for one in row.onsets):
+        return Text("")
+    words = onset_words(row.onsets).removeprefix("onset ").removeprefix("at ").removeprefix("step ")
+    if len(row.onsets) == 1 and (one := row.onsets[0]) is not None:
+        words += f" {one.shape}" + ("" if one.lasting else f", peak {one.peak}")
+    return Text(words)
+
+
+def _estimate(estimate: Estimate) -> dict[str, float | None]:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+
+
+def _visible(text: str) -> str:
+    return "".join(char if char.isprintable() else "�" for char in text)

@@ -1,0 +1,293 @@
+"""Precision and recall of the detectors, on synthetic traces and on hand-labelled rollouts of this project.
+
+How what is found is matched with what is labelled (the guide says what the labels mean):
+
+- *attempts*: overlapping spans, the same value, the same verdict (`right`), for Countdown the same status; one to one,
+  in order. Restatements (`repeat`) are left out on both sides.
+- *transitions*: the longest common subsequence of the two lists of a rollout.
+- *goal tests*: overlapping spans and the same `says` and `truth`; several hits on one labelled span count once. A hit
+  on a phrase labelled as reflective ("I made a mistake") is neither right nor wrong.
+- *slips*: counts per rollout; what is found up to the labelled count is right.
+- *markers*: a hit that overlaps a phrase labelled as reflective is right, any other is wrong, except that a hit inside
+  a goal test ("that's not 22") is neither; hits outside the reasoning are not looked at.
+- *hygiene flags*, *guess*: per rollout.
+
+Intervals are Wilson's, at 95 %, and take the spans of one rollout as independent, which they are not quite.
+Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference (JASA 22, 1927).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from r1rl.aha.detect import markers
+from r1rl.aha.detect.annotation import DETECTOR_VERSION, annotate
+from r1rl.aha.validate import synthetic
+
+GUIDE_VERSION: Final = 2
+HYGIENE: Final = ("truncated", "repetition_loop", "continues_after_answer", "code_only", "mixed_language")
+MODELS: Final = ("tiny", "smollm2")
+HELD_OUT: Final = "held out"
+"""How the stratum of a rollout begins that was drawn and labelled after the detectors had been written."""
+
+SYNTHETIC_TRACES: Final = 2_000
+_Z: Final = 1.959963984540054  # 97.5 % point of the normal distribution
+_FOLDER: Final = "labels"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Hits (`tp`), false alarms (`fp`) and misses (`fn`) of one detector on one set of rollouts."""
+
+    detector: str
+    corpus: str
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+
+    @property
+    def precision(self) -> float | None:
+        """Share of what was found that is right; None where nothing was found."""
+        return self.tp / (self.tp + self.fp) if self.tp + self.fp else None
+
+    @property
+    def recall(self) -> float | None:
+        """Share of what is there that was found; None where nothing is there."""
+        return self.tp / (self.tp + self.fn) if self.tp + self.fn else None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "detector": self.detector,
+            "corpus": self.corpus,
+            **{"tp": self.tp, "fp": self.fp, "fn": self.fn},
+            "precision": _rounded(self.precision),
+            "precision_ci": [_rounded(bound) for bound in wilson(self.tp, self.tp + self.fp)],
+            "recall": _rounded(self.recall),
+            "recall_ci": [_rounded(bound) for bound in wilson(self.tp, self.tp + self.fn)],
+        }
+
+
+def wilson(hits: int, of: int) -> tuple[float, float]:
+    """95 % interval of the share hits / of; (0, 1) where `of` is zero."""
+    if not of:
+        return 0.0, 1.0
+    share, square = hits / of, _Z * _Z / of
+    middle = (share + square / 2) / (1 + square)
+    half = _Z * math.sqrt(share * (1 - share) / of + square / (4 * of)) / (1 + square)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def labelled() -> list[dict[str, Any]]:
+    """The hand-labelled rollouts that ship with the package; see GUIDE.md next to them."""
+    lines = resources.files("r1rl.aha.validate").joinpath(_FOLDER, "rollouts.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def run(*, traces: int = SYNTHETIC_TRACES, seed: int = 0) -> dict[str, Any]:
+    """Figures on `traces` synthetic traces and on the hand labels: the content of results.json.
+
+    Raises ValueError for `traces` below 1.
+    """
+    if traces < 1:
+        raise ValueError(f"traces={traces}: need >= 1; try {SYNTHETIC_TRACES}")
+    real = labelled()
+    scores = [*score(synthetic.traces(traces, seed=seed), "synthetic"), *score(real, "labelled")]
+    for model in MODELS:
+        scores += score([row for row in real if row["model"] == model], model)
+    scores += score([row for row in real if row["stratum"].startswith(HELD_OUT)], HELD_OUT)
+    return {
+        "detector_version": DETECTOR_VERSION,
+        "guide_version": GUIDE_VERSION,
+        "synthetic": {"traces": traces, "seed": seed},
+        "labelled": {"rollouts": len(real), "spans": sum(len(row["spans"]) for row in real)},
+        "scores": [one.as_dict() for one in scores],
+    }
+
+
+def store(results: Mapping[str, Any], path: Path | None = None) -> Path:
+    """Write `results` as the figures that ship: after a change of the detectors, `store(run())` in a source tree."""
+    path = path or Path(__file__).parent / _FOLDER / "results.json"
+    scores = ",\n  ".join(json.dumps(row) for row in results["scores"])
+    head = json.dumps({key: value for key, value in results.items() if key != "scores"})
+    path.write_text(f'{head[:-1]}, "scores": [\n  {scores}\n]}}\n', encoding="utf-8")
+    return path
+
+
+@cache
+def stored() -> dict[str, Any]:
+    """Figures of the detectors as shipped, or of an older version of them: compare `detector_version`."""
+    path = resources.files("r1rl.aha.validate").joinpath(_FOLDER, "results.json")
+    if not path.is_file():
+        return {"detector_version": None, "scores": []}
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+def shipped_score(detector: str, corpus: str = "labelled") -> dict[str, Any] | None:
+    """`Score.as_dict` of a detector as shipped; None where nothing was measured, or only an older version of it."""
+    results = stored()
+    if results["detector_version"] == DETECTOR_VERSION:
+        for row in results["scores"]:
+            if row["detector"] == detector and row["corpus"] == corpus and row["tp"] + row["fp"] + row["fn"]:
+                return dict(row)
+    return None
+
+
+def figure(detector: str, corpus: str = "labelled") -> str:
+    """What to show beside a detector: "precision 0.97 (0.92 to 0.99), recall …", or that nothing was measured."""
+    row = shipped_score(detector, corpus)
+    if row is None:
+        return "precision and recall not measured"
+    return f"precision {_shown(row, 'precision')}, recall {_shown(row, 'recall')}"
+
+
+def score(rows: Iterable[Mapping[str, Any]], corpus: str) -> list[Score]:
+    """Every detector's hits on labelled rows, in a fixed order."""
+    sums: dict[str, list[int]] = {name: [0, 0, 0] for name in detectors()}
+    for row in rows:
+        found = annotate(row)
+        for name, counts in _judge(row, found):
+            for place, count in enumerate(counts):
+                sums[name][place] += count
+    return [Score(name, corpus, *counts) for name, counts in sums.items()]
+
+
+def detectors() -> list[str]:
+    """Names of everything that is measured, in the order of the table."""
+    names = ["attempts", *(f"attempts: {status}" for status in ("complete", "partial", "illegal"))]
+    names += ["transitions", "goal tests", "slips", "guess"]
+    return [*names, *(f"markers: {name}" for name in markers.LEXICONS), *(f"hygiene: {flag}" for flag in HYGIENE)]
+
+
+_Counts = tuple[int, int, int]
+
+
+def _judge(row: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[tuple[str, _Counts]]:
+    spans = row["spans"]
+    attempts = [span for span in spans if span["type"] == "attempt" and not span["repeat"]]
+    seen = [attempt for attempt in found["attempts"] or () if not attempt["repeat"]]
+    countdown = row["verifier"] == "countdown"
+    yield "attempts", _matched(attempts, seen, _same_attempt)
+    if countdown:
+        for status in ("complete", "partial", "illegal"):
+            planted, hits = ([one for one in side if one["status"] == status] for side in (attempts, seen))
+            yield f"attempts: {status}", _matched(planted, hits, _same_attempt)
+    yield "transitions", _subsequence(row["transitions"], found["transitions"] or ())
+    tests = [span for span in spans if span["type"] == "goal_test"]
+    phrases = [span for span in spans if span["type"] == "marker" and span["reflective"]]
+    yield "goal tests", _goal_tests(tests, found["goal_tests"] or (), phrases)
+    slips = row["counts"]["slips"] if "counts" in row else sum(span["type"] == "slip" for span in spans)
+    yield "slips", _subsequence(["slip"] * slips, ["slip"] * (found["slips"] or 0))
+    if row["guess"] is not None:
+        yield "guess", _flag(row["guess"], bool(found["guess"]))
+    for name in markers.LEXICONS:
+        yield f"markers: {name}", _markers(row, name, tests)
+    for flag in HYGIENE:
+        yield f"hygiene: {flag}", _flag(flag in row["hygiene"], bool(found[flag]))
+
+
+def _overlap(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    return bool(a["start"] < b["end"] and b["start"] < a["end"])
+
+
+def _same_attempt(label: Mapping[str, Any], hit: Mapping[str, Any]) -> bool:
+    same = label["value"] == hit["value"] and label["right"] == hit["right"]
+    return same and ("status" not in label or label["status"] == hit["status"]) and _overlap(label, hit)
+
+
+def _matched(
+    labels: Sequence[Mapping[str, Any]],
+    hits: Sequence[Mapping[str, Any]],
+    same: Callable[[Mapping[str, Any], Mapping[str, Any]], bool],
+) -> _Counts:
+    """One to one; first come, first served, both being in text order."""
+    left = list(hits)
+    right = 0
+    for label in labels:
+        for hit in left:
+            if same(label, hit):
+                left.remove(hit)
+                right += 1
+                break
+    return right, len(left), len(labels) - right
+
+
+def _subsequence(labels: Sequence[str], hits: Sequence[str]) -> _Counts:
+    best = [0] * (len(hits) + 1)
+    for label in labels:
+        previous = list(best)
+        for place, hit in enumerate(hits):
+            best[place + 1] = previous[place] + 1 if label == hit else max(best[place], previous[place + 1])
+    return best[-1], len(hits) - best[-1], len(labels) - best[-1]
+
+
+def _goal_tests(
+    labels: Sequence[Mapping[str, Any]], hits: Sequence[Mapping[str, Any]], phrases: Sequence[Mapping[str, Any]]
+) -> _Counts:
+    got: set[int] = set()
+    wrong = 0
+    for hit in hits:
+        agreeing = [
+            place
+            for place, label in enumerate(labels)
+            if _overlap(label, hit) and label["says"] == hit["says"] and label["truth"] == hit["truth"]
+        ]
+        got.update(agreeing)
+        wrong += not agreeing and not any(_overlap(phrase, hit) for phrase in phrases)
+    return len(got), wrong, len(labels) - len(got)
+
+
+def _markers(row: Mapping[str, Any], lexicon: str, tests: Sequence[Mapping[str, Any]]) -> _Counts:
+    end = _reasoning_end(row["completion"])
+    phrases = [span for span in row["spans"] if span["type"] == "marker" and span["reflective"]]
+    got: set[int] = set()
+    wrong = 0
+    for marker in markers.find(row["completion"][:end], lexicon):
+        hit = {"start": marker.start, "end": marker.end}
+        right = [place for place, phrase in enumerate(phrases) if _overlap(phrase, hit)]
+        got.update(right)
+        wrong += not right and not any(_overlap(test, hit) for test in tests)
+    return len(got), wrong, len(phrases) - len(got)
+
+
+def _reasoning_end(completion: str) -> int:
+    closed = completion.find("</think>")
+    answer = completion.find("<answer>")
+    return min((place for place in (closed, answer) if place >= 0), default=len(completion))
+
+
+def _flag(label: bool, hit: bool) -> _Counts:
+    return int(label and hit), int(hit and not label), int(label and not hit)
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)
+
+
+def _shown(row: Mapping[str, Any], name: str) -> str:
+    if row[name] is None:
+        return "none"
+    low, high = row[f"{name}_ci"]
+    return f"{row[name]:.3f} ({low:.2f} to {high:.2f})"
+
+
+def lines(results: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Rows of the terminal table, detectors without a label in a corpus left out."""
+    return [
+        {
+            "detector": row["detector"],
+            "corpus": row["corpus"],
+            "labels": str(row["tp"] + row["fn"]),
+            "precision (95 %)": _shown(row, "precision"),
+            "recall (95 %)": _shown(row, "recall"),
+        }
+        for row in results["scores"]
+        if row["tp"] + row["fp"] + row["fn"]
+    ]

@@ -1,0 +1,1 @@
+"""What knows nothing of the rest: errors, values, whole files, the cache, what ships, this machine."""

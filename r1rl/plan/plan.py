@@ -1,0 +1,286 @@
+"""What a recipe would do on given machines, before any of them is used: batch, memory, work, time, money, command."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from r1rl.ground import machine
+from r1rl.ground.errors import RecipeError
+from r1rl.ground.values import coerce, parse_overrides, read_yaml
+from r1rl.launch import start as launch
+from r1rl.plan import memory as plan_memory
+from r1rl.plan import sizes as plan_models
+from r1rl.plan import work as plan_work
+from r1rl.recipe import launchers
+from r1rl.recipe import load as recipe
+from r1rl.rollout.engine import SHARED_BYTES
+from r1rl.update import batching
+
+_GOLD_ROWS = 512
+_HEAP_COPIES = 3  # on a CPU the heap comes to hold about so many of what is in the cache at once
+_MEMORY_SHARE = 0.25  # of what is free, for the embedded engine's keys and values
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What the recipe would run on, and what is assumed of it.
+
+    Args:
+        nodes: machines.
+        gpus: a machine's GPUs; 0: processes on its CPU.
+        cpu_processes: of one machine without GPUs.
+        memory: bytes of one GPU, or of a machine without any; None: 80 GB, or this machine's.
+        rates: speed, lengths and price.
+    """
+
+    nodes: int = 1
+    gpus: int = 1
+    cpu_processes: int = 1
+    memory: float | None = None
+    rates: plan_work.Rates = field(default_factory=plan_work.Rates)
+
+    @property
+    def processes(self) -> int:
+        """One for each GPU."""
+        return self.nodes * (self.gpus or self.cpu_processes)
+
+    @property
+    def share(self) -> float:
+        """Bytes that one process may use: its GPU's, or its part of the machine's memory."""
+        if self.gpus:
+            return self.memory or 80e9
+        return (self.memory or (machine.memory_gib() or 16.0) * 2**30) / self.cpu_processes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that `plan_text.lines` prints."""
+
+    loaded: recipe.LoadedRecipe
+    machines: Machines
+    size: plan_models.Size
+    workload: plan_memory.Workload
+    memory: dict[str, plan_memory.Memory]
+    chosen: str
+    work: plan_work.Work
+    prompt_tokens: int
+    prompt_counted: bool
+    prompt: str
+    gold: str
+    command: str
+
+    def fits(self, strategy: str) -> bool:
+        """Whether a tenth of the memory is left over, for fragmentation and what the formulas do not know."""
+        return self.memory[strategy].peak <= 0.9 * self.machines.share
+
+    @property
+    def vllm_cache_tokens(self) -> float | None:
+        """Tokens whose keys and values fit beside the weights in what one of colocated vLLM's GPUs reserves."""
+        if not self.workload.vllm:
+            return None
+        shards = self.loaded.grpo.vllm_tensor_parallel_size
+        left = self.workload.vllm - 2.0 * self.size.parameters / shards
+        return left / (2.0 * self.size.kv_values / min(shards, self.size.kv_heads))
+
+    def content(self) -> dict[str, Any]:
+        """All figures, for JSON."""
+        return {
+            "processes": self.machines.processes,
+            "batch": asdict(self.loaded.batch),
+            "size": asdict(self.size),
+            "memory": {
+                name: asdict(each) | {"peak": each.peak, "fits": self.fits(name)} for name, each in self.memory.items()
+            },
+            "memory_each": self.machines.share,
+            "chosen": self.chosen,
+            "work": asdict(self.work),
+            "prompt_tokens": self.prompt_tokens,
+            "gold": self.gold,
+            "command": self.command,
+        }
+
+
+def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold: bool = True) -> Plan:
+    """The plan of a recipe; nothing is started, downloaded or written.
+
+    Raises:
+        RecipeError: the recipe is wrong, its batch cannot be shared out, or the model's configuration is not here.
+    """
+    on_cpu = machines.gpus == 0
+    if not on_cpu and machines.rates.tflops is None:
+        machines = replace(machines, rates=replace(machines.rates, tflops=plan_work.H100_TFLOPS))
+    # This machine's defaults must not stand in for those of the planned ones.
+    words = ["--use_cpu", str(on_cpu), *overrides, "--use_vllm", "false"]  # this machine need not have vLLM
+    loaded = recipe.load(path, words, world_size=1, check_only=True)
+    loaded.grpo.use_vllm = _use_vllm(path, overrides)
+    own, grpo, stated = loaded.recipe, loaded.grpo, loaded.stated
+    launcher = launchers.find(own.launcher, path.parent) if own.launcher else None
+    if on_cpu and launcher and launcher.processes:
+        machines = replace(machines, cpu_processes=max(1, launcher.processes // machines.nodes))
+    loaded = replace(
+        loaded,
+        world_size=machines.processes,
+        batch=recipe.derive_batch(
+            own.prompts_per_step, grpo.num_generations, machines.processes, stated.get("per_device_train_batch_size")
+        ),
+    )
+    size = plan_models.size(str(loaded.model.model_name_or_path))
+    row = loaded.task.rows("train", 1)[0]
+    prompt, prompt_tokens, counted = _first_prompt(loaded, row.question)
+    workload = _workload(loaded, machines, size, prompt_tokens)
+    memory = {name: _with_cache(plan_memory.memory(name, size, workload), workload, machines)
+              for name in plan_memory.STRATEGIES}  # fmt: skip
+    chosen = launcher.path.stem if launcher and launcher.path.stem in memory else "ddp"
+    corrected = grpo.use_vllm and grpo.vllm_importance_sampling_correction
+    batch = plan_work.Batch(
+        prompts=own.prompts_per_step,
+        rollouts=own.prompts_per_step * grpo.num_generations,
+        prompt_tokens=prompt_tokens,
+        longest=grpo.max_completion_length,
+        updates=grpo.num_iterations,
+        scorings=int(workload.reference) + int(corrected),
+        checkpointing=workload.checkpointing,
+    )
+    work = plan_work.work(size, batch, machines.rates, max(1, grpo.max_steps), machines.processes)
+    return Plan(
+        loaded, machines, size, workload, memory, chosen, work, prompt_tokens, counted, prompt,
+        _gold(loaded) if check_gold else "not checked", _command(path, overrides, launcher, machines),
+    )  # fmt: skip
+
+
+def _use_vllm(path: Path, overrides: Sequence[str]) -> bool:
+    words = parse_overrides(list(overrides), recipe._hints())
+    return bool(coerce("use_vllm", (read_yaml(path) | words).get("use_vllm", False), bool))
+
+
+def _workload(
+    loaded: recipe.LoadedRecipe, machines: Machines, size: plan_models.Size, prompt_tokens: int
+) -> plan_memory.Workload:
+    """What one process has to hold, read from the recipe."""
+    grpo, stated = loaded.grpo, loaded.stated
+    on_gpu = machines.gpus > 0
+    row = prompt_tokens + grpo.max_completion_length
+    colocated = grpo.use_vllm and grpo.vllm_mode == "colocate"
+    limit = loaded.recipe.kv_cache_gb
+    return plan_memory.Workload(
+        processes=machines.processes,
+        bf16=bool(stated.get("bf16", on_gpu)),
+        weights_bytes=2 if str(loaded.model.dtype) in ("bfloat16", "float16") else 4,
+        pass_tokens=_pass_tokens(loaded, machines, size, prompt_tokens),
+        context=row,
+        cached_tokens=_cached_tokens(loaded, machines, size, prompt_tokens),
+        checkpointing=bool(stated.get("activation_checkpointing", stated.get("gradient_checkpointing", on_gpu))),
+        vllm=grpo.vllm_gpu_memory_utilization * machines.share if colocated else None,
+        embedded=not grpo.use_vllm,
+        kv_limit=None
+        if limit is None
+        else (1 if on_gpu else _HEAP_COPIES) * max(limit * 1e9, 4.0 * row * size.kv_values),
+        vllm_sleeps=colocated and grpo.vllm_enable_sleep_mode,
+        reference=grpo.beta > 0,
+        on_cpu=not on_gpu,
+    )
+
+
+def _cached_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: plan_models.Size, prompt_tokens: int) -> int:
+    """Tokens in the embedded engine's cache: of a step's rollouts or of a probe, whichever are more.
+
+    On a CPU with every copy that is made on the way (prefilled, shared, one a row, grown), and with half of a probe's
+    greedy part besides its sampled part: the heap finds no place for all of it in what was freed. Storage grows for the
+    rows that are left, so that a row counts between the mean and the greatest length.
+    """
+    own, grpo = loaded.recipe, loaded.grpo
+    copies = 1 if machines.gpus else 2
+    longest = grpo.max_completion_length
+    row = longest if machines.gpus else round(longest * (1 + min(1.0, machines.rates.mean_share)) / 2)
+
+    def held(prompts: int, rows_each: int) -> int:
+        tokens = prompts * rows_each * row
+        a_layer = 4 * size.kv_values // size.layers  # bytes a token
+        if prompts * (rows_each - 1) * prompt_tokens * a_layer >= SHARED_BYTES:
+            return tokens + prompts * prompt_tokens
+        # Where that is not much more each row gets its prompt for itself, see GroupCache.unshare.
+        return tokens + copies * prompts * rows_each * prompt_tokens + (copies - 1) * 2 * prompts * prompt_tokens
+
+    probed = -(-(own.probe_size or own.heldout_size) // machines.processes)
+    step = held(loaded.batch.rollouts // grpo.num_generations, grpo.num_generations)
+    sampled, greedy = held(probed, own.probe_generations), held(probed, 1)
+    return max(step, max(sampled, greedy) if machines.gpus else sampled + greedy // 2)
+
+
+def _pass_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: plan_models.Size, prompt_tokens: int) -> int:
+    """Tokens of the largest pass of the update, laid out as `scoring.batching_for` and `batching` do.
+
+    On a CPU completions, all of mean length here, share their group's prompt; elsewhere a row is a prompt and one
+    completion, of the greatest length, and is never cut.
+    """
+    grpo, micro_batch = loaded.grpo, loaded.batch.micro_batch
+    a_token = 4 * (size.layers * (13 * size.hidden + 4 * size.intermediate) + size.vocabulary)
+    if machines.gpus:
+        row = prompt_tokens + grpo.max_completion_length
+        most = min(max(int(machines.share / 4 // a_token), 2048), 16384)
+        return min(micro_batch * row, max(row, most))
+    most = min(max(int(1536 * 2**20 // a_token), 512), 4096)
+    mean = max(1, round(machines.rates.mean_share * grpo.max_completion_length))
+    prompts = [[i // grpo.num_generations] * prompt_tokens for i in range(micro_batch)]
+    passes = batching.fill(prompts, [mean] * micro_batch, most)
+    return max(sum(row.width for row in rows) for rows in passes)
+
+
+def _with_cache(memory: plan_memory.Memory, workload: plan_memory.Workload, machines: Machines) -> plan_memory.Memory:
+    """With the embedded engine's keys and values in at most a quarter of what is free: other rows wait."""
+    if workload.kv_limit is not None or not workload.embedded:
+        return memory
+    free = max(0.0, machines.share - memory.always - memory.sampling)
+    copies = 1 if machines.gpus else _HEAP_COPIES
+    return replace(memory, kv_cache=min(memory.kv_cache, copies * free * _MEMORY_SHARE))
+
+
+def _first_prompt(loaded: recipe.LoadedRecipe, question: str) -> tuple[str, int, bool]:
+    """The prompt's text, its tokens, and whether they were counted."""
+    tokenizer = plan_models.tokenizer(str(loaded.model.model_name_or_path))
+    try:
+        text = loaded.prompt(tokenizer).render(question)
+    except (ValueError, AttributeError, TypeError):
+        if tokenizer is not None:
+            raise
+        text = question  # a chat template is the tokenizer's
+    if tokenizer is None:
+        return text, max(1, len(text) // 3), False
+    return text, len(tokenizer(text)["input_ids"]), True
+
+
+def _gold(loaded: recipe.LoadedRecipe) -> str:
+    """Whether the gold answers of the first problems can be used."""
+    from r1rl.tasks import gold
+
+    rows = loaded.task.rows("train", min(loaded.recipe.train_size, _GOLD_ROWS))
+    try:
+        reasons = gold.check(loaded.task.verifier, rows)
+    except RecipeError as error:
+        return f"not checked: {error}"
+    bad = [reason for reason in reasons if reason]
+    if not bad:
+        return f"all of the first {len(rows)} gold answers are usable"
+    reason, count = gold.most_common(bad)
+    return f"{len(bad)} of the first {len(rows)} gold answers are unusable, most often ({count}): {reason[:200]}"
+
+
+def _command(path: Path, overrides: Sequence[str], launcher: launchers.Launcher | None, machines: Machines) -> str:
+    """What `r1rl train` would start, on the first of the machines."""
+    if launcher is None:
+        if machines.processes > 1:
+            return f"r1rl train {path} --launcher ddp:{machines.processes}   (the recipe names no launcher)"
+        return shlex.join(["r1rl", "train", str(path), *overrides])
+    if launcher.counted:
+        note = (
+            ""
+            if launcher.processes == machines.processes
+            else (f"   ({launcher.path} says {launcher.processes} processes; planned are {machines.processes})")
+        )
+        return shlex.join(launch.command(launcher, path, overrides)) + note
+    spread = replace(launcher, processes=machines.processes, machines=machines.nodes)
+    return shlex.join(launch.command(spread, path, overrides))

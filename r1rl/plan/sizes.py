@@ -1,0 +1,202 @@
+"""The size of a model from its configuration alone: parameters, layers, keys and values. No weights are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from r1rl.ground import cache
+from r1rl.ground.errors import RecipeError
+from r1rl.models import resolve as models
+
+# hidden, layers, heads, key-value heads, intermediate, vocabulary, tied: from the published config.json files.
+_QWEN25 = {
+    "0.5b": (896, 24, 14, 2, 4864, 151936, True),
+    "1.5b": (1536, 28, 12, 2, 8960, 151936, True),
+    "3b": (2048, 36, 16, 2, 11008, 151936, True),
+    "7b": (3584, 28, 28, 4, 18944, 152064, False),
+    "14b": (5120, 48, 40, 8, 13824, 152064, False),
+    "32b": (5120, 64, 40, 8, 27648, 152064, False),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """What memory and time depend on.
+
+    Args:
+        parameters: all of them; tied ones once.
+        active: those that one token passes through, fewer than all in a mixture of experts.
+        kv_values: numbers that one token adds to the cache, over all layers.
+        attention: heads * head dimension, over all layers; times 4 * context: FLOPs of attention a token.
+        source: where the configuration is from.
+        largest: numbers in the largest tensor.
+        heads, kv_heads: of attention, in one layer; the cache can be cut into `kv_heads` parts.
+    """
+
+    parameters: int
+    active: int
+    layers: int
+    hidden: int
+    intermediate: int
+    vocabulary: int
+    kv_values: int
+    attention: int
+    source: str
+    largest: int = 0
+    heads: int = 0
+    kv_heads: int = 1
+
+
+def size(name: str) -> Size:
+    """The size of a recipe's model: a folder with a config.json, a built base or package, or a known one by its name.
+
+    Known by name are the Qwen2.5 models and DeepSeek-V3, with the numbers that DeepSeek-R1-Zero started from.
+
+    Raises:
+        RecipeError: the configuration is not here; nothing is downloaded.
+    """
+    from transformers import AutoConfig
+
+    models.check(name)
+    folder = _folder(name)
+    if folder is not None:
+        try:
+            return of_config(AutoConfig.from_pretrained(folder, local_files_only=True), str(folder))
+        except (OSError, ValueError) as error:
+            raise RecipeError(f"model_name_or_path={name!r}: {str(error).partition(chr(10))[0][:200]}") from error
+    if name == "base:countdown":
+        return of_config(_base_config(), "r1rl's own base, not built yet; the vocabulary is taken for 130")
+    if name.rpartition("/")[2].lower() in ("deepseek-v3-base", "deepseek-v3"):
+        return of_config(deepseek_v3(), "known sizes of DeepSeek-V3")
+    family, _, variant = name.rpartition("/")[2].lower().partition("qwen2.5-")
+    billions = next((key for key in _QWEN25 if f"-{key}-" in f"-{variant}-"), None)
+    if family == "" and billions is not None:
+        return of_config(qwen25(billions), f"known sizes of Qwen2.5-{billions.upper()}")
+    raise RecipeError(
+        f"model_name_or_path={name!r}: no configuration here (nothing is downloaded); give a folder with the model's "
+        f"config.json, or one of Qwen2.5-{', '.join(key.upper() for key in _QWEN25)}, DeepSeek-V3-Base"
+    )
+
+
+def of_config(config: Any, source: str) -> Size:
+    """The size of a model that transformers builds from a configuration, without memory for its weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    total = sum(p.numel() for p in model.parameters())
+    text = config.get_text_config()
+    experts = sum(p.numel() for name, p in model.named_parameters() if ".experts." in name)
+    count = getattr(text, "n_routed_experts", None) or getattr(text, "num_local_experts", None) or 1
+    used = min(count, getattr(text, "num_experts_per_tok", None) or count)
+    heads = text.num_attention_heads
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // heads
+    kv_heads = getattr(text, "num_key_value_heads", None) or heads
+    layers = text.num_hidden_layers
+    kv_values = 2 * kv_heads * head_dim
+    latent = getattr(text, "kv_lora_rank", None)
+    if latent:  # multi-head latent attention (arXiv 2412.19437, 2.1.1): what is kept is the latent and one rotary key
+        kv_values = latent + text.qk_rope_head_dim
+        head_dim = (text.qk_nope_head_dim + text.qk_rope_head_dim + text.v_head_dim) // 2
+    return Size(
+        parameters=total,
+        active=total - experts * (count - used) // count,
+        layers=layers,
+        hidden=text.hidden_size,
+        intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        vocabulary=text.vocab_size,
+        kv_values=layers * kv_values,
+        attention=layers * heads * head_dim,
+        source=source,
+        largest=max(p.numel() for p in model.parameters()),
+        heads=heads,
+        kv_heads=1 if latent else kv_heads,
+    )
+
+
+def tokenizer(name: str) -> Any:
+    """The tokenizer, where it lies on this machine; else None."""
+    from transformers import AutoTokenizer
+
+    folder = _folder(name)
+    try:
+        return None if folder is None else AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+
+
+def qwen25(billions: str) -> Any:
+    """The configuration of a Qwen2.5 base model: `0.5b` to `32b`."""
+    from transformers import Qwen2Config
+
+    hidden, layers, heads, kv_heads, intermediate, vocabulary, tied = _QWEN25[billions]
+    return Qwen2Config(
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        intermediate_size=intermediate,
+        vocab_size=vocabulary,
+        tie_word_embeddings=tied,
+    )
+
+
+def deepseek_v3() -> Any:
+    """The configuration of DeepSeek-V3 (arXiv 2412.19437, 4.2), the parts for predicting further tokens left out."""
+    from transformers import DeepseekV3Config
+
+    return DeepseekV3Config(
+        vocab_size=129280,
+        hidden_size=7168,
+        intermediate_size=18432,
+        moe_intermediate_size=2048,
+        num_hidden_layers=61,
+        num_attention_heads=128,
+        num_key_value_heads=128,
+        n_shared_experts=1,
+        n_routed_experts=256,
+        num_experts_per_tok=8,
+        first_k_dense_replace=3,
+        kv_lora_rank=512,
+        q_lora_rank=1536,
+        qk_rope_head_dim=64,
+        v_head_dim=128,
+        qk_nope_head_dim=128,
+        tie_word_embeddings=False,
+    )
+
+
+def _folder(name: str) -> Path | None:
+    """Where the configuration lies, if it does without building or converting anything."""
+    scheme, colon, rest = name.partition(":")
+    if Path(name).is_dir():
+        return Path(name)
+    if colon and scheme == "base":
+        from r1rl.models import base
+
+        folder = cache.cache_dir() / f"base-{rest}-{base.config_hash(base.BASES[rest])}"
+        return folder if (folder / "config.json").is_file() else None
+    if colon:
+        found = sorted(cache.cache_dir().glob(f"{rest}-*/config.json"))
+        return found[0].parent if found else None
+    return None
+
+
+def _base_config() -> Any:
+    from transformers import LlamaConfig
+
+    from r1rl.models import base
+
+    config = base.BASES["countdown"]
+    return LlamaConfig(
+        hidden_size=config.hidden,
+        num_hidden_layers=config.layers,
+        intermediate_size=config.intermediate,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.heads,
+        vocab_size=130,
+        tie_word_embeddings=True,
+    )

@@ -1,0 +1,159 @@
+"""A plan for a terminal: its figures, what they take for granted, and what to change where nothing fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from r1rl.plan import memory as plan_memory
+from r1rl.plan.plan import Plan
+
+_SHOWN_CHARACTERS = 2000
+_PARTS = (
+    "weights", "reference", "gradients", "optimizer", "exchange", "activations", "sampling", "kv_cache", "vllm",
+    "libraries", "heap", "peak",
+)  # fmt: skip
+
+
+def lines(plan: Plan) -> Iterator[str]:
+    """The whole plan."""
+    loaded, machines, batch = plan.loaded, plan.machines, plan.loaded.batch
+    own, grpo, size = loaded.recipe, loaded.grpo, plan.size
+    yield (
+        f"model     {loaded.model.model_name_or_path}: {_count(size.parameters)} parameters"
+        + (f", {_count(size.active)} active a token" if size.active != size.parameters else "")
+        + f" ({size.source})"
+    )
+    kind = f"{machines.gpus} GPUs of {_gb(machines.share)}" if machines.gpus else "CPU"
+    each = "" if machines.gpus else f", {_gb(machines.share)} of memory each"
+    yield f"machines  {machines.nodes} x {kind}: {machines.processes} process(es){each}"
+    yield (
+        f"batch     {own.prompts_per_step} prompts x {grpo.num_generations} = "
+        f"{own.prompts_per_step * grpo.num_generations} rollouts a step; each process {batch.rollouts} rollouts in "
+        f"{batch.accumulation_steps} micro-batch(es) of {batch.micro_batch}"
+    )
+    first = own.prompts_per_step // machines.processes
+    shown = min(machines.processes, 4)
+    ranks = [f"rank {r}: prompts {r * first}-{(r + 1) * first - 1}" for r in range(shown)]
+    yield "          " + ", ".join(ranks) + (" ..." if shown < machines.processes else "")
+    yield ""
+    yield from memory_table(plan)
+    yield from ("  " + text for text in assumptions(plan))
+    yield from advice(plan)
+    yield ""
+    yield from work(plan)
+    yield f"gold      {plan.gold}"
+    counted = (
+        f"{plan.prompt_tokens} tokens"
+        if plan.prompt_counted
+        else f"about {plan.prompt_tokens} tokens: a third of its characters, no tokenizer is here"
+    )
+    yield f"prompt    the first of the run, {counted}:"
+    yield from (f"  | {line}" for line in plan.prompt[:_SHOWN_CHARACTERS].splitlines())
+    yield "command"
+    yield f"  {plan.command}"
+
+
+def memory_table(plan: Plan) -> Iterator[str]:
+    """Memory by strategy, in 10^9 bytes; parts that are nowhere needed are left out."""
+    of = "one GPU" if plan.machines.gpus else "one process, resident,"
+    own = f"{plan.chosen} is what the recipe names" if plan.loaded.recipe.launcher else "the recipe names no launcher"
+    yield f"memory of {of} in GB (10^9 bytes); {own}"
+    used = [part for part in _PARTS if any(getattr(each, part) for each in plan.memory.values())]
+    yield f"  {'':14}" + "".join(f"{name:>12}" for name in used)
+    for name, memory in plan.memory.items():
+        host = f"; {_gb(memory.host)} of host memory" if memory.host else ""
+        verdict = "fits" if plan.fits(name) else "does not fit"
+        yield f"  {name:14}" + "".join(f"{getattr(memory, part) / 1e9:12.2f}" for part in used) + f"  {verdict}{host}"
+
+
+def work(plan: Plan) -> Iterator[str]:
+    """Tokens, operations, hours, cost."""
+    done, rates, grpo = plan.work, plan.machines.rates, plan.loaded.grpo
+    yield (
+        f"work      {grpo.max_steps} steps, {done.tokens:.3g} tokens, {done.sampling_flops:.3g} FLOPs of sampling, "
+        f"{done.update_flops:.3g} of the update; a completion has {rates.mean_share:.0%} of "
+        f"{grpo.max_completion_length} tokens"
+    )
+    if done.hours is None:
+        yield "time      not estimated for a CPU; --tflops with the peak of one process's cores gives a figure"
+    else:
+        unit = "GPU-hours" if plan.machines.gpus else "process-hours"
+        yield (
+            f"time      {done.hours:.3g} hours, {done.gpu_hours:.3g} {unit}, if sampling reaches "
+            f"{rates.sampling_share:.0%} and the update {rates.update_share:.0%} of {rates.tflops:g} TFLOP/s; "
+            "probes left out"
+        )
+    if done.cost is not None:
+        yield f"cost      {done.cost:.2f} at {rates.price:g} a GPU-hour"
+
+
+def assumptions(plan: Plan) -> Iterator[str]:
+    """What the memory figures take for granted."""
+    needs = plan.workload
+    yield (
+        f"assumed: AdamW; update in {'bfloat16' if needs.bf16 else 'float32'}; passes of {needs.pass_tokens} tokens "
+        f"{'with' if needs.checkpointing else 'without'} gradient checkpointing"
+        + (f"; keys and values of {needs.cached_tokens} tokens, at most a quarter of what is free"
+           if needs.embedded else "")
+    )  # fmt: skip
+    if needs.on_cpu:
+        yield (
+            f"libraries {_gb(plan_memory.HOST_LIBRARIES)} (Python, torch and the rest, measured), with DeepSpeed "
+            f"{_gb(plan_memory.HOST_DEEPSPEED)} more; sampling is the gathered or packed copy of the weights"
+        )
+    else:
+        yield (
+            f"libraries {_gb(plan_memory.LIBRARIES)} are a guess; sampling is the gathered or converted copy of the "
+            "weights"
+        )
+    if (tokens := plan.vllm_cache_tokens) is not None:
+        shards = plan.loaded.grpo.vllm_tensor_parallel_size
+        over = f", cut over {shards} GPUs," if shards > 1 else ""
+        yield (
+            f"vLLM reserves {_gb(plan.workload.vllm or 0.0)}: the weights{over} and keys and values of "
+            f"{max(0.0, tokens):.3g} tokens; "
+            + ("it gives them back during the update" if needs.vllm_sleeps else "it keeps them during the update")
+        )
+
+
+def advice(plan: Plan) -> Iterator[str]:
+    """Whether the recipe's own choice fits and, if not, what would."""
+    need, have = plan.memory[plan.chosen].peak, plan.machines.share
+    longest = plan.prompt_tokens + plan.loaded.grpo.max_completion_length
+    tokens = plan.vllm_cache_tokens
+    if tokens is not None and tokens < longest:
+        yield (f"does not fit: vLLM's share has no room for one sequence of {longest} tokens beside the weights")
+        yield "  what to change: a higher vllm_gpu_memory_utilization, or a larger vllm_tensor_parallel_size"
+    if plan.fits(plan.chosen):
+        yield f"fits: {plan.chosen} needs {_gb(need)} of {_gb(have)}"
+        return
+    yield f"does not fit: {plan.chosen} needs {_gb(need)} of {_gb(have)}, of which a tenth should stay free"
+    fitting = [name for name in plan.memory if plan.fits(name)]
+    if fitting:
+        yield f"  what to change: --launcher {fitting[0]} ({_gb(plan.memory[fitting[0]].peak)})"
+    if not plan.workload.checkpointing:
+        yield "  what to change: --gradient_checkpointing true keeps one layer's activations instead of all"
+    if plan.workload.vllm:
+        yield "  what to change: a lower vllm_gpu_memory_utilization, or vLLM on nodes of its own (vllm_mode server)"
+        if not plan.workload.vllm_sleeps:
+            yield "  what to change: --vllm_enable_sleep_mode true, so that vLLM gives its memory back in the update"
+    if not fitting:
+        memory = plan.memory["zero3"]
+        shared = memory.weights + memory.reference + memory.gradients + memory.optimizer
+        left = 0.9 * have - (memory.peak - shared)
+        unit = "GPUs" if plan.machines.gpus else "processes on machines of their own"
+        if left > 0:
+            yield f"  what to change: zero3 over at least {-(-shared * plan.machines.processes // left):.0f} {unit}"
+        else:
+            yield "  what to change: a smaller model or larger GPUs; what zero3 cannot share out is too much already"
+
+
+def _gb(value: float) -> str:
+    return f"{value / 1e9:.1f} GB"
+
+
+def _count(value: int) -> str:
+    for unit, name in ((1e9, "B"), (1e6, "M")):
+        if value >= unit:
+            return f"{value / unit:.2f}{name}"
+    return str(value)

@@ -1,0 +1,86 @@
+"""Tokens, floating-point operations, hours and cost of a whole run. Probes are left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from r1rl.plan import sizes as plan_models
+
+H100_TFLOPS = 989.0  # bfloat16 without sparsity, as NVIDIA states it
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What is assumed of the machines and of the completions.
+
+    Args:
+        tflops: peak of one GPU in the update's number format, 10^12 operations a second; None: that of an H100, and
+            for a CPU nobody's, so that its hours are not known.
+        update_share, sampling_share: of the peak that the update and sampling reach.
+        mean_share: mean completion length as a share of `max_completion_length`.
+        price: of one GPU-hour; None: no cost is shown.
+    """
+
+    tflops: float | None = None
+    update_share: float = 0.35
+    sampling_share: float = 0.05
+    mean_share: float = 0.5
+    price: float | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step over all processes.
+
+    Args:
+        prompts, rollouts: of a step.
+        prompt_tokens: of one prompt.
+        longest: `max_completion_length`.
+        updates: of the same rollouts (`num_iterations`).
+        scorings: passes without a gradient over every rollout: of the reference model, and of the policy itself where
+            vLLM's log-probabilities are corrected.
+        checkpointing: whether the update computes its forward pass twice.
+    """
+
+    prompts: int
+    rollouts: int
+    prompt_tokens: int
+    longest: int
+    updates: int
+    scorings: int
+    checkpointing: bool
+
+
+@dataclass(frozen=True)
+class Work:
+    """Of the whole run; the hours are None where no peak is known."""
+
+    tokens: float
+    sampling_flops: float
+    update_flops: float
+    gpu_hours: float | None
+    hours: float | None
+    cost: float | None
+
+
+def work(size: plan_models.Size, batch: Batch, rates: Rates, steps: int, processes: int) -> Work:
+    """2 FLOPs a parameter and token forward, twice that backward (arXiv 2001.08361, 2.1), once more if recomputed."""
+    mean = rates.mean_share * batch.longest
+    sampled, prompts = batch.rollouts * mean, batch.prompts * batch.prompt_tokens
+    pair = 4.0 * size.attention  # a query-key pair, forward
+    context = batch.prompt_tokens + mean
+    sampling = 2.0 * size.active * (sampled + prompts) + pair * batch.rollouts * (
+        mean * (batch.prompt_tokens + mean / 2)
+    )
+    # Upstream's layout; the update shares a group's prompt on a CPU only.
+    forward = 2.0 * size.active * batch.rollouts * context + pair * batch.rollouts * context * context / 2
+    update = forward * (batch.updates * (4 if batch.checkpointing else 3) + batch.scorings)
+    hours: float | None = None
+    if rates.tflops is not None:
+        seconds = steps * (sampling / rates.sampling_share + update / rates.update_share) / (rates.tflops * 1e12)
+        hours = seconds / 3600
+    cost = None if rates.price is None or hours is None else hours * rates.price
+    return Work(
+        steps * (sampled + prompts), steps * sampling, steps * update, hours,
+        None if hours is None else hours / processes, cost,
+    )  # fmt: skip

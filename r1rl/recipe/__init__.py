@@ -1,0 +1,1 @@
+"""Recipes: keys, checks, launchers, loading."""

@@ -1,0 +1,113 @@
+"""Checks of a whole recipe: ranges, names that must exist, and values that must agree with each other."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from r1rl import tasks
+from r1rl.ground.errors import RecipeError, nearest
+from r1rl.models import resolve as models
+from r1rl.recipe import launchers
+from r1rl.recipe.keys import DERIVED, LIMITS, Recipe, as_mapping
+from r1rl.run import folder as run_folder
+from r1rl.tasks import prompts
+
+
+def check_values(stated: Mapping[str, Any]) -> None:
+    """Keys that are not to be stated, and values out of range."""
+    for key, instead in DERIVED.items():
+        if key in stated:
+            raise RecipeError(f"{key}={stated[key]!r}: is not a recipe's to say: {instead}")
+    for key, (allowed, text) in LIMITS.items():
+        if stated.get(key) is not None and not allowed(stated[key]):
+            raise RecipeError(f"{key}={stated[key]!r}: {text}")
+
+
+def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path) -> tasks.Task:
+    """Names that must exist and values that must agree; returns the task, which checks its own options."""
+    try:
+        task = tasks.get(recipe.task, **as_mapping(recipe.task_options))
+        prompts.check(recipe.prompt_template, as_mapping(recipe.prompt_options))
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
+    if recipe.name is not None:
+        run_folder.check_name(recipe.name, recipe.runs_dir, resume=True)
+    if recipe.launcher is not None:
+        launchers.find(recipe.launcher, source.parent)
+    _check_rewards(recipe)
+    weights = stated.get("reward_weights")
+    if weights is not None and len(weights) != len(recipe.reward_funcs):
+        raise RecipeError(
+            f"reward_weights={weights}: {len(weights)} weights for {len(recipe.reward_funcs)} rewards "
+            f"({', '.join(recipe.reward_funcs)}); give one each"
+        )
+    if stated.get("use_vllm") and importlib.util.find_spec("vllm") is None:
+        raise RecipeError(
+            "use_vllm=True: vLLM is not installed; try pip install 'r1rl[vllm]' (Linux with a GPU), or leave the key "
+            "out: r1rl's own engine needs no server"
+        )
+    _check_model(stated.get("model_name_or_path"))
+    if recipe.probe_size is not None and recipe.probe_size > recipe.heldout_size:
+        raise RecipeError(
+            f"probe_size={recipe.probe_size}: only heldout_size={recipe.heldout_size} problems are held out"
+        )
+    _check_rows(recipe, task)
+    return task
+
+
+def _check_rows(recipe: Recipe, task: tasks.Task) -> None:
+    """The task can deliver: a full step of training problems and every held-out one."""
+    try:
+        task.rows("heldout", recipe.heldout_size)
+        found = len(task.rows("train", min(recipe.train_size, recipe.prompts_per_step)))
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
+    if found < recipe.prompts_per_step:
+        raise RecipeError(
+            f"prompts_per_step={recipe.prompts_per_step}: only {found} training problems "
+            f"(train_size={recipe.train_size}); one step needs more than there are"
+        )
+    if recipe.dynamic_sampling and len(task.rows("train", min(recipe.train_size, found + 1))) == found:
+        raise RecipeError(
+            f"dynamic_sampling=True: needs other prompts than a step's own, but there are only {found} training "
+            f"problems (prompts_per_step={recipe.prompts_per_step}, train_size={recipe.train_size}); raise train_size"
+        )
+
+
+def _check_rewards(recipe: Recipe) -> None:
+    import rewards
+
+    if len(set(recipe.reward_funcs)) != len(recipe.reward_funcs) or not recipe.reward_funcs:
+        raise RecipeError(f"reward_funcs={recipe.reward_funcs}: need at least one reward, each once")
+    options = as_mapping(recipe.reward_options)
+    for name in options:
+        if name not in recipe.reward_funcs:
+            raise RecipeError(
+                f"reward_options.{name}: no such name in reward_funcs{nearest(name, recipe.reward_funcs)}"
+            )
+    for name in recipe.reward_funcs:
+        if ":" not in name and name not in rewards.names():
+            known = rewards.names()
+            raise RecipeError(
+                f"reward_funcs={name!r}: unknown reward, known are {', '.join(known)} or "
+                f"package.module:function{nearest(name, known)}"
+            )
+        chosen = options.get(name) or {}
+        if not isinstance(chosen, Mapping):
+            raise RecipeError(f"reward_options.{name}={chosen!r}: expected a mapping of options")
+        try:
+            rewards.get(name, **chosen)
+        except (ValueError, ImportError) as error:
+            where = f"reward_options.{name}={dict(chosen)!r}" if chosen else f"reward_funcs={name!r}"
+            raise RecipeError(f"{where}: {error}") from None
+
+
+def _check_model(name: str | None) -> None:
+    if not name:
+        raise RecipeError("model_name_or_path: missing; give a folder, a hub name, base:NAME or package:NAME")
+    models.check(name)
+    if name.startswith(("/", "./", "../", "~")) and not Path(name).expanduser().is_dir():
+        raise RecipeError(f"model_name_or_path={name!r}: no such folder")

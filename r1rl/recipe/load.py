@@ -1,0 +1,305 @@
+"""Recipes: one flat YAML file, read into r1rl's own `Recipe`, TRL's `GRPOConfig` and `ModelConfig`.
+
+A key is a field of one of the three; TRL's documentation is the reference for what `recipe_keys` does not list.
+`load` checks the file before any model is touched; `LoadedRecipe.write` writes what was used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import yaml
+
+from r1rl import tasks
+from r1rl.ground import machine
+from r1rl.ground.errors import RecipeError, nearest
+from r1rl.ground.values import coerce, merge, parse_overrides, read_yaml
+from r1rl.recipe import checks as recipe_checks
+from r1rl.recipe.keys import CHOICES, DEFAULTS, Recipe, as_mapping
+from r1rl.run import folder as run_folder
+from r1rl.tasks import prompts
+from r1rl.tasks.files import find_data_file
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig, ModelConfig
+
+__all__ = [
+    "Batch",
+    "LoadedRecipe",
+    "Recipe",
+    "RecipeError",
+    "derive_batch",
+    "load",
+    "split_arguments",
+]
+
+logger = logging.getLogger(__name__)
+
+# Written into the resolved recipe even when TRL's default was used: a later TRL may choose another.
+_ALWAYS_WRITTEN = (
+    "num_generations",
+    "max_completion_length",
+    "temperature",
+    "learning_rate",
+    "loss_type",
+    "scale_rewards",
+    "epsilon",
+    "max_steps",
+    "seed",
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How one step's rollouts are cut, per process: `rollouts = micro_batch * accumulation_steps`."""
+
+    rollouts: int
+    micro_batch: int
+    accumulation_steps: int
+
+
+def derive_batch(prompts_per_step: int, num_generations: int, world_size: int, wanted: int | None = None) -> Batch:
+    """Cut a step's rollouts over processes so that every group stays whole on one of them.
+
+    Args:
+        prompts_per_step: distinct prompts per step, over all processes.
+        num_generations: rollouts per prompt.
+        world_size: number of processes.
+        wanted: largest micro-batch in rollouts; None: everything at once.
+
+    Raises:
+        ValueError: the prompts cannot be shared out evenly; the message says which numbers would fit.
+    """
+    if prompts_per_step % world_size:
+        below, above = (
+            prompts_per_step // world_size * world_size,
+            -(-prompts_per_step // world_size) * world_size,
+        )
+        fitting = " or ".join(str(number) for number in (below, above) if number)
+        processes = [str(n) for n in range(1, prompts_per_step + 1) if prompts_per_step % n == 0]
+        raise RecipeError(
+            f"prompts_per_step={prompts_per_step}: cannot be shared by {world_size} processes, a prompt's "
+            f"rollouts stay together; try prompts_per_step={fitting}, "
+            f"or as many processes as one of {', '.join(processes)}"
+        )
+    rollouts = prompts_per_step // world_size * num_generations
+    largest = rollouts if wanted is None else min(wanted, rollouts)
+    micro_batch = next(size for size in range(largest, 0, -1) if rollouts % size == 0)
+    return Batch(rollouts, micro_batch, rollouts // micro_batch)
+
+
+@dataclass
+class LoadedRecipe:
+    """A checked recipe.
+
+    Args:
+        recipe, grpo, model: the three groups of keys.
+        task: the task with its options; its rows are not read yet.
+        batch: the derived batch of one process.
+        world_size: the number of processes it was derived for.
+        source: the recipe file.
+    """
+
+    recipe: Recipe
+    grpo: GRPOConfig
+    model: ModelConfig
+    task: tasks.Task
+    batch: Batch
+    world_size: int
+    source: Path
+    _values: dict[str, Any] = field(repr=False)
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """TRL's keys as the file, the command line and r1rl's defaults for this machine say them."""
+        return dict(self._values)
+
+    @property
+    def folder(self) -> run_folder.RunFolder:
+        """The run folder (which `run_folder.create` makes)."""
+        return run_folder.RunFolder(Path(self.recipe.runs_dir) / str(self.recipe.name))
+
+    def prompt(self, tokenizer: Any = None) -> prompts.Prompt:
+        """The prompt template with its options; `chat` needs the tokenizer."""
+        return prompts.get(self.recipe.prompt_template, tokenizer=tokenizer, **as_mapping(self.recipe.prompt_options))
+
+    def write(self, path: Path) -> None:
+        """Write the resolved recipe; loading that file again gives the same recipe."""
+        content = {key: value for key, value in dataclasses.asdict(self.recipe).items() if key != "resume"}
+        content |= {key: value for key, value in self._values.items() if key not in content and key != "resume"}
+        content |= {key: getattr(self.grpo, key) for key in _ALWAYS_WRITTEN}
+        head = "# The resolved recipe of a run. To run it again: r1rl train THIS_FILE --name ANOTHER\n"
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+        path.write_text(head + text, encoding="utf-8")
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[Path, list[str]]:
+    """`--config RECIPE --key value …` as (recipe path, overrides).
+
+    Raises:
+        ValueError: no `--config`, or more than one.
+    """
+    rest: list[str] = []
+    found: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--config":
+            found.append(next(words, ""))
+        elif word.startswith("--config="):
+            found.append(word.partition("=")[2])
+        else:
+            rest.append(word)
+    if len(found) != 1 or not found[0]:
+        raise RecipeError("give one recipe: --config RECIPE [--key value …]")
+    return Path(found[0]), rest
+
+
+def load(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    world_size: int | None = None,
+    check_only: bool = False,
+) -> LoadedRecipe:
+    """Read, override, check and resolve a recipe. Loads no model and makes no folder.
+
+    Args:
+        path: the YAML file.
+        overrides: `--key value` words; `--dict_key.sub value` sets one entry of a mapping.
+        world_size: number of processes to derive the batch for; default: that of this launch (`WORLD_SIZE`).
+        check_only: for a process that will not train itself: leave accelerators alone.
+
+    Raises:
+        RecipeError: one message with the key, the value, what is allowed and the nearest known name.
+    """
+    source = Path(path)
+    in_file = read_yaml(source)
+    processes = int(os.environ.get("WORLD_SIZE", "1")) if world_size is None else world_size
+    hints = _hints()
+    for key in in_file:
+        if key not in hints:
+            raise RecipeError(f"{key}: unknown key in {source}{nearest(key, hints)}")
+    stated = merge(in_file, parse_overrides(list(overrides), hints))
+    stated = {key: coerce(key, value, hints[key]) for key, value in stated.items()}
+    recipe_checks.check_values(stated)
+    own = {item.name for item in dataclasses.fields(Recipe)}
+    recipe = _recipe({key: value for key, value in stated.items() if key in own})
+    options = as_mapping(recipe.task_options)
+    if recipe.task == "file" and isinstance(options.get("path"), str):
+        options["path"] = str(find_data_file(options["path"], source.parent))
+    recipe.task_options = options
+    task = recipe_checks.check_names(recipe, stated, source)
+    if recipe.probe_size is None:
+        recipe.probe_size = recipe.heldout_size
+    on_cpu = stated["use_cpu"] if "use_cpu" in stated else not _has_accelerator()
+    trl_values = _defaults(stated, on_cpu=on_cpu) | {key: value for key, value in stated.items() if key not in own}
+    # With fp16 as well, TRL says what is wrong.
+    wants_bf16 = trl_values.get("bf16") and not trl_values.get("fp16")
+    if on_cpu and wants_bf16 and not check_only and not machine.has_bf16_kernels():
+        trl_values["bf16"] = False
+        if os.environ.get("RANK", "0") == "0":
+            logger.warning(
+                "bf16: true: this processor (%s) has no bf16 instructions, its products would be many times slower; "
+                "training in float32 instead", machine.processor(),
+            )  # fmt: skip
+    batch = derive_batch(
+        recipe.prompts_per_step,
+        stated.get("num_generations") or _trl_default("num_generations"),
+        processes,
+        stated.get("per_device_train_batch_size"),
+    )
+    recipe, grpo, model = _build(recipe, trl_values, batch, check_only=check_only)
+    if recipe.name is None:
+        recipe.name = _agreed(run_folder.free_name(source.stem, recipe.runs_dir), processes, check_only=check_only)
+    loaded = LoadedRecipe(recipe, grpo, model, task, batch, processes, source, trl_values)
+    grpo.output_dir, grpo.run_name = str(loaded.folder.checkpoints), recipe.name
+    return loaded
+
+
+def _hints() -> dict[str, Any]:
+    """The type of every known key."""
+    from trl import GRPOConfig, ModelConfig
+
+    known: dict[str, Any] = {}
+    for kind in (Recipe, GRPOConfig, ModelConfig):
+        types = get_type_hints(kind)
+        known |= {item.name: types[item.name] for item in dataclasses.fields(kind) if item.init}
+    return known | {key: choices for key, choices in CHOICES.items() if key in known}
+
+
+def _trl_default(key: str) -> Any:
+    from trl import GRPOConfig
+
+    return next(item.default for item in dataclasses.fields(GRPOConfig) if item.name == key)
+
+
+def _has_accelerator() -> bool:
+    import torch
+
+    return torch.accelerator.is_available() if hasattr(torch, "accelerator") else torch.cuda.is_available()
+
+
+def _defaults(stated: Mapping[str, Any], *, on_cpu: bool) -> dict[str, Any]:
+    """The rows of `DEFAULTS` that apply here and that the recipe does not state itself."""
+    chosen = {row.key: row.value for row in DEFAULTS if row.key not in stated and (on_cpu or not row.cpu_only)}
+    if "save_steps" in stated and "save_strategy" in chosen:
+        chosen["save_strategy"] = "steps"
+    if "activation_checkpointing" in stated:  # the newer name of the same setting
+        chosen.pop("gradient_checkpointing", None)
+    if stated.get("fp16"):
+        chosen.pop("bf16", None)
+    return chosen
+
+
+def _recipe(values: Mapping[str, Any]) -> Recipe:
+    recipe = Recipe(**values)
+    for key in ("task_options", "prompt_options", "reward_options"):
+        value = getattr(recipe, key)
+        if isinstance(value, str):
+            raise RecipeError(f"{key}={value!r}: expected a mapping (JSON on the command line)")
+        setattr(recipe, key, as_mapping(value))
+    return recipe
+
+
+def _build(
+    recipe: Recipe, values: Mapping[str, Any], batch: Batch, *, check_only: bool
+) -> tuple[Recipe, GRPOConfig, ModelConfig]:
+    """The three groups from checked values, by TRL's own parser."""
+    from trl import GRPOConfig, ModelConfig, TrlParser
+
+    known = {item.name for item in dataclasses.fields(GRPOConfig)}
+    final = dataclasses.asdict(recipe) | dict(values)
+    final["per_device_train_batch_size"] = batch.micro_batch
+    final["gradient_accumulation_steps"] = batch.accumulation_steps
+    if "activation_checkpointing" in known and "gradient_checkpointing" in final:
+        # transformers 5.23 renamed it and warns about the old name.
+        final.setdefault("activation_checkpointing", final.pop("gradient_checkpointing"))
+    if check_only:
+        # GRPOConfig looks for its device as soon as it is made; a watching process must not occupy a GPU.
+        final |= {"use_cpu": True, "tf32": None, "deepspeed": None}
+    parser = TrlParser([Recipe, GRPOConfig, ModelConfig])
+    parser.set_defaults_with_config(**final)
+    try:
+        parsed, grpo, model = parser.parse_args_into_dataclasses([], look_for_args_file=False)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise RecipeError(f"TRL refuses these settings: {' '.join(str(error).split())}") from error
+    return parsed, grpo, model
+
+
+def _agreed(name: str, world_size: int, *, check_only: bool) -> str:
+    """The first process's choice of a name: the others may see its folder already."""
+    if world_size == 1 or check_only:
+        return name
+    import torch
+
+    if not torch.distributed.is_initialized():
+        return name
+    box = [name]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]

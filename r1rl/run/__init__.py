@@ -1,0 +1,1 @@
+"""A run's folder, heartbeats, watchdog, errors of ranks, exit codes."""

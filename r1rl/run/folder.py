@@ -1,0 +1,252 @@
+"""A run's folder: where everything a run leaves behind is put, and the two line-by-line logs in it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from r1rl.ground import machine, whole_files
+from r1rl.ground.errors import RecipeError
+from r1rl.store import store
+
+_PACKAGES = (
+    "r1rl",
+    "torch",
+    "transformers",
+    "trl",
+    "accelerate",
+    "datasets",
+    "math-verify",
+    "pyarrow",
+    "vllm",
+    "deepspeed",
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run. Holds no state: every process may build one, only the first may `create`."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, commit and hardware."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a logging step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """Scheduled changes, alarms, resumes: one JSON object each."""
+        return self.path / "events.jsonl"
+
+    @property
+    def rollouts(self) -> Path:
+        """The rollout store."""
+        return self.path / "rollouts"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The trainer's output folder."""
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's files."""
+        return self.path / "tensorboard"
+
+    @property
+    def report(self) -> Path:
+        """The offline report."""
+        return self.path / "report.html"
+
+    @property
+    def result(self) -> Path:
+        """Wall time, steps and the like, written when the run ends."""
+        return self.path / "result.json"
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest checkpoint that was written to its end, which a killed run's last need not be."""
+        # The trainer writes its own state last.
+        whole = [path.parent for path in self.checkpoints.glob("checkpoint-*/trainer_state.json")]
+        return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+    def append_metrics(self, metrics: dict[str, Any]) -> None:
+        """Append one line to metrics.jsonl. First process only.
+
+        Raises:
+            ValueError: `step` is missing.
+        """
+        if "step" not in metrics:
+            raise ValueError(f"metrics without 'step': {sorted(metrics)}")
+        append_line(self.metrics, metrics)
+
+    def append_event(self, event: str, *, step: int, **details: Any) -> None:
+        """Append `{"time", "step", "event", …}` to events.jsonl; time in Unix seconds. First process only."""
+        append_line(self.events, {"time": time.time(), "step": step, "event": event, **details})
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged and sampled after `step` updates; a resumed run does it again. First process only."""
+        if self.metrics.is_file():
+            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+            whole_files.write_text(self.metrics, "".join(kept))
+        store.rewind(self.path, step)
+
+    def write_json(self, path: Path, content: dict[str, Any]) -> None:
+        """Write a whole JSON file: it is either the old or the new one, never a part."""
+        whole_files.write_text(path, json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n")
+
+    def point_tensorboard_here(self) -> None:
+        """Make transformers write TensorBoard files here; it learns the place from the environment alone."""
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.tensorboard)
+
+
+def create(name: str, runs_dir: str | Path = "runs", *, resume: bool = False) -> RunFolder:
+    """Make the folder of a run; with `resume` one that exists is taken up again.
+
+    Raises:
+        ValueError: the name is taken, or no usable folder name.
+    """
+    check_name(name, runs_dir, resume=resume)
+    folder = RunFolder(Path(runs_dir) / name)
+    for path in (folder.path, folder.rollouts, folder.checkpoints, folder.tensorboard):
+        path.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def check_name(name: str, runs_dir: str | Path = "runs", *, resume: bool = False) -> None:
+    """Raise ValueError where `create` would, without making anything."""
+    if not _NAME.fullmatch(name):
+        raise RecipeError(f"name={name!r}: need letters, digits, '.', '_' or '-', starting with a letter or digit")
+    path = Path(runs_dir) / name
+    if path.exists() and not path.is_dir():
+        raise RecipeError(f"name={name!r}: {path} is a file")
+    if not resume and path.is_dir() and any(path.iterdir()):
+        raise RecipeError(
+            f"name={name!r}: {path} exists; give another --name (next free: {free_name(name, runs_dir)}), "
+            "remove it, or add --resume to go on with it"
+        )
+
+
+def free_name(stem: str, runs_dir: str | Path = "runs") -> str:
+    """`stem-1`, `stem-2` …: the first that no run has."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-") or "run"
+    number = 1
+    while (Path(runs_dir) / f"{safe}-{number}").exists():
+        number += 1
+    return f"{safe}-{number}"
+
+
+def append_line(path: Path, content: dict[str, Any]) -> None:
+    """Append one JSON line, on disk on return. NaN and infinity become null; a torn last line is cut off."""
+    line = json.dumps(_finite(content), ensure_ascii=False) + "\n"
+    with path.open("ab+") as stream:
+        _cut_torn_line(stream)
+        stream.write(line.encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def environment(world_size: int = 1) -> dict[str, Any]:
+    """Versions, git commit, hardware, number of processes. No environment variables, host name or paths."""
+    return {
+        "time": time.time(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
+        "git": _git_state(Path(__file__).resolve().parents[2]),
+        "cpu": {"model": machine.processor(), "cores": machine.usable_cores(), "memory_gib": machine.memory_gib()},
+        "gpus": _gpus(),
+        "world_size": world_size,
+    }
+
+
+def _cut_torn_line(stream: Any) -> None:
+    """Truncate after the last whole line; `stream` is open for reading and appending."""
+    end = stream.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - 65536)
+        stream.seek(start)
+        newline = stream.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    stream.truncate(end)
+
+
+def _finite(value: Any) -> Any:
+    """The content without NaN and infinity, which JSON lacks; numpy and torch scalars become numbers."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if not isinstance(value, str | int | float | bool | None) and hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        if package != "r1rl":
+            return None
+        import r1rl
+
+        return r1rl.__version__
+
+
+def _git_state(root: Path) -> dict[str, Any] | None:
+    """`{"commit", "dirty"}` when r1rl runs from its own checkout, else None."""
+    top = _git(root, "rev-parse", "--show-toplevel")
+    # An installed copy may lie inside some other project's checkout: that commit would say nothing.
+    if top is None or Path(top).resolve() != root:
+        return None
+    commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain"))}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _gpus() -> list[dict[str, Any]]:
+    """Name and memory of each visible GPU. Only asks torch when the run has loaded it anyway."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return []
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30, 1)} for gpu in found]

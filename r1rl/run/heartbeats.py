@@ -1,0 +1,91 @@
+"""RUN/heartbeats: a small file a process that says how far it is, for people and for the watchdog."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from r1rl.ground import whole_files
+
+FOLDER = "heartbeats"
+_REWRITE_SECONDS = 1.0  # between two writes of the same phase
+
+
+def folder_of(run: Path) -> Path:
+    """Where a run's heartbeats are."""
+    return run / FOLDER
+
+
+def clear(run: Path) -> None:
+    """Remove what an earlier start has left. First process only, before any other beats."""
+    folder = folder_of(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """A whole file or none. Not fsynced: after a power cut nobody asks for heartbeats."""
+    whole_files.write_text(path, json.dumps(content) + "\n", durable=False)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The file's content; None where there is none yet."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+class Heartbeat:
+    """What one process writes: `rank_00003.json`, once a phase, and `rank_00003.ready` when it can train.
+
+    Args:
+        run: the run folder.
+
+    The file holds rank, host, pid, step, phase, time (Unix seconds of the last sign of progress) and `passed`, the
+    number of phases begun. All processes go through the same phases, so the one with the fewest is behind.
+    """
+
+    def __init__(self, run: Path, rank: int, world_size: int) -> None:
+        self.folder = folder_of(run)
+        self.rank, self.world_size = rank, world_size
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.state: dict[str, Any] = {
+            "rank": rank, "host": socket.gethostname(), "pid": os.getpid(), "step": 0, "phase": "", "passed": 0,
+            "time": 0.0,
+        }  # fmt: skip
+        self.moved = time.monotonic()
+        self._written = -_REWRITE_SECONDS
+        self.beat("started")
+
+    def file(self, ending: str = "json", rank: int | None = None) -> Path:
+        """The path of a process's file; default: this one's heartbeat."""
+        return self.folder / f"rank_{self.rank if rank is None else rank:05d}.{ending}"
+
+    def beat(self, phase: str, step: int | None = None) -> None:
+        """Say that a phase begins, or that it goes on (then a file is written once a second at most)."""
+        step = self.state["step"] if step is None else step
+        self.moved = now = time.monotonic()
+        new = (phase, step) != (self.state["phase"], self.state["step"])
+        if not new and now - self._written < _REWRITE_SECONDS:
+            return
+        passed = self.state["passed"] + new
+        self.state = self.state | {"phase": phase, "step": step, "passed": passed, "time": time.time()}
+        self._written = now
+        write_json(self.file(), self.state)
+
+    def ready(self) -> None:
+        """The model is loaded and the processes have met."""
+        self.beat("ready")
+        write_json(self.file("ready"), {"time": time.time()})
+
+    def all_states(self) -> list[dict[str, Any] | None]:
+        """What every process has last written, by rank."""
+        return [read_json(self.file(rank=rank)) for rank in range(self.world_size)]

@@ -1,0 +1,262 @@
+"""Rollouts on disk: RUN/rollouts/*.parquet, written a shard at a time, each whole or not there.
+
+A shard is written under a temporary name, fsynced and renamed, so a reader, or a run killed at any moment, never
+sees half of one. Writing the same (kind, step, rank) again replaces its rows: that is how a resumed run repeats a
+step without doubling them. `r1rl compact` merges shards; see r1rl.store.shards for the names.
+
+Reading, in one line each:
+
+    store.query(run, "SELECT step, avg(reward) FROM rollouts WHERE kind = 'train' GROUP BY step ORDER BY step")
+    store.read(run, kind="probe").to_pandas()
+    polars.from_arrow(store.read(run, columns=["step", "completion"]))
+    duckdb.sql("SELECT * FROM 'runs/NAME/rollouts/*.parquet' LIMIT 5")
+
+The last one, from outside, sees every row once except in the moment in which a merge deletes what it merged. Of a
+store that was never compacted it needs read_parquet(…, union_by_name = true) for columns that only some shards have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from r1rl.store import compaction, shard_files, view
+from r1rl.store import schema as rollout_schema
+from r1rl.store import shards as names
+from r1rl.store.schema import KINDS, SCHEMA
+from r1rl.store.shards import FOLDER, Shard
+
+_THREADS: Final = 8
+_TRIES: Final = 100
+_cleaned: set[Path] = set()
+_T = TypeVar("_T")
+
+
+def write_shard(
+    run_dir: str | os.PathLike[str],
+    rows: Sequence[dict[str, Any]],
+    *,
+    kind: str,
+    step: int,
+    rank: int,
+    imported: bool = False,
+) -> Path:
+    """Write one rank's rollouts of one step durably; returns the path of the shard they are in.
+
+    `kind`, `step` and `rank` are filled in where a row leaves them out. Columns beyond the schema must be called
+    reward_<name>; `imported` rows may lack what schema.IMPORTED_NULLABLE names. Raises ValueError if a row
+    contradicts the shard's key or does not fit the schema; then nothing is written and an older shard of that key
+    stays.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind!r}: need one of {', '.join(KINDS)}")
+    if step < 0 or rank < 0:
+        raise ValueError(f"step={step}, rank={rank}: need both >= 0")
+    key = {"kind": kind, "step": step, "rank": rank}
+    for row in rows:
+        for name, value in key.items():
+            if row.get(name, value) != value:
+                raise ValueError(f"{name}={row[name]!r}: a row of another shard; this one has {name}={value!r}")
+    table = rollout_schema.table([{**row, **key} for row in rows], imported=imported)
+
+    folder = Path(run_dir) / FOLDER
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        names.sync_folder(folder.parent)
+    elif folder not in _cleaned:  # once a process
+        names.clean_temporaries(folder)
+        names.clean_merged(folder)
+    _cleaned.add(folder)
+    path = names.loose_path(folder, kind, step, rank)
+    with names.temporary_file(path) as file:
+        shard_files.write(table, file, table.schema)
+        with names.lock(folder, alone=False):
+            merged = names.covering(folder, kind, step)
+            if merged is None:
+                os.replace(file.name, path)
+    if merged is not None:
+        path = _put_into_merged(folder, table, kind, step, rank) or write_shard(
+            run_dir, rows, kind=kind, step=step, rank=rank, imported=imported
+        )
+    names.sync_folder(folder)
+    return path
+
+
+def _put_into_merged(folder: Path, table: pa.Table, kind: str, step: int, rank: int) -> Path | None:
+    """Where the rows are now; None where the merged shard is gone by the time the lock is held."""
+    with names.lock(folder, alone=True):
+        merged = names.covering(folder, kind, step)
+        return None if merged is None else compaction.put_into(folder, merged, table, step=step, rank=rank)
+
+
+def shards(
+    run_dir: str | os.PathLike[str], *, kind: str | None = None, steps: Collection[int] | None = None
+) -> list[Shard]:
+    """The run's whole shards in order of step, kind, rank; of merged ones those that may hold one of `steps`.
+
+    Raises ValueError where there is no rollout folder.
+    """
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"kind={kind!r}: need one of {', '.join(KINDS)}")
+    wanted = None if steps is None else set(steps)
+    return [
+        shard
+        for shard in names.listing(names.rollouts_of(run_dir))[0]
+        if kind in (None, shard.kind) and (wanted is None or _holds(shard, wanted))
+    ]
+
+
+def _holds(shard: Shard, wanted: Collection[int]) -> bool:
+    return shard.step in wanted or (shard.merged and any(shard.step <= step <= shard.last_step for step in wanted))
+
+
+def read(
+    run_dir: str | os.PathLike[str],
+    *,
+    kind: str | None = None,
+    steps: Collection[int] | None = None,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """Rollouts as one table, in order of step, kind, rank and row; no match gives an empty table.
+
+    The columns are the union over the run's shards, null where a shard lacks one; `columns` picks some of them, in
+    that order. Raises ValueError for an unknown run, kind or column, or a shard of a newer r1rl.
+    """
+    return again_if_merged(lambda: _read(run_dir, kind, None if steps is None else set(steps), columns))
+
+
+def _read(
+    run_dir: str | os.PathLike[str], kind: str | None, steps: set[int] | None, columns: Sequence[str] | None
+) -> pa.Table:
+    found = shards(run_dir, kind=kind, steps=steps)
+    extra = columns is None or not set(columns) <= set(SCHEMA.names)
+    # The schema covers every shard of the run, so a selection has the same columns whatever it selects.
+    rewards = _rewards(run_dir) if extra else set()
+    schema = shard_files.stored_schema(rewards, _known(columns, rewards))
+    ordering = None if columns is None else list(dict.fromkeys([*columns, "step"]))
+
+    def one(shard: Shard) -> tuple[pa.Table, pa.Array]:
+        wanted = steps if shard.merged else None
+        _, table = shard_files.read(shard.path, columns=ordering if shard.merged else columns, steps=wanted)
+        at = table.column("step") if shard.merged else None
+        return rollout_schema.current(table, schema), at
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        tables = list(pool.map(one, found))
+    parts: list[tuple[tuple[int, str, int], pa.Table]] = []
+    single = len({shard.kind for shard in found}) < 2
+    for shard, (table, at) in zip(found, tables, strict=True):
+        if at is None or single:  # merged shards of one kind do not overlap
+            parts.append(((shard.step, shard.kind, shard.rank), table))
+        else:
+            parts += [((step, shard.kind, -1), piece) for step, piece in _by_step(table, at)]
+    parts.sort(key=lambda part: part[0])
+    return pa.concat_tables([schema.empty_table(), *(table for _, table in parts)])
+
+
+def _by_step(table: pa.Table, steps: pa.ChunkedArray) -> Iterator[tuple[int, pa.Table]]:
+    start = 0
+    runs = pc.run_end_encode(steps.combine_chunks())
+    if isinstance(runs, pa.ChunkedArray):
+        runs = runs.combine_chunks()
+    for step, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        yield step, table.slice(start, end - start)
+        start = end
+
+
+def query(run_dir: str | os.PathLike[str], sql: str) -> pa.Table:
+    """Answer to one DuckDB SELECT over the view `rollouts` (all kinds and steps of the run).
+
+    Only that view can be read: no other file, no network. Raises ValueError for an unknown run, an SQL error or
+    anything but one SELECT.
+    """
+
+    def answer() -> pa.Table:
+        with view.opened(run_dir) as connection:
+            return view.select(connection, sql).to_arrow_table()
+
+    return again_if_merged(lambda: view.explained(sql, answer))
+
+
+def find(
+    run_dir: str | os.PathLike[str],
+    where: str,
+    *,
+    limit: int = 20,
+    offset: int = 0,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """A page of the rollouts for which an SQL condition holds, in an order that lasts until the run changes.
+
+    `find(run, "step = 40 AND verdict = 'wrong' AND contains(completion, 'Wait')", offset=20)`. Only the condition's
+    columns are read of all rollouts, so this is far faster than `query` for whole rollouts with their tokens. Raises
+    ValueError as `read` and `query`, and for a negative limit or offset.
+    """
+    if limit < 0 or offset < 0:
+        raise ValueError(f"limit={limit}, offset={offset}: need both >= 0")
+
+    def answer() -> pa.Table:
+        with view.opened(run_dir) as connection:
+            found = view.find(connection, where, limit=limit, offset=offset)
+            rewards = view.rewards(connection)
+        schema = shard_files.stored_schema(rewards, _known(columns, rewards))
+        with ThreadPoolExecutor(_THREADS) as pool:
+            tables = list(pool.map(lambda place: shard_files.take(place[0], place[1], schema), found))
+        return pa.concat_tables([schema.empty_table(), *tables])
+
+    return again_if_merged(lambda: view.explained(where, answer))
+
+
+def again_if_merged(read_once: Callable[[], _T]) -> _T:
+    """What `read_once` returns, tried again where a merge deleted a file between its listing and its reading."""
+    for _ in range(_TRIES):
+        try:
+            return read_once()
+        except FileNotFoundError as error:
+            gone = error
+    raise gone
+
+
+def rewind(run_dir: str | os.PathLike[str], step: int) -> None:
+    """Forget what was sampled after `step` updates. No process may be writing to the run.
+
+    Cut off, it leaves a store in which calling it again finishes the work.
+    """
+    folder = names.rollouts_of(run_dir)
+    names.clean_temporaries(folder, older_than_seconds=0)
+    with contextlib.ExitStack() as stack:
+        if any(shard.merged for shard in names.listing(folder)[0]):
+            stack.enter_context(names.lock(folder, alone=True))
+        counting, litter = names.listing(folder)
+        names.remove(litter)  # before the ranges shrink that hide it
+        for shard in counting:
+            # Rollouts of step k are sampled by the policy after k updates, probes of step k as well.
+            last = step - 1 if shard.kind == "train" else step
+            if shard.step > last:
+                names.remove([shard])
+            elif shard.last_step > last:
+                compaction.cut(folder, shard, last)
+        names.sync_folder(folder)
+
+
+def _rewards(run_dir: str | os.PathLike[str]) -> set[str]:
+    """The reward columns of all the run's shards."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        feet = pool.map(lambda shard: shard_files.footer(shard.path), shards(run_dir))
+        return {name for foot in feet for name in foot.rewards}
+
+
+def _known(columns: Sequence[str] | None, rewards: Collection[str]) -> Sequence[str] | None:
+    """The columns, checked against those of the run."""
+    known = rollout_schema.with_rewards(rewards).names
+    for name in columns or ():
+        if name not in known:
+            raise ValueError(f"column={name}: not in this run; it has {', '.join(known)}")
+    return columns

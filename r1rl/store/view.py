@@ -1,0 +1,140 @@
+"""The view `rollouts` of a run for DuckDB: every shard that counts, in the current schema, and nothing else to read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from r1rl.store import schema as rollout_schema
+from r1rl.store import shard_files, shards
+from r1rl.store.schema import REWARD_PREFIX, VERIFIER_OF_TASK
+
+NAME: Final = "rollouts"
+_LOCATED: Final = "located_rollouts"
+_THREADS: Final = 8
+_SQL_TYPES: Final = {
+    pa.string(): "VARCHAR",
+    pa.int64(): "BIGINT",
+    pa.int32(): "INTEGER",
+    pa.float64(): "DOUBLE",
+    pa.bool_(): "BOOLEAN",
+    pa.list_(pa.int32()): "INTEGER[]",
+    pa.list_(pa.float32()): "FLOAT[]",
+}
+_T = TypeVar("_T")
+
+
+@contextlib.contextmanager
+def opened(run_dir: str | os.PathLike[str]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that sees the view and can open no other file. DuckDB reads the shards itself.
+
+    Raises:
+        ValueError: no such run, or a shard of a newer version.
+        FileNotFoundError: a merge deleted a shard meanwhile, before or while the connection was used; try again.
+    """
+    # Absolute, as DuckDB compares names with what is allowed.
+    found = [shard.path.absolute() for shard in shards.listing(shards.rollouts_of(run_dir))[0]]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        feet = list(pool.map(shard_files.footer, found))
+    with duckdb.connect(config={"python_enable_replacements": "false"}) as connection:
+        if found:
+            connection.execute("SET allowed_paths = ?", [[str(path) for path in found]])
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        try:
+            for statement in _definitions(found, feet):
+                connection.execute(statement)
+            yield connection
+        except duckdb.Error as error:
+            # How DuckDB says that a file is gone depends on when it notices.
+            gone = [path.name for path in found if not path.exists()]
+            if gone:
+                raise FileNotFoundError(f"{gone[0]}: deleted by a merge while it was to be read") from error
+            raise
+
+
+def select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
+    """The answer to one SELECT, not yet read. Anything else is refused: it could write to the run's own files."""
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise ValueError(f"sql={sql!r}: need one query that gives rows; try SELECT … FROM {NAME}")
+    relation = connection.sql(sql)
+    if relation is None:
+        raise ValueError(f"sql={sql!r}: gives no rows; try SELECT … FROM {NAME}")
+    return relation
+
+
+def chosen(columns: Sequence[str], where: str, limit: int | None = None) -> str:
+    """A subquery: some columns of the rollouts that a condition holds for, in the store's order."""
+    few = "" if limit is None else f" LIMIT {limit}"
+    return f"(SELECT {', '.join(map(_quoted, columns))} FROM {NAME} WHERE {_condition(where)}{few})"
+
+
+def batches(relation: duckdb.DuckDBPyRelation, rows: int) -> pa.RecordBatchReader:
+    """An answer, read as it is computed."""
+    # The first is what DuckDB before 1.5 lacks and later ones want.
+    reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch
+    return reader(rows)
+
+
+def rewards(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The reward columns of the view."""
+    return [name for name in connection.table(NAME).columns if name.startswith(REWARD_PREFIX)]
+
+
+def find(connection: duckdb.DuckDBPyConnection, where: str, *, limit: int, offset: int) -> list[tuple[Path, list[int]]]:
+    """Shards and row numbers in them of the rollouts that a condition holds for, in the store's order."""
+    sql = f"SELECT filename, file_row_number FROM {_LOCATED} WHERE {_condition(where)} LIMIT {limit} OFFSET {offset}"
+    by_shard: dict[Path, list[int]] = {}
+    for path, row in select(connection, sql).fetchall():
+        by_shard.setdefault(Path(path), []).append(row)
+    return [(path, sorted(rows)) for path, rows in by_shard.items()]
+
+
+def explained(sql: str, work: Callable[[], _T]) -> _T:
+    """What `work` returns, with DuckDB's errors as a ValueError that names the query."""
+    try:
+        return work()
+    except duckdb.Error as error:
+        raise ValueError(f"sql={sql!r}: {error}") from error
+
+
+def _condition(where: str) -> str:
+    if not where.strip():
+        raise ValueError("where='': need an SQL condition; try \"verdict = 'correct'\"")
+    return f"({where}\n)"  # the line feed ends a comment that the condition may end with
+
+
+def _definitions(found: list[Path], feet: list[shard_files.Footer]) -> list[str]:
+    """The views with the columns of the current schema: missing ones null, `verifier` derived where it can be."""
+    present = {name for foot in feet for name in foot.columns}
+    schema = rollout_schema.stored(name for foot in feet for name in foot.rewards)
+    known = " ".join(f"WHEN '{task}' THEN '{verifier}'" for task, verifier in VERIFIER_OF_TASK.items())
+    columns = []
+    for field in schema:
+        name = _quoted(field.name)
+        column = name if field.name in present else f"CAST(NULL AS {_SQL_TYPES[field.type]}) AS {name}"
+        if field.name == "verifier" and any(field.name not in foot.columns for foot in feet):
+            stored = name if field.name in present else "NULL"
+            column = f"coalesce({stored}, CASE task {known} END) AS {name}"
+        columns.append(column)
+    names = ", ".join(_quoted(field.name) for field in schema)
+    if found:
+        files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in found)
+        by_name = "true" if len({foot.columns for foot in feet}) > 1 else "false"
+        options = f"union_by_name = {by_name}, filename = true, file_row_number = true"
+        source = f"{', '.join(columns)}, filename, file_row_number FROM read_parquet([{files}], {options})"
+    else:
+        source = f"{', '.join(columns)}, '' AS filename, 0 AS file_row_number WHERE false"
+    return [f"CREATE VIEW {_LOCATED} AS SELECT {source}", f"CREATE VIEW {NAME} AS SELECT {names} FROM {_LOCATED}"]
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,1 @@
+"""The training run: entry point, trainer, callbacks, guards, held-out evaluation."""

@@ -1,0 +1,175 @@
+"""What happens between optimizer steps: metrics on disk, progress, probes and Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm.auto import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from r1rl.run.folder import RunFolder
+from r1rl.run.heartbeats import Heartbeat
+from r1rl.train.heldout import Probe
+
+if TYPE_CHECKING:
+    from r1rl.train.trainer import ZeroTrainer
+
+logger = logging.getLogger(__name__)
+
+
+class WriteMetrics(TrainerCallback):
+    """Appends every log to metrics.jsonl."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if state.is_world_process_zero and logs:
+            self.folder.append_metrics({"step": state.global_step, **logs})
+
+
+class ShowProgress(TrainerCallback):
+    """One progress bar with the figures that matter; upstream's prints every log in full."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # Into a file, a line every ten seconds is enough.
+        interval = 0.5 if sys.stderr.isatty() else 10
+        self.bar = tqdm(
+            total=state.max_steps, initial=state.global_step, desc="training", unit="step", mininterval=interval
+        )
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if self.bar is not None and logs and "reward" in logs:
+            self.bar.set_postfix_str(
+                f"reward {logs['reward']:.2f}, accuracy {logs['task_accuracy']:.0%}, "
+                f"{logs['completions/mean_length']:.0f} tokens",
+                refresh=False,
+            )
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class ProbeEvery(TrainerCallback):
+    """Probes the policy before the first update, every `every` updates, and after the last one."""
+
+    def __init__(self, trainer: ZeroTrainer, probe: Probe, every: int) -> None:
+        self.trainer = trainer
+        self.probe = probe
+        self.every = every
+        self.probed: set[int] = set()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.global_step == 0:
+            self._run(state)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        due = self.every > 0 and state.global_step % self.every == 0
+        if due or state.global_step >= state.max_steps:
+            self._run(state)
+
+    def _run(self, state: TrainerState) -> None:
+        if state.global_step in self.probed:
+            return
+        self.probed.add(state.global_step)
+        metrics = self.probe.run(self.trainer)
+        self.trainer.log_apart(metrics)
+        if state.is_world_process_zero:
+            logger.info(
+                "step %d: held-out accuracy %.1f %% sampled, %.1f %% greedy",
+                state.global_step,
+                100 * metrics["heldout/accuracy_sampled"],
+                100 * metrics["heldout/accuracy_greedy"],
+            )
+
+
+class FinishOnInterrupt(TrainerCallback):
+    """Ctrl-C or SIGTERM once: finish the step, save a checkpoint, stop. Twice: stop at once."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.asked = False
+        self.stopped = False
+        self._before: dict[int, Any] = {}
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        logger.warning("finishing this step, then saving a checkpoint; once more stops at once")
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        asked = self.asked
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # A signal may reach the processes in different steps; they must agree on where to stop.
+            anyone = torch.tensor(float(asked), device=args.device)
+            torch.distributed.all_reduce(anyone, op=torch.distributed.ReduceOp.MAX)
+            asked = bool(anyone.item())
+        if asked and state.global_step < state.max_steps:
+            self.stopped = True
+            control.should_save = True
+            control.should_training_stop = True
+            if state.is_world_process_zero:
+                self.folder.append_event("interrupted", step=state.global_step)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+class Beat(TrainerCallback):
+    """Beats for what the trainer does between sampling and update, which beat themselves."""
+
+    def __init__(self, heartbeat: Heartbeat) -> None:
+        self.heartbeat = heartbeat
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.heartbeat.beat("step began", state.global_step)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.heartbeat.beat("saving" if control.should_save else "step ended", state.global_step)

@@ -1,0 +1,97 @@
+"""Held-out problems under the current policy: the fixed probe set, sampled and greedy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from r1rl.rollout.sampling import Sampling, row_key
+from r1rl.store import records, store
+from r1rl.tasks import Row, Task
+from r1rl.tasks.prompts import Prompt
+
+if TYPE_CHECKING:
+    from r1rl.train.trainer import ZeroTrainer
+
+
+def dataset_rows(rows: Sequence[Row], task: Task, prompt: Prompt) -> list[dict[str, Any]]:
+    """Problems as rows of a training or probe set: prompt, prompt_id, question, gold, meta (JSON) and the rest."""
+    return [
+        {
+            "prompt": prompt.render(row.question),
+            "prompt_id": row.prompt_id,
+            "question": row.question,
+            "gold": row.gold,
+            "meta": json.dumps(row.meta, ensure_ascii=False),
+            "verifier": task.verifier,
+            "task": task.name,
+            "template": prompt.name,
+            "prefill": prompt.prefill,
+        }
+        for row in rows
+    ]
+
+
+@dataclass
+class Probe:
+    """The same held-out prompts, number of samples, temperature and cap at every probed step.
+
+    Args:
+        rows: dataset rows of the held-out problems.
+        generations: samples per prompt at `temperature`; one greedy completion comes besides.
+        seed: the run's seed. The draws depend on (seed, prompt, sample) alone, so two probes of the same policy
+            are the same.
+    """
+
+    rows: list[dict[str, Any]]
+    generations: int
+    temperature: float | None
+    seed: int
+
+    def run(self, trainer: ZeroTrainer) -> dict[str, float]:
+        """Sample, judge and store this process's part; returns `heldout/…` metrics over all processes.
+
+        Every process must call it together.
+        """
+        step = trainer.state.global_step
+        sampled = self._sample(trainer, "probe", step, self.generations, trainer.sampling(self.temperature))
+        greedy = self._sample(trainer, "eval", step, 1, trainer.sampling(0))
+        over_samples, over_greedy = trainer.rollout_metrics(sampled), trainer.rollout_metrics(greedy)
+        metrics = {
+            "heldout/accuracy_sampled": over_samples["task_accuracy"],
+            "heldout/accuracy_greedy": over_greedy["task_accuracy"],
+        }
+        return metrics | {f"heldout/{k}": v for k, v in over_samples.items() if k.startswith("aha/")}
+
+    def _sample(
+        self, trainer: ZeroTrainer, kind: str, step: int, count: int, sampling: Sampling
+    ) -> list[dict[str, Any]]:
+        rank, world_size = trainer.accelerator.process_index, trainer.accelerator.num_processes
+        # Every process gets the same number of prompts: under ZeRO-3 they run their forward passes together.
+        # What is left over is sampled by all and kept by one.
+        share = -(-len(self.rows) // world_size)
+        indices = [(rank * share + i) % len(self.rows) for i in range(share)]
+        mine = [i for i in range(share) if rank * share + i < len(self.rows)]
+        prompts = trainer.processing_class([self.rows[i]["prompt"] for i in indices])["input_ids"]
+        completions = trainer.sample(
+            [ids for ids in prompts for _ in range(count)],
+            [row_key(self.seed, kind, i, sample) for i in indices for sample in range(count)],
+            sampling,
+        )
+        inputs = [self.rows[indices[i]] for i in mine for _ in range(count)]
+        completions = completions[: len(inputs)]
+        texts = trainer.processing_class.batch_decode([c.token_ids for c in completions], skip_special_tokens=True)
+        rows = records.rows(
+            records.Origin(trainer.folder.name, kind, step, step, rank),
+            inputs,
+            completions,
+            texts,
+            trainer.judge(texts, inputs),
+            sampling,
+            samples_per_prompt=count,
+        )
+        if rows:
+            store.write_shard(trainer.folder.path, rows, kind=kind, step=step, rank=rank)
+        return rows

