@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.aha.judge.played_endpoint import Asked, Sent, by_words, completion, error, labelled, playing
 
 from r1rl import cli
 from r1rl.aha.judge.endpoint import KEYS
 from r1rl.store import store
 from tests.aha.annotated_runs import rollout
+from tests.aha.judge.played_endpoint import Asked, Sent, by_words, completion, error, labelled, playing
 
 ROOT = Path(__file__).resolve().parents[2]
 RETRIED = "<think> 1 + 2 = 3 , 3 - 3 = 0 no , wait , 1 + 2 = 3 , 3 + 3 = 6 yes </think> <answer> 1 + 2 + {} </answer>"

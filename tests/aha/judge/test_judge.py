@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.aha.judge.played_endpoint import Asked, Play, Played, Sent, by_words, completion, error, labelled, playing
 
 from r1rl.aha.figures import annotations
 from r1rl.aha.judge import agreement, judged, labels, sample, terminal
@@ -21,6 +20,7 @@ from r1rl.aha.judge.endpoint import KEYS, MAX_BODY_BYTES, Endpoint, EndpointErro
 from r1rl.aha.judge.sample import Item
 from r1rl.store import store
 from tests.aha.annotated_runs import rollout
+from tests.aha.judge.played_endpoint import Asked, Play, Played, Sent, by_words, completion, error, labelled, playing
 
 TEXT = "<think> 1 + 2 = 3 no , wait , 3 + 3 = 6 yes </think> <answer> 1 + 2 + 3 </answer>"
 CHAT = labels.messages("Use 1, 2, 3 to make 6.", TEXT)
