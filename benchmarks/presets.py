@@ -21,12 +21,12 @@ _FIXED: dict[str, Any] = {
     "learning_rate": 1e-7,
     "max_steps": 100_000,
     "max_wasted_steps": 0,
-    "probe_every": 0,
+    "eval_steps": 0,
     "heldout_size": 1,
     "train_size": 256,
     "report_to": "none",
 }
-_WITHOUT = ("save_steps", "save_total_limit", "probe_generations")
+_WITHOUT = ("save_steps", "save_total_limit", "num_generations_eval")
 
 # Countdown in words, which needs no data, under the model's own chat template: about 66 tokens a prompt.
 _SHORT: dict[str, Any] = {

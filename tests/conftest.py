@@ -55,8 +55,8 @@ def small_run(small_base, tmp_path) -> list[str]:
         "max_completion_length": 48,
         "heldout_size": 6,
         "train_size": 64,
-        "probe_every": 2,
-        "probe_generations": 2,
+        "eval_steps": 2,
+        "num_generations_eval": 2,
         "max_wasted_steps": 0,
     }
     return [word for key, value in settings.items() for word in (f"--{key}", str(value))]

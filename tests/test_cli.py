@@ -49,7 +49,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["logs"],
         ["inspect"],
         ["aha"],
-        ["probe"],
+        ["counterfactual"],
         ["judge"],
         ["export"],
         ["import"],
@@ -75,7 +75,7 @@ def test_train_help_lists_every_own_key(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         cli.main(["train", str(RECIPE), "--help"])
     out = capsys.readouterr().out
-    for key in ("prompts_per_step", "probe_every", "launcher", "reward_options"):
+    for key in ("prompts_per_step", "eval_steps", "launcher", "reward_options"):
         assert key in out
 
 

@@ -63,7 +63,7 @@ def rollouts(step: int, rank: int, world_size: int, rows: int) -> dict[str, Any]
 def run(folder: Path, words: Sequence[str], ours: bool) -> dict[str, Any]:
     """One training of three steps; after ours, the gradients both ways of other loss types."""
     words = [*words, "--name", "ours" if ours else "theirs", "--optim", "sgd", "--learning_rate", "0.5"]
-    words += ["--max_steps", "3", "--lr_scheduler_type", "linear", "--loss_type", "dapo", "--probe_every", "0"]
+    words += ["--max_steps", "3", "--lr_scheduler_type", "linear", "--loss_type", "dapo", "--eval_steps", "0"]
     loaded = recipe.load(ROOT / "recipes" / "tiny" / "countdown.yaml", words)
     trainer, _ = train.build_trainer(loaded, train.open_folder(loaded), *train.find_model(loaded))
     trainer.callback_handler.callbacks = trainer.callback_handler.callbacks[:1]  # no probes, no guards

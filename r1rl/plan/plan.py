@@ -205,9 +205,9 @@ def _cached_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: plan_m
         # Where that is not much more each row gets its prompt for itself, see GroupCache.unshare.
         return tokens + copies * prompts * rows_each * prompt_tokens + (copies - 1) * 2 * prompts * prompt_tokens
 
-    probed = -(-(own.probe_size or own.heldout_size) // machines.processes)
+    evaluated = -(-own.heldout_size // machines.processes)
     step = held(loaded.batch.rollouts // grpo.num_generations, grpo.num_generations)
-    sampled, greedy = held(probed, own.probe_generations), held(probed, 1)
+    sampled, greedy = held(evaluated, int(grpo.num_generations_eval)), held(evaluated, 1)
     return max(step, max(sampled, greedy) if machines.gpus else sampled + greedy // 2)
 
 

@@ -50,10 +50,6 @@ def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path) -> task
             "out: r1rl's own engine needs no server"
         )
     _check_model(stated.get("model_name_or_path"))
-    if recipe.probe_size is not None and recipe.probe_size > recipe.heldout_size:
-        raise RecipeError(
-            f"probe_size={recipe.probe_size}: only heldout_size={recipe.heldout_size} problems are held out"
-        )
     _check_rows(recipe, task)
     return task
 

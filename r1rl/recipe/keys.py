@@ -77,24 +77,14 @@ class Recipe:
     max_resamples: int = field(
         default=3, metadata=_help("With dynamic_sampling: most rounds of further prompts a step.")
     )
-    probe_every: int = field(
-        default=50,
-        metadata=_help("Optimizer steps between two probes; 0: only before the first and after the last."),
-    )
-    probe_size: int | None = field(
-        default=None, metadata=_help("Held-out prompts per probe. Default: all of heldout_size.")
-    )
-    probe_generations: int = field(
-        default=4, metadata=_help("Samples per prompt in a probe, besides one greedy answer.")
-    )
-    probe_temperature: float | None = field(
-        default=None, metadata=_help("Sampling temperature of probes. Default: the training temperature.")
+    eval_temperature: float | None = field(
+        default=None, metadata=_help("Sampling temperature of held-out evaluations. Default: the training temperature.")
     )
     max_wasted_steps: int = field(
         default=5,
         metadata=_help("Stop after this many first steps in which no rollout earned anything; 0: never."),
     )
-    watchdog_s: float | None = field(
+    watchdog_seconds: float | None = field(
         default=None,
         metadata=_help(
             "End the run when no process makes progress for so many seconds, and name the slow one; 0: never. "
@@ -117,6 +107,10 @@ DEFAULTS = (
     Default("beta", 0.0, "no KL term, so no reference model in memory; R1-Zero's 0.001 is one line"),
     Default("lr_scheduler_type", "constant", "R1-Zero's learning rate is constant"),
     Default("disable_dropout", True, "sampling and update must see the same policy"),
+    Default(
+        "eval_steps", 50, "held-out evaluation before the first update, every so many steps, at the end"
+    ),
+    Default("num_generations_eval", 4, "samples per held-out prompt, besides one greedy answer"),
     Default("logging_steps", 1, "a step is long, metrics.jsonl has one line for each"),
     Default("report_to", ["tensorboard"], "curves without an account"),
     Default("save_strategy", "no", "checkpoints are large; giving save_steps turns them on"),
@@ -140,7 +134,7 @@ DERIVED = {
     "output_dir": "derived: checkpoints/ in the run folder; give runs_dir and name",
     "run_name": "derived: the run's name; give name",
     "resume_from_checkpoint": "derived; give resume: true and the run's name",
-    "eval_strategy": "held-out problems are probed by r1rl itself; give probe_every",
+    "eval_strategy": "held-out problems are evaluated by r1rl itself; give eval_steps",
     "auto_find_batch_size": "the batch is fixed by the recipe; lower per_device_train_batch_size",
 }
 
@@ -161,7 +155,7 @@ LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: 0 < value <= 10,
         "need more than 0 (and at most 10); R1-Zero samples at 1.0",
     ),
-    "probe_temperature": (
+    "eval_temperature": (
         lambda value: 0 < value <= 10,
         "need more than 0; the greedy answer is sampled besides",
     ),
@@ -171,11 +165,12 @@ LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "need at least 1, or -1 to count num_train_epochs",
     ),
     "num_train_epochs": (lambda value: value > 0, "need more than 0"),
+    "eval_steps": (lambda value: value >= 0 and value == int(value), "need a whole number of steps, 0 for none"),
     "kv_cache_gb": (lambda value: value > 0, "need more than 0"),
-    **dict.fromkeys(("learning_rate", "max_logp_gap", "beta", "probe_every", "max_wasted_steps"), _NOT_NEGATIVE),
-    **dict.fromkeys(("top_k", "weight_decay", "max_grad_norm", "warmup_steps", "watchdog_s"), _NOT_NEGATIVE),
-    **dict.fromkeys(("prompts_per_step", "max_resamples", "train_size", "heldout_size", "probe_size"), _AT_LEAST_ONE),
-    **dict.fromkeys(("probe_generations", "max_completion_length"), _AT_LEAST_ONE),
+    **dict.fromkeys(("learning_rate", "max_logp_gap", "beta", "max_wasted_steps"), _NOT_NEGATIVE),
+    **dict.fromkeys(("top_k", "weight_decay", "max_grad_norm", "warmup_steps", "watchdog_seconds"), _NOT_NEGATIVE),
+    **dict.fromkeys(("prompts_per_step", "max_resamples", "train_size", "heldout_size"), _AT_LEAST_ONE),
+    **dict.fromkeys(("num_generations_eval", "max_completion_length"), _AT_LEAST_ONE),
     **dict.fromkeys(("per_device_train_batch_size", "num_iterations"), _AT_LEAST_ONE),
 }
 

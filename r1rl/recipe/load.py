@@ -195,8 +195,6 @@ def load(
         options["path"] = str(find_data_file(options["path"], source.parent))
     recipe.task_options = options
     task = recipe_checks.check_names(recipe, stated, source)
-    if recipe.probe_size is None:
-        recipe.probe_size = recipe.heldout_size
     on_cpu = stated["use_cpu"] if "use_cpu" in stated else not _has_accelerator()
     trl_values = _defaults(stated, on_cpu=on_cpu) | {key: value for key, value in stated.items() if key not in own}
     # With fp16 as well, TRL says what is wrong.

@@ -32,7 +32,7 @@ _WAITING = ("torch/distributed/", "torch/autograd/graph", "accelerate/utils/oper
 
 
 def seconds_for(stated: float | None, world_size: int) -> float:
-    """The recipe's `watchdog_s`, or its default: off for a process alone, which nothing but itself can hold up."""
+    """The recipe's `watchdog_seconds`, or its default: off for a process alone, which only itself can hold up."""
     return stated if stated is not None else (DEFAULT_SECONDS if world_size > 1 else 0.0)
 
 
@@ -181,7 +181,7 @@ def verdict(
         ((found, why) for found, why in guesses if 0 < len(found) < len(states) or (found and len(states) == 1)),
         ([], ""),
     )
-    lines = [f"stalled: no process has made progress for {seconds:g} s (watchdog_s), the run is ended"]
+    lines = [f"stalled: no process has made progress for {seconds:g} s (watchdog_seconds), the run is ended"]
     for rank in slow[:8]:
         lines.append(f"  rank {rank} of {len(states)} {why}: {_describe(states[rank], answers[rank])}")
     if len(slow) > 8:

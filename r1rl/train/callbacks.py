@@ -1,4 +1,4 @@
-"""What happens between optimizer steps: metrics on disk, progress, probes and Ctrl-C."""
+"""What happens between optimizer steps: metrics on disk, progress, held-out evaluations and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from r1rl.run.folder import RunFolder
 from r1rl.run.heartbeats import Heartbeat
-from r1rl.train.heldout import Probe
+from r1rl.train.heldout import HeldoutEvaluation
 
 if TYPE_CHECKING:
     from r1rl.train.trainer import ZeroTrainer
@@ -82,14 +82,14 @@ class ShowProgress(TrainerCallback):
             self.bar.close()
 
 
-class ProbeEvery(TrainerCallback):
-    """Probes the policy before the first update, every `every` updates, and after the last one."""
+class EvaluateEvery(TrainerCallback):
+    """Evaluates on held-out problems before the first update, every `every` updates, and after the last one."""
 
-    def __init__(self, trainer: ZeroTrainer, probe: Probe, every: int) -> None:
+    def __init__(self, trainer: ZeroTrainer, evaluation: HeldoutEvaluation, every: int) -> None:
         self.trainer = trainer
-        self.probe = probe
+        self.evaluation = evaluation
         self.every = every
-        self.probed: set[int] = set()
+        self.evaluated: set[int] = set()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -103,10 +103,10 @@ class ProbeEvery(TrainerCallback):
             self._run(state)
 
     def _run(self, state: TrainerState) -> None:
-        if state.global_step in self.probed:
+        if state.global_step in self.evaluated:
             return
-        self.probed.add(state.global_step)
-        metrics = self.probe.run(self.trainer)
+        self.evaluated.add(state.global_step)
+        metrics = self.evaluation.run(self.trainer)
         self.trainer.log_apart(metrics)
         if state.is_world_process_zero:
             logger.info(

@@ -1,4 +1,4 @@
-"""Held-out problems under the current policy: the fixed probe set, sampled and greedy."""
+"""Held-out problems under the current policy: the same prompts each time, sampled and greedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def dataset_rows(rows: Sequence[Row], task: Task, prompt: Prompt) -> list[dict[str, Any]]:
-    """Problems as rows of a training or probe set: prompt, prompt_id, question, gold, meta (JSON) and the rest."""
+    """Problems as rows of a training or held-out set: prompt, prompt_id, question, gold, meta (JSON) and the rest."""
     return [
         {
             "prompt": prompt.render(row.question),
@@ -35,13 +35,13 @@ def dataset_rows(rows: Sequence[Row], task: Task, prompt: Prompt) -> list[dict[s
 
 
 @dataclass
-class Probe:
-    """The same held-out prompts, number of samples, temperature and cap at every probed step.
+class HeldoutEvaluation:
+    """The same held-out prompts, number of samples, temperature and cap at every evaluation.
 
     Args:
         rows: dataset rows of the held-out problems.
         generations: samples per prompt at `temperature`; one greedy completion comes besides.
-        seed: the run's seed. The draws depend on (seed, prompt, sample) alone, so two probes of the same policy
+        seed: the run's seed. The draws depend on (seed, prompt, sample) alone, so two evaluations of the same policy
             are the same.
     """
 

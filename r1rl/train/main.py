@@ -129,9 +129,9 @@ def open_folder(loaded: LoadedRecipe) -> run_folder.RunFolder:
 def watched(loaded: LoadedRecipe, folder: run_folder.RunFolder) -> Iterator[heartbeats.Heartbeat]:
     """This process's heartbeat, with a watchdog on those of all; the time-outs are shown."""
     heartbeat = heartbeats.Heartbeat(folder.path, loaded.grpo.process_index, loaded.world_size)
-    seconds = watchdog.seconds_for(loaded.recipe.watchdog_s, loaded.world_size)
+    seconds = watchdog.seconds_for(loaded.recipe.watchdog_seconds, loaded.world_size)
     if loaded.world_size > 1:
-        logger.info("time-outs: NCCL or gloo %g s (ddp_timeout), no progress %g s (watchdog_s; 0: never)",
+        logger.info("time-outs: NCCL or gloo %g s (ddp_timeout), no progress %g s (watchdog_seconds; 0: never)",
                     loaded.grpo.ddp_timeout, seconds)  # fmt: skip
     watching = watchdog.Watchdog(heartbeat, seconds)
     watching.start()
@@ -182,7 +182,7 @@ def build_trainer(
 
     import rewards
     from r1rl.train import callbacks, guard, stop_file
-    from r1rl.train.heldout import Probe, dataset_rows
+    from r1rl.train.heldout import HeldoutEvaluation, dataset_rows
     from r1rl.train.reflection import MeasureReflection, has_spare_core
     from r1rl.train.trainer import ZeroTrainer
 
@@ -216,12 +216,12 @@ def build_trainer(
     if grpo.process_index == 0 and not grpo.disable_tqdm:
         trainer.add_callback(callbacks.ShowProgress())
     interrupt = callbacks.FinishOnInterrupt(folder)
-    probed = dataset_rows(heldout[: own.probe_size], loaded.task, prompt)
-    probe = Probe(probed, own.probe_generations, own.probe_temperature, grpo.seed)
+    evaluated = dataset_rows(heldout, loaded.task, prompt)
+    evaluation = HeldoutEvaluation(evaluated, int(grpo.num_generations_eval), own.eval_temperature, grpo.seed)
     beside = has_spare_core(trainer.accelerator.device.type, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     trainer.add_callback(MeasureReflection(trainer, beside=beside))
     trainer.add_callback(callbacks.WriteMetrics(folder))
-    trainer.add_callback(callbacks.ProbeEvery(trainer, probe, own.probe_every))
+    trainer.add_callback(callbacks.EvaluateEvery(trainer, evaluation, int(grpo.eval_steps)))
     trainer.add_callback(guard.StopWhenNothingEarned(trainer, own.max_wasted_steps))
     trainer.add_callback(stop_file.StopOnFile(interrupt))
     trainer.add_callback(interrupt)

@@ -35,7 +35,7 @@ def train(small_run, tmp_path, trouble, *words):
         "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "TROUBLE": trouble,
     }  # fmt: skip
     words = [
-        *small_run, "--name", "run", "--launcher", "ddp:2", "--heldout_size", "2", "--probe_generations", "1",
+        *small_run, "--name", "run", "--launcher", "ddp:2", "--heldout_size", "2", "--num_generations_eval", "1",
         "--reward_funcs", "accuracy", "trouble_here:trouble", *words,
     ]  # fmt: skip
     return subprocess.run(
@@ -69,7 +69,7 @@ def test_the_first_error_is_shown_once(small_run, tmp_path):
 )
 def test_the_process_that_holds_the_run_up_is_named(small_run, tmp_path, trouble, expected):
     started = time.monotonic()
-    done = train(small_run, tmp_path, trouble, "--watchdog_s", "6")
+    done = train(small_run, tmp_path, trouble, "--watchdog_seconds", "6")
     assert done.returncode == 1, done.stderr[-3000:]
     assert time.monotonic() - started < 90  # else torch's agent waited for the stopped process
     assert done.stderr.count("stalled: no process has made progress for 6 s") == 1

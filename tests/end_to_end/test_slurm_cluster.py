@@ -97,7 +97,7 @@ def slurm(submit, *words):
 
 def test_a_stopped_run_ends_with_the_weights_of_an_uninterrupted_one(submit):
     """Stopped by a job that takes its nodes (and leaves it time to save), and by a kill in the middle of a step."""
-    words = ("--nodes", "2", "--launcher", "ddp", "--max_steps", "60", "--probe_every", "0")
+    words = ("--nodes", "2", "--launcher", "ddp", "--max_steps", "60", "--eval_steps", "0")
     whole = submit("whole", *words)
     wait_for(lambda: over(submit, whole), 180)
     assert states(submit, whole) == {"COMPLETED"}, output(submit, "whole", whole)[-3000:]
@@ -123,7 +123,7 @@ def test_a_stopped_run_ends_with_the_weights_of_an_uninterrupted_one(submit):
 
 
 def test_requeues_are_counted(submit):
-    job = submit("often", "--max-requeues", "0", "--max_steps", "200", "--probe_every", "0")
+    job = submit("often", "--max-requeues", "0", "--max_steps", "200", "--eval_steps", "0")
     wait_for(lambda: made_steps(submit.runs / "often") >= 1, 120)
     slurm(submit, "scancel", "--signal=USR1", "--batch", job)
     wait_for(lambda: over(submit, job), 120)
@@ -142,7 +142,7 @@ def test_sbatch_accepts_the_golden_scripts(cluster, path):
 
 
 def test_a_killed_rank_ends_the_job_within_a_minute(submit):
-    job = submit("killed", "--nodes", "2", "--launcher", "ddp", "--max_steps", "200", "--probe_every", "0")
+    job = submit("killed", "--nodes", "2", "--launcher", "ddp", "--max_steps", "200", "--eval_steps", "0")
     folder = submit.runs / "killed"
     wait_for(lambda: made_steps(folder) >= 1, 120)
     victim = next(
@@ -159,7 +159,7 @@ def test_a_killed_rank_ends_the_job_within_a_minute(submit):
 
 
 def test_an_array_of_three_seeds_gives_one_report(submit):
-    job = submit("seeds", "--seeds", "3", "--max_steps", "2", "--probe_every", "0")
+    job = submit("seeds", "--seeds", "3", "--max_steps", "2", "--eval_steps", "0")
     known = json.loads((submit.runs / "slurm" / f"{job}.json").read_text())
     wait_for(lambda: over(submit, str(known["report"])), 240)
     report = Path(known["report_output"]).read_text()

@@ -54,7 +54,7 @@ WAITS, BUSY = {"at": "distributed.py:9 in gather", "waiting": True}, {"at": "rew
 def test_verdicts(tmp_path, monkeypatch, states, answers, expected):
     monkeypatch.setattr(watchdog.time, "time", lambda: NOW)
     message = watchdog.verdict(states, answers, 30, tmp_path)
-    assert message.startswith("stalled: no process has made progress for 30 s (watchdog_s)")
+    assert message.startswith("stalled: no process has made progress for 30 s (watchdog_seconds)")
     assert expected in message
     assert f"{tmp_path}/rank_*.stack.txt" in message
 

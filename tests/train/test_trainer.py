@@ -42,7 +42,7 @@ def test_upstream_is_what_the_override_was_written_against(name):
 
 
 def test_a_run_resumed_in_a_later_epoch_goes_on_with_the_problems_of_that_epoch(small_run):
-    words = ["--train_size", "8", "--probe_every", "0", "--save_steps", "5"]  # two steps an epoch
+    words = ["--train_size", "8", "--eval_steps", "0", "--save_steps", "5"]  # two steps an epoch
     whole = run(small_run, *words, "--max_steps", "7", name="whole")
     run(small_run, *words, "--max_steps", "5", name="cut")
     cut = run(small_run, *words, "--max_steps", "7", "--resume", "true", name="cut")
@@ -147,16 +147,15 @@ def some_bad_gold(monkeypatch):
     monkeypatch.setattr(Countdown, "rows", with_bad)
 
 
-def test_bad_gold_is_listed_and_never_trained_on_or_probed(small_run, some_bad_gold):
-    folder = run(small_run, "--probe_size", "4")
+def test_bad_gold_is_listed_and_never_trained_on_or_evaluated(small_run, some_bad_gold):
+    folder = run(small_run)
     listed = [json.loads(line) for line in (folder.path / "bad_gold.jsonl").read_text().splitlines()]
     assert [line["split"] for line in listed] == ["train"] * 22 + ["heldout"] * 2
     assert all("99999 cannot be made from" in line["reason"] for line in listed)
     stored = store.read(folder.path).to_pylist()
     assert not {row["prompt_id"] for row in stored} & {line["prompt_id"] for line in listed}
     assert {row["verdict"] for row in stored}.isdisjoint({"bad_gold"})
-    # The probe keeps its size: bad problems leave before the first probe_size are taken.
-    assert len({row["prompt_id"] for row in stored if row["kind"] == "eval"}) == 4
+    assert len({row["prompt_id"] for row in stored if row["kind"] == "eval"}) == 6 - 2
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def load(run_dir: Path | str, path: Path | None) -> Policy:
         reason = str(error).partition("\n")[0][:200]
         raise ValueError(f"model={source!r}: cannot be loaded: {reason}") from None
     template = prompts.get(recipe["prompt_template"], tokenizer=tokenizer, **(recipe.get("prompt_options") or {}))
-    temperature = recipe.get("probe_temperature")
+    temperature = recipe.get("eval_temperature")
     sampling = Sampling(
         temperature=float(recipe.get("temperature", 1.0) if temperature is None else temperature),
         top_p=float(recipe.get("top_p", 1.0)),

@@ -117,7 +117,7 @@ def check(run_dir: Path | str, settings: Settings, steps: Sequence[int] | None) 
         if step not in possible:
             raise ValueError(
                 f"steps={step}: no kept policy with probe rollouts; this run has {', '.join(map(str, possible))} (more "
-                "with --save_steps equal to --probe_every and no --save_total_limit)"
+                "with --save_steps equal to --eval_steps and no --save_total_limit)"
             )
     return sorted(set(steps))
 

@@ -1,4 +1,4 @@
-"""The command `r1rl probe` on a run that was really trained, with its own checkpoints."""
+"""The command `r1rl counterfactual` on a run that was really trained, with its own checkpoints."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_probe_of_both_ends_of_a_run(
     run_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert list(checkpoints.kept(run_dir)) == [0, 2]
-    words = ["probe", str(run_dir), "--points", "4", "--samples", "1", "--lexicon", "simplerl", "--json"]
+    words = ["counterfactual", str(run_dir), "--points", "4", "--samples", "1", "--lexicon", "simplerl", "--json"]
     capsys.readouterr()
     assert cli.main(words) in (0, 2)  # a base without skills may have written neither marker nor claim
     first = capsys.readouterr()
@@ -37,7 +37,7 @@ def test_a_probe_of_both_ends_of_a_run(
     if found:
         # A second time nothing is sampled.
         monkeypatch.setattr(counterfactual_store, "load", None)
-        assert cli.main(["probe", str(run_dir), *words[2:], "--steps", "0"]) == 0
+        assert cli.main(["counterfactual", str(run_dir), *words[2:], "--steps", "0"]) == 0
         assert json.loads(capsys.readouterr().out) == found[0]
 
 
@@ -48,7 +48,7 @@ def test_errors_are_one_line_and_code_2(run_dir: Path, capsys: pytest.CaptureFix
         (["--lexicon", "mine"], "lexicon='mine'"),
     ):
         capsys.readouterr()
-        assert cli.main(["probe", str(run_dir), *words]) == 2
+        assert cli.main(["counterfactual", str(run_dir), *words]) == 2
         assert message in capsys.readouterr().err
 
 
@@ -76,7 +76,7 @@ def test_several_runs_are_shown_and_put_together(
 ) -> None:
     asked = claims_at(monkeypatch, {"seed0": [0, 40], "seed1": [0, 60], "seed2": [0, 40]})
     runs = [str(tmp_path / f"seed{i}") for i in range(3)]
-    assert cli.main(["probe", *runs, "--json"]) == 0
+    assert cli.main(["counterfactual", *runs, "--json"]) == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert asked == [("seed0", 0), ("seed0", 40), ("seed1", 0), ("seed1", 60), ("seed2", 0), ("seed2", 40)]
     assert [(len(one["runs"]), one["step"]) for one in found] == [(1, 0), (1, 40), (1, 0), (1, 60), (1, 0), (1, 40),
@@ -84,7 +84,7 @@ def test_several_runs_are_shown_and_put_together(
     assert found[-1]["runs"] == ["seed0", "seed1", "seed2"]
     gains = [one["gains"]["freedom"]["change"]["value"] for one in found]
     assert gains[-1] == pytest.approx((gains[0] + gains[2] + gains[4]) / 3)
-    assert cli.main(["probe", *runs[:2]]) == 0
+    assert cli.main(["counterfactual", *runs[:2]]) == 0
     shown = capsys.readouterr().out
     assert "runs seed0, seed1  step 0" in shown
     assert "2 runs: intervals are for new seeds and new problems (20 seen)." in shown
@@ -94,8 +94,8 @@ def test_runs_without_a_step_in_common(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = claims_at(monkeypatch, {"seed0": [0, 40], "seed1": [20]})
-    assert cli.main(["probe", str(tmp_path / "seed0"), str(tmp_path / "seed1")]) == 2
+    assert cli.main(["counterfactual", str(tmp_path / "seed0"), str(tmp_path / "seed1")]) == 2
     assert "no step in common to put together (seed0 0, 40; seed1 20)" in capsys.readouterr().err
-    assert cli.main(["probe", str(tmp_path / "seed0"), str(tmp_path / "seed0")]) == 2
+    assert cli.main(["counterfactual", str(tmp_path / "seed0"), str(tmp_path / "seed0")]) == 2
     assert "runs: one is given twice" in capsys.readouterr().err
     assert asked == []
