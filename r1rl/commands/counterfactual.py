@@ -25,12 +25,13 @@ examples:
   r1rl counterfactual runs/countdown-1 --steps 0 40 100 --points 400
   r1rl counterfactual runs/countdown-1 --lexicon r1-nature --json
 
-Rollouts of the run's held-out evaluations are cut where they reflect, and the policy that wrote them goes on: with the answer forced
-before (A) or after the reflection (B), with reflective words banned (C) or freely (D), and with "Wait," injected
-elsewhere (E); the same at random boundaries is the placebo. On Countdown, values are falsified as well. Step 0 is the
-model that the run began with; other steps need a checkpoint. What was sampled is kept in RUN/counterfactual/, and
-a measurement that was cut off goes on where it stopped. With several runs (seeds of one recipe) each is shown, and all
-together at every step that all of them have, with intervals for new seeds and new problems."""
+Rollouts of the run's held-out evaluations are cut where they reflect, and the policy that wrote them goes on: with
+the answer forced before (A) or after the reflection (B), with reflective words banned (C) or freely (D), and with
+"Wait," injected elsewhere (E); the same at random boundaries is the placebo. On Countdown, values are falsified as
+well. Step 0 is the model that the run began with; other steps need a checkpoint. What was sampled is kept in
+RUN/counterfactual/, and a measurement that was cut off goes on where it stopped. With several runs (seeds of one
+recipe) each is shown, and all together at every step that all of them have, with intervals for new seeds and new
+problems."""
 
 _FILE_WIDTH = 140
 

@@ -9,6 +9,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from r1rl.verify import VERIFIER_OF_TASK
+
 SCHEMA_VERSION: Final = 2
 VERSION_KEY: Final = b"r1rl.rollout_schema_version"
 KINDS: Final = ("train", "probe", "eval")
@@ -62,9 +64,6 @@ SCHEMA: Final = pa.schema(
     ],
     metadata={VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
-
-VERIFIER_OF_TASK: Final = {"countdown": "countdown"}
-"""Tasks that only one verifier judges; a version 1 shard does not name it."""
 
 _VALUES: Final = {"kind": KINDS, "finish_reason": FINISH_REASONS}
 

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from r1rl.store import schema as rollout_schema
 from r1rl.store import shard_files, shards
-from r1rl.store.schema import REWARD_PREFIX, VERIFIER_OF_TASK
+from r1rl.store.schema import REWARD_PREFIX
+from r1rl.verify import VERIFIER_OF_TASK
 
 NAME: Final = "rollouts"
 _LOCATED: Final = "located_rollouts"

@@ -1,12 +1,13 @@
 """Verifiers by name: each judges one answer against one gold answer and returns a `Verdict`."""
 
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 from r1rl.verify.extraction import answer_tag, answer_tag_reason
 from r1rl.verify.verdict import Status, Verdict, Verifier
 
 __all__ = [
+    "VERIFIER_OF_TASK",
     "Status",
     "Verdict",
     "Verifier",
@@ -28,6 +29,9 @@ _MODULES = {
     "math": "r1rl.verify.math",
 }
 _IN_PROCESSES = frozenset({"code", "gym", "math"})
+
+VERIFIER_OF_TASK: Final = {"countdown": "countdown"}
+"""Tasks that only one verifier judges; the oldest rollout stores do not name the verifier."""
 
 
 def names() -> list[str]:

@@ -27,7 +27,7 @@ from r1rl.aha.detect.math_attempts import SOUGHT, VERIFIERS, candidates, evaluat
 from r1rl.aha.detect.notation import normalise
 from r1rl.aha.detect.reasoning import reasoning_spans
 from r1rl.aha.detect.transitions import transitions
-from r1rl.store.schema import VERIFIER_OF_TASK
+from r1rl.verify import VERIFIER_OF_TASK
 from r1rl.verify import expression as expressions
 from r1rl.verify.extraction import answer_tag, boxed
 
