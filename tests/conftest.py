@@ -10,10 +10,33 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several workers share the cores
 # Started in a shell's background, Python and all its children ignore Ctrl-C, which some tests send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# On CI a test may be skipped for these reasons alone; anything else could have been installed.
+ALLOWED_SKIPS = (
+    "set R1RL_TEST_",  # longer versions, run on demand
+    "make test-slurm",  # starts daemons and edits /etc/hosts
+    "no kernel headers here",
+    "this build of torch packs no weights",
+)
+
+
+def pytest_sessionfinish(session, exitstatus) -> None:
+    """Fail where a test was skipped for want of something that could be installed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not os.environ.get("CI") or reporter is None or hasattr(session.config, "workerinput"):
+        return
+    reasons = [str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+               for report in reporter.stats.get("skipped", ())]  # fmt: skip
+    if unmet := sorted({reason for reason in reasons if not any(allowed in reason for allowed in ALLOWED_SKIPS)}):
+        reporter.write_line("skipped for want of something that CI must have:", red=True)
+        for reason in unmet:
+            reporter.write_line(f"  {reason}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")
