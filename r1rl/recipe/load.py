@@ -181,7 +181,7 @@ def load(
     source = Path(path)
     in_file = read_yaml(source)
     processes = int(os.environ.get("WORLD_SIZE", "1")) if world_size is None else world_size
-    hints = _hints()
+    hints = known_keys()
     for key in in_file:
         if key not in hints:
             raise RecipeError(f"{key}: unknown key in {source}{nearest(key, hints)}")
@@ -220,8 +220,8 @@ def load(
     return loaded
 
 
-def _hints() -> dict[str, Any]:
-    """The type of every known key."""
+def known_keys() -> dict[str, Any]:
+    """Every key that a recipe may have, with its type."""
     from trl import GRPOConfig, ModelConfig
 
     known: dict[str, Any] = {}
