@@ -1,6 +1,6 @@
 """Tasks by name: where questions and gold answers come from.
 
-A task is one file in this folder and one line in `_REGISTRY`, see CONTRIBUTING.md; its dataclass fields are its options.
+A task is one file in this folder and one line in `_REGISTRY` (see CONTRIBUTING.md). Its fields are its options.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Task(Protocol):
 _REGISTRY = {
     "countdown": "r1rl.tasks.countdown:Countdown",
     "file": "r1rl.tasks.files:FileTask",
+    "gym": "r1rl.tasks.gym:Gym",
 }
 
 

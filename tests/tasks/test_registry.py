@@ -10,8 +10,8 @@ from r1rl.tasks import gold
 
 # Options of tasks that need some; `FILE` becomes a file of sums.
 FILE = "sums.jsonl"
-OPTIONS = {"file": {"path": FILE}}
-PACKAGES = {}
+OPTIONS = {"file": {"path": FILE}, "gym": {"dataset": "spell_backward", "size": 400}}
+PACKAGES = {"gym": "reasoning_gym"}
 """Optional packages that a task needs."""
 
 
