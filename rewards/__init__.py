@@ -4,37 +4,38 @@ A reward is `reward(completions, *, gold, meta, verifier, **columns) -> list[flo
 convention: one value per completion, None where the row's gold cannot be judged. It may be a coroutine function.
 With weight 0 any reward only measures.
 
-A new reward is one module here and one line in `_REGISTRY`; one from elsewhere is named
+A new reward is one module here and one line in `_REGISTRY` (see CONTRIBUTING.md); one from elsewhere is named
 `package.module:function`, TRL's and open-r1's included.
 """
 
-import difflib
 import functools
 import importlib
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
+from r1rl.ground.errors import nearest
+from r1rl.ground.values import coerce
 from rewards import external
 
 __all__ = ["Reward", "describe", "get", "names"]
 
 Reward = Callable[..., list[float | None]]
 
-# name -> (module, class); the class takes the options of `get` and its instances are called
+# A class takes the options of `get`, which are read by the types it states, and its instances are called.
 _REGISTRY = {
-    "accuracy": ("rewards.accuracy", "Accuracy"),
-    "code": ("rewards.code", "Code"),
-    "cosine": ("rewards.length", "Cosine"),
-    "format": ("rewards.format", "Format"),
-    "format-soft": ("rewards.format", "FormatSoft"),
-    "kimi-length": ("rewards.length", "KimiLength"),
-    "language": ("rewards.language", "Language"),
-    "reasoning-steps": ("rewards.reasoning_steps", "ReasoningSteps"),
-    "reflection": ("rewards.reflection", "Reflection"),
-    "repetition": ("rewards.repetition", "Repetition"),
-    "soft-overlong": ("rewards.length", "SoftOverlong"),
-    "tag-count": ("rewards.format", "TagCount"),
+    "accuracy": "rewards.accuracy:Accuracy",
+    "code": "rewards.code:Code",
+    "cosine": "rewards.length:Cosine",
+    "format": "rewards.format:Format",
+    "format-soft": "rewards.format:FormatSoft",
+    "kimi-length": "rewards.length:KimiLength",
+    "language": "rewards.language:Language",
+    "reasoning-steps": "rewards.reasoning_steps:ReasoningSteps",
+    "reflection": "rewards.reflection:Reflection",
+    "repetition": "rewards.repetition:Repetition",
+    "soft-overlong": "rewards.length:SoftOverlong",
+    "tag-count": "rewards.format:TagCount",
 }
 
 
@@ -56,20 +57,23 @@ def get(name: str, **options: Any) -> Reward:
     and options that do not fit.
     """
     target = _target(name)
+    if name in _REGISTRY:
+        hints = get_type_hints(target.__init__)
+        typed = {key: coerce(key, value, hints[key]) if key in hints else value for key, value in options.items()}
+        reward: Reward = _fitting(name, target, typed)
+        reward.__name__ = name
+        return reward
     remake = (functools.partial(get, name, **options), ())
-    messages = options.pop("messages", None) if name not in _REGISTRY else None
-    factory = name not in _REGISTRY and external.is_factory(target)
-    try:
-        if isinstance(target, type) or factory:
-            reward: Reward = target(**options)
-        elif options:
-            inspect.signature(target).bind_partial(**options)
-            reward = functools.partial(target, **options)
-            reward.__name__ = target.__name__  # type: ignore[attr-defined]
-        else:
-            reward = target
-    except TypeError as error:
-        raise ValueError(f"reward={name!r}: options {sorted(options)} do not fit: {error}") from error
+    messages = options.pop("messages", None)
+    factory = external.is_factory(target)
+    if isinstance(target, type) or factory:
+        reward = _fitting(name, target, options)
+    elif options:
+        _fitting(name, inspect.signature(target).bind_partial, options)
+        reward = functools.partial(target, **options)
+        reward.__name__ = target.__name__  # type: ignore[attr-defined]
+    else:
+        reward = target
     if not callable(reward):
         made = (
             f"made a {type(reward).__name__}, which cannot be called"
@@ -77,8 +81,6 @@ def get(name: str, **options: Any) -> Reward:
             else f"a {target.__name__} has no __call__"
         )
         raise ValueError(f"reward={name!r}: {made}")
-    if name in _REGISTRY:
-        return reward
     if messages is None:
         messages = external.wants_messages(reward, name.partition(":")[0])
     if messages or factory:
@@ -94,18 +96,20 @@ def describe(name: str) -> str:
     return (inspect.getdoc(_target(name)) or "").partition("\n")[0]
 
 
+def _fitting(name: str, maker: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """What `maker` makes of the options. Raises `ValueError` where it does not take them."""
+    try:
+        return maker(**options)
+    except TypeError as error:
+        raise ValueError(f"reward={name!r}: options {sorted(options)} do not fit: {error}") from error
+
+
 def _target(name: str) -> Any:
     """The class or function behind a name."""
-    if name in _REGISTRY:
-        module_name, attribute = _REGISTRY[name]
-        return getattr(importlib.import_module(module_name), attribute)
-    module_name, colon, attribute = name.partition(":")
+    module_name, colon, attribute = _REGISTRY.get(name, name).partition(":")
     if not colon:
-        near = difflib.get_close_matches(name, names(), n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else "try 'accuracy'"
-        raise ValueError(
-            f"reward={name!r}: unknown; allowed: {', '.join(names())} or 'package.module:function'; {hint}"
-        )
+        hint = nearest(name, names()) or "; try 'accuracy'"
+        raise ValueError(f"reward={name!r}: unknown; allowed: {', '.join(names())} or 'package.module:function'{hint}")
     if not all(part.isidentifier() for part in [*module_name.split("."), *attribute.split(".")]):
         raise ValueError(f"reward={name!r}: not of the form 'package.module:function'")
     try:
@@ -118,9 +122,7 @@ def _target(name: str) -> Any:
         raise  # the module is there and lacks a module of its own: its traceback says more than we could
     for part in attribute.split("."):
         if not hasattr(target, part):
-            near = difflib.get_close_matches(part, dir(target), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"reward={name!r}: {module_name} has no {attribute!r}{hint}")
+            raise ValueError(f"reward={name!r}: {module_name} has no {attribute!r}{nearest(part, dir(target))}")
         target = getattr(target, part)
     if not callable(target):
         raise ValueError(f"reward={name!r}: {attribute} is a {type(target).__name__} and cannot be called")

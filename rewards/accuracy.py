@@ -1,13 +1,12 @@
 """1 for a right answer: what the extraction policy finds in the completion, judged by the row's verifier."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from r1rl import verify
 from r1rl.verify import Verdict
 from r1rl.verify import extraction as policies
-from rewards.completions import Completion, column, with_prefill
+from rewards.completions import Completion, column, meta_of, with_prefill
 
 
 def reward_of(verdict: Verdict) -> float | None:
@@ -27,8 +26,6 @@ class Accuracy:
         extraction: where the answer stands, a policy of `r1rl.verify.extraction`: `answer-tag`, `boxed`,
             `boxed-in-answer` or `last-number`.
     """
-
-    __name__ = "accuracy"
 
     def __init__(self, extraction: str = "answer-tag") -> None:
         policies.get(extraction)  # a wrong name raises at once
@@ -53,10 +50,10 @@ class Accuracy:
         Raises `ValueError` for a missing or uneven column and for an unknown verifier. A row whose `meta` is
         no JSON object is `bad_gold`.
         """
-        golds = column("gold", gold, completions, reward=self.__name__)
-        metas = column("meta", meta, completions, reward=self.__name__)
-        verifiers = column("verifier", verifier, completions, reward=self.__name__)
-        texts = with_prefill(completions, prefill, reward=self.__name__)
+        golds = column("gold", gold, completions, reward=self)
+        metas = column("meta", meta, completions, reward=self)
+        verifiers = column("verifier", verifier, completions, reward=self)
+        texts = with_prefill(completions, prefill, reward=self)
         extract = policies.get(self.extraction)
         verdicts: dict[int, Verdict] = {}
         batches: dict[str, dict[int, tuple[str, str, dict[str, Any]]]] = {name: {} for name in verifiers}
@@ -64,7 +61,7 @@ class Accuracy:
             verify.get(name)  # an unknown verifier raises even where no row reaches it
         unanswered: dict[int, str] = {}  # row -> why there is no answer
         for index, text in enumerate(texts):
-            row_meta = _as_dict(metas[index])
+            row_meta = meta_of(metas[index])
             if row_meta is None:
                 verdicts[index] = Verdict("bad_gold", None, "meta is not a JSON object")
                 continue
@@ -79,12 +76,3 @@ class Accuracy:
             if verdicts[index].status != "bad_gold":
                 verdicts[index] = Verdict("unparseable", None, reason)
         return [verdicts[index] for index in range(len(texts))]
-
-
-def _as_dict(meta: str | dict[str, Any]) -> dict[str, Any] | None:
-    if isinstance(meta, str):
-        try:
-            meta = json.loads(meta)
-        except ValueError:
-            return None
-    return meta if isinstance(meta, dict) else None

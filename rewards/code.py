@@ -1,6 +1,5 @@
 """1 for a program that passes the row's tests, or the share it passes; run in a sandbox, never outside one."""
 
-import json
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from r1rl.verify import Verdict, code
 from r1rl.verify.extraction import extract
 from r1rl.verify.sandbox import Limits
-from rewards.completions import Completion, column, with_prefill
+from rewards.completions import Completion, column, meta_of, with_prefill
 
 
 class Code:
@@ -23,8 +22,6 @@ class Code:
     there is no sandbox.
     """
 
-    __name__ = "code"
-
     def __init__(
         self,
         *,
@@ -34,19 +31,11 @@ class Code:
         memory_mib: int = code.LIMITS.memory_bytes >> 20,
         workers: int | None = None,
     ) -> None:
-        if not isinstance(partial, bool):
-            raise ValueError(f"partial={partial!r}: true (the share of tests passed) or false (all or nothing)")
-        for name, value, least in (
-            ("timeout_seconds", timeout_seconds, 0.1),
-            ("cpu_seconds", cpu_seconds, 0.1),
-            ("memory_mib", memory_mib, 64),
-            ("workers", 1 if workers is None else workers, 1),
-        ):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= 1e6:
+        needed = {"timeout_seconds": (timeout_seconds, 0.1), "cpu_seconds": (cpu_seconds, 0.1)}
+        needed |= {"memory_mib": (memory_mib, 64), "workers": (1 if workers is None else workers, 1)}
+        for name, (value, least) in needed.items():
+            if not least <= value <= 1e6:
                 raise ValueError(f"{name}={value!r}: need a number of at least {least:g}; try leaving it out")
-        for name, count in (("memory_mib", memory_mib), ("workers", workers)):
-            if isinstance(count, float):
-                raise ValueError(f"{name}={count!r}: need a whole number")
         code.require()
         self.partial = partial
         self.workers = workers
@@ -76,22 +65,12 @@ class Code:
 
         Raises `ValueError` for a missing or uneven column, `SandboxError` where there is no sandbox.
         """
-        metas = column("meta", meta, completions, reward=self.__name__)
-        texts = with_prefill(completions, prefill, reward=self.__name__)
+        metas = column("meta", meta, completions, reward=self)
+        texts = with_prefill(completions, prefill, reward=self)
         extracted = [extract(text) for text in texts]
-        items = [(answer or "", "", _as_dict(row)) for (answer, _), row in zip(extracted, metas, strict=True)]
+        items = [(answer or "", "", meta_of(row) or {}) for (answer, _), row in zip(extracted, metas, strict=True)]
         verdicts = code.verify_many(items, limits=self.limits, workers=self.workers)
         return [
             Verdict("unparseable", None, reason) if reason and verdict.status != "bad_gold" else verdict
             for (_, reason), verdict in zip(extracted, verdicts, strict=True)
         ]
-
-
-def _as_dict(meta: str | dict[str, Any]) -> dict[str, Any]:
-    """The row's meta; one that is no JSON object has no tests, which is `bad_gold`."""
-    if isinstance(meta, str):
-        try:
-            meta = json.loads(meta)
-        except ValueError:
-            return {}
-    return meta if isinstance(meta, dict) else {}

@@ -52,7 +52,7 @@ def explain(
     paid = asyncio.run(_finished(reward([completion], prompts=[question], **columns)))
     facts = []
     if policy := getattr(reward, "extraction", None):
-        (text,) = with_prefill([completion], [prefill], reward=name)
+        (text,) = with_prefill([completion], [prefill], reward=reward)
         answer, reason = extraction.get(policy)(text)
         facts.append(("extracted", reason if answer is None else clip(answer)))
     if verdicts := getattr(reward, "verdicts", None):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rewards.completions import Completion, with_prefill
+from rewards.completions import Completion, TextReward, with_prefill
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
@@ -47,34 +47,7 @@ def failure(text: str) -> str:
     return "text after </answer>" if after.strip() else ""
 
 
-class Format:
-    """1 if the completion is one <think> pair, one <answer> pair and otherwise white space; else 0.
-
-    Equation: r = [prefill + completion keeps the format]. Range {0, 1}. The tags are those of R1-Zero's template,
-    arXiv 2501.12948v1 table 1; the paper does not state its rule, the exact one here is ours.
-    """
-
-    __name__ = "format"
-
-    def __call__(self, completions: Sequence[Completion], **columns: Any) -> list[float | None]:
-        """One reward per completion, never None; columns as in `reasons`."""
-        return [0.0 if reason else 1.0 for reason in self.reasons(completions, **columns)]
-
-    def reasons(
-        self,
-        completions: Sequence[Completion],
-        *,
-        prefill: Sequence[str | None] | None = None,
-        **columns: Any,
-    ) -> list[str]:
-        """Why each completion, behind the `prefill` its prompt opened, breaks the format; "" if it keeps it.
-
-        Raises `ValueError` if `prefill` is given and has another length than `completions`.
-        """
-        return [failure(text) for text in with_prefill(completions, prefill, reward=self.__name__)]
-
-
-class FormatSoft:
+class FormatSoft(TextReward):
     """1 if the four tags stand once each, in order, around some content, whatever text is outside them; else 0.
 
     Equation: r = [<think>, </think>, <answer>, </answer> once each, in this order]. Range {0, 1}.
@@ -83,24 +56,30 @@ class FormatSoft:
     without DOTALL, so that a line break in the thought fails it; neither is so here.
     """
 
-    __name__ = "format-soft"
+    failure = staticmethod(soft_failure)
 
-    def __call__(self, completions: Sequence[Completion], **columns: Any) -> list[float | None]:
-        """One reward per completion, never None; columns as in `reasons`."""
-        return [0.0 if reason else 1.0 for reason in self.reasons(completions, **columns)]
+    def of(self, text: str) -> float:
+        """The reward of one text."""
+        return 0.0 if self.failure(text) else 1.0
 
     def reasons(
-        self,
-        completions: Sequence[Completion],
-        *,
-        prefill: Sequence[str | None] | None = None,
-        **columns: Any,
+        self, completions: Sequence[Completion], *, prefill: Sequence[str | None] | None = None, **columns: Any
     ) -> list[str]:
-        """Why each completion, behind its `prefill`, fails; "" if it does not. Raises as `Format.reasons` does."""
-        return [soft_failure(text) for text in with_prefill(completions, prefill, reward=self.__name__)]
+        """Why each completion, behind the `prefill` its prompt opened, breaks the format; "" if it keeps it."""
+        return [self.failure(text) for text in with_prefill(completions, prefill, reward=self)]
 
 
-class TagCount:
+class Format(FormatSoft):
+    """1 if the completion is one <think> pair, one <answer> pair and otherwise white space; else 0.
+
+    Equation: r = [prefill + completion keeps the format]. Range {0, 1}. The tags are those of R1-Zero's template,
+    arXiv 2501.12948v1 table 1; the paper does not state its rule, the exact one here is ours.
+    """
+
+    failure = staticmethod(failure)
+
+
+class TagCount(TextReward):
     """A quarter for each of the four tags that stands exactly once and behind the tags counted before it.
 
     Equation: r = |{counted tags}| / 4. Range {0, 1/4, 1/2, 3/4, 1}. Tags of a duplicated kind count nothing, and tags
@@ -108,16 +87,8 @@ class TagCount:
     around the tags and takes any order.
     """
 
-    __name__ = "tag-count"
-
-    def __call__(
-        self, completions: Sequence[Completion], *, prefill: Sequence[str | None] | None = None, **columns: Any
-    ) -> list[float | None]:
-        """One reward per completion, never None. Raises `ValueError` for a `prefill` of another length."""
-        return [self.of(text) for text in with_prefill(completions, prefill, reward=self.__name__)]
-
     def of(self, text: str) -> float:
-        """The reward of one text, prefill included. Linear."""
+        """The reward of one text. Linear."""
         reached, counted = -1, 0
         for tag in TAGS:
             start = text.find(tag)

@@ -3,10 +3,10 @@
 import functools
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from rewards.completions import Completion, with_prefill
+from rewards.completions import TextReward
 
 MAX_CHARS = 200_000
 """Characters of one completion's thoughts that are looked at."""
@@ -105,7 +105,7 @@ def _windows(text: str) -> Iterator[list[str]]:
         yield window
 
 
-class Language:
+class Language(TextReward):
     """The share of target-language words in the thoughts: R1's reward for language consistency.
 
     Equation: r = target-language words / words, in what <think> holds; 0 if it holds no word. Range [0, 1].
@@ -121,22 +121,20 @@ class Language:
         language: ISO 639-1 code of the target, such as en or zh.
     """
 
-    __name__ = "language"
-
     def __init__(self, language: str = "en") -> None:
-        if not isinstance(language, str) or not re.fullmatch("[a-z]{2}", language):
+        if not re.fullmatch("[a-z]{2}", language):
             raise ValueError(f"language={language!r}: need an ISO 639-1 code; try 'en' or 'zh'")
         self.language = language
         self.scripts = _scripts(language)
 
-    def _check(self) -> None:
-        """Raise `ImportError` without py3langid, `ValueError` for a language that it does not know."""
-        known = sorted(_identifier().labels)
-        if self.language not in known:
-            raise ValueError(f"language={self.language!r}: allowed: {', '.join(known)}; try 'en'")
-
     def of(self, text: str) -> float:
-        """The share for one text, tags included."""
+        """The share for one text, tags included.
+
+        Raises `ImportError` without py3langid, `ValueError` for a language that it does not know.
+        """
+        known = _identifier().labels
+        if self.language not in known:
+            raise ValueError(f"language={self.language!r}: allowed: {', '.join(sorted(known))}; try 'en'")
         words = right = 0
         for window in _windows(_thoughts(text)):
             words += len(window)
@@ -150,13 +148,3 @@ class Language:
         found, probability = _identifier().classify(("" if unspaced else " ").join(words))
         rival = found != self.language and bool(self.scripts & _scripts(found))
         return not (rival and probability > 0.5 and len(words) >= WINDOW_WORDS // 2)
-
-    def __call__(
-        self, completions: Sequence[Completion], *, prefill: Sequence[str | None] | None = None, **columns: Any
-    ) -> list[float | None]:
-        """One reward per completion, never None.
-
-        Raises `ImportError` without py3langid, `ValueError` for an unknown language or an uneven `prefill`.
-        """
-        self._check()
-        return [self.of(text) for text in with_prefill(completions, prefill, reward=self.__name__)]

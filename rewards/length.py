@@ -1,6 +1,6 @@
 """Rewards of the completion's length in tokens: DAPO's soft overlong punishment, Yeo et al.'s cosine, Kimi k1.5's.
 
-Lengths are counts of `completion_ids`, which TRL passes without padding. None depends on the text's characters.
+None depends on the number of characters.
 """
 
 import math
@@ -8,23 +8,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from rewards.accuracy import Accuracy, reward_of
-from rewards.completions import Completion, column
-
-
-def _lengths(completion_ids: Any, completions: Sequence[Completion], reward: str) -> list[int]:
-    return [len(ids) for ids in column("completion_ids", completion_ids, completions, reward=reward)]
-
-
-def _tokens(name: str, value: Any, least: int = 1) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r}: need a whole number of tokens, at least {least}; try 1024")
-    return value
-
-
-def _number(name: str, value: Any) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        raise ValueError(f"{name}={value!r}: need a finite number; try 1.0")
-    return float(value)
+from rewards.completions import Completion, column, lengths
 
 
 class SoftOverlong:
@@ -42,13 +26,10 @@ class SoftOverlong:
         cache_tokens: C, the interval before it where the punishment grows; 0 < C <= L.
     """
 
-    __name__ = "soft-overlong"
-
     def __init__(self, max_tokens: int, cache_tokens: int) -> None:
-        self.max_tokens = _tokens("max_tokens", max_tokens)
-        self.cache_tokens = _tokens("cache_tokens", cache_tokens)
-        if cache_tokens > max_tokens:
-            raise ValueError(f"cache_tokens={cache_tokens}: at most max_tokens={max_tokens}; try {max_tokens // 5}")
+        if not 0 < cache_tokens <= max_tokens:
+            raise ValueError(f"cache_tokens={cache_tokens}: need 1 to max_tokens={max_tokens}; try {max_tokens // 5}")
+        self.max_tokens, self.cache_tokens = max_tokens, cache_tokens
 
     def of(self, length: int) -> float:
         """The reward of one length in tokens."""
@@ -59,7 +40,7 @@ class SoftOverlong:
         self, completions: Sequence[Completion], *, completion_ids: Any = None, **columns: Any
     ) -> list[float | None]:
         """One reward per completion, never None. Raises `ValueError` without `completion_ids`."""
-        return [self.of(length) for length in _lengths(completion_ids, completions, self.__name__)]
+        return [self.of(length) for length in lengths(completion_ids, completions, reward=self)]
 
 
 class Cosine:
@@ -81,8 +62,6 @@ class Cosine:
         extraction: where the answer stands, as for `accuracy`.
     """
 
-    __name__ = "cosine"
-
     def __init__(
         self,
         max_tokens: int,
@@ -94,10 +73,10 @@ class Cosine:
         exceeded: float | None = None,
         extraction: str = "answer-tag",
     ) -> None:
-        self.max_tokens = _tokens("max_tokens", max_tokens)
-        self.correct = (_number("correct_short", correct_short), _number("correct_long", correct_long))
-        self.wrong = (_number("wrong_short", wrong_short), _number("wrong_long", wrong_long))
-        self.exceeded = None if exceeded is None else _number("exceeded", exceeded)
+        if max_tokens < 1:
+            raise ValueError(f"max_tokens={max_tokens}: need at least 1; try 1024")
+        self.max_tokens, self.exceeded = max_tokens, exceeded
+        self.correct, self.wrong = (correct_short, correct_long), (wrong_short, wrong_long)
         self.accuracy = Accuracy(extraction)
 
     def of(self, length: int, correct: bool) -> float:
@@ -112,10 +91,10 @@ class Cosine:
         self, completions: Sequence[Completion], *, completion_ids: Any = None, **columns: Any
     ) -> list[float | None]:
         """One reward per completion. Raises `ValueError` without `completion_ids` and as `accuracy` does."""
-        lengths = _lengths(completion_ids, completions, self.__name__)
+        sizes = lengths(completion_ids, completions, reward=self)
         marks = [reward_of(verdict) for verdict in self.accuracy.verdicts(completions, **columns)]
         return [
-            None if mark is None else self.of(length, mark == 1.0) for length, mark in zip(lengths, marks, strict=True)
+            None if mark is None else self.of(length, mark == 1.0) for length, mark in zip(sizes, marks, strict=True)
         ]
 
 
@@ -135,8 +114,6 @@ class KimiLength:
         extraction: where the answer stands, as for `accuracy`.
     """
 
-    __name__ = "kimi-length"
-
     def __init__(self, extraction: str = "answer-tag") -> None:
         self.accuracy = Accuracy(extraction)
 
@@ -150,17 +127,17 @@ class KimiLength:
         **columns: Any,
     ) -> list[float | None]:
         """One reward per completion. Raises `ValueError` for a missing column and as `accuracy` does."""
-        lengths = _lengths(completion_ids, completions, self.__name__)
+        sizes = lengths(completion_ids, completions, reward=self)
         if prompt_id is not None:
-            keys: list[Hashable] = list(column("prompt_id", prompt_id, completions, reward=self.__name__))
+            keys: list[Hashable] = list(column("prompt_id", prompt_id, completions, reward=self))
         else:
-            keys = [repr(prompt) for prompt in column("prompts", prompts, completions, reward=self.__name__)]
+            keys = [repr(prompt) for prompt in column("prompts", prompts, completions, reward=self)]
         marks = [reward_of(verdict) for verdict in self.accuracy.verdicts(completions, **columns)]
         groups: dict[Hashable, list[int]] = {}
-        for key, length in zip(keys, lengths, strict=True):
+        for key, length in zip(keys, sizes, strict=True):
             groups.setdefault(key, []).append(length)
         rewards: list[float | None] = []
-        for key, length, mark in zip(keys, lengths, marks, strict=True):
+        for key, length, mark in zip(keys, sizes, marks, strict=True):
             shortest, longest = min(groups[key]), max(groups[key])
             share = 0.5 - (length - shortest) / (longest - shortest) if longest > shortest else 0.0
             rewards.append(None if mark is None else share if mark == 1.0 else min(0.0, share))

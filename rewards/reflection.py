@@ -1,10 +1,10 @@
 """Words of reflection ("wait", "let me check"), counted. A metric: give it weight 0."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from r1rl.aha.detect import markers
-from rewards.completions import Completion, column, text_of
+from rewards.completions import Completion, lengths, text_of
 
 Measure = Literal["present", "count", "density"]
 
@@ -24,11 +24,7 @@ class Reflection:
         lexicon: a name of `r1rl.aha.detect.markers.LEXICONS`.
     """
 
-    __name__ = "reflection"
-
     def __init__(self, measure: Measure = "present", lexicon: str = "strict") -> None:
-        if measure not in get_args(Measure):
-            raise ValueError(f"measure={measure!r}: allowed: {', '.join(get_args(Measure))}; try 'present'")
         markers.find("", lexicon)  # a wrong name raises at once
         self.measure, self.lexicon = measure, lexicon
 
@@ -41,5 +37,5 @@ class Reflection:
             return [float(count > 0) for count in counts]
         if self.measure == "count":
             return [float(count) for count in counts]
-        ids = column("completion_ids", completion_ids, completions, reward=self.__name__)
-        return [1000 * count / max(1, len(tokens)) for count, tokens in zip(counts, ids, strict=True)]
+        tokens = lengths(completion_ids, completions, reward=self)
+        return [1000 * count / max(1, length) for count, length in zip(counts, tokens, strict=True)]

@@ -21,14 +21,12 @@ class Repetition:
         max_penalty: at most 0.
     """
 
-    __name__ = "repetition"
-
     def __init__(self, n: int = 3, max_penalty: float = -1.0) -> None:
-        if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= MAX_NGRAM_TOKENS:
+        if not 1 <= n <= MAX_NGRAM_TOKENS:
             raise ValueError(f"n={n!r}: need a whole number of tokens, 1 to {MAX_NGRAM_TOKENS}; try 3")
-        if not isinstance(max_penalty, (int, float)) or not float("-inf") < max_penalty <= 0:
-            raise ValueError(f"max_penalty={max_penalty!r}: need a finite number, at most 0; try -1.0")
-        self.n, self.max_penalty = n, float(max_penalty)
+        if max_penalty > 0:
+            raise ValueError(f"max_penalty={max_penalty!r}: need a number of at most 0; try -1.0")
+        self.n, self.max_penalty = n, max_penalty
 
     def of(self, tokens: Sequence[int]) -> float:
         """The reward of one completion's token ids. Linear in their number."""
@@ -39,4 +37,4 @@ class Repetition:
         self, completions: Sequence[Completion], *, completion_ids: Any = None, **columns: Any
     ) -> list[float | None]:
         """One reward per completion, never None. Raises `ValueError` without `completion_ids`."""
-        return [self.of(ids) for ids in column("completion_ids", completion_ids, completions, reward=self.__name__)]
+        return [self.of(ids) for ids in column("completion_ids", completion_ids, completions, reward=self)]

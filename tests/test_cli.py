@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+import r1rl.models.base
+import r1rl.train
 from r1rl import __version__, cli
+from r1rl.commands import train as train_command
 from r1rl.ground.errors import RecipeError
-from r1rl.launch import start as launch
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "tiny" / "countdown.yaml"
@@ -20,14 +22,12 @@ RECIPE = ROOT / "recipes" / "tiny" / "countdown.yaml"
 
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """r1rl.train replaced by a stub; returns the arguments it was called with."""
+    """The training replaced by a stub; returns the arguments it was called with."""
     calls: list[list[str]] = []
-    stub = types.ModuleType("r1rl.train")
+    stub = types.ModuleType("r1rl.train.main")
     stub.main = calls.append  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "r1rl.train", stub)
-    import r1rl
-
-    monkeypatch.setattr(r1rl, "train", stub, raising=False)
+    monkeypatch.setitem(sys.modules, "r1rl.train.main", stub)
+    monkeypatch.setattr(r1rl.train, "main", stub, raising=False)
     return calls
 
 
@@ -75,7 +75,7 @@ def test_train_help_lists_every_own_key(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         cli.main(["train", str(RECIPE), "--help"])
     out = capsys.readouterr().out
-    for key in ("prompts_per_step", "eval_steps", "launcher", "reward_options"):
+    for key in ("prompts_per_step", "heldout_size", "launcher", "reward_options"):
         assert key in out
 
 
@@ -102,7 +102,7 @@ def test_exit_codes(
     def fail(*_: Any) -> int:
         raise raised
 
-    monkeypatch.setattr(launch, "train", fail)
+    monkeypatch.setattr(train_command, "train", fail)
     assert cli.main(["train", str(RECIPE)]) == code
     assert capsys.readouterr().err == shown
 
@@ -111,7 +111,7 @@ def test_a_failure_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: 
     def fail(*_: Any) -> int:
         raise ZeroDivisionError("a bug of ours")
 
-    monkeypatch.setattr(launch, "train", fail)
+    monkeypatch.setattr(train_command, "train", fail)
     assert cli.main(["train", str(RECIPE)]) == 1
     assert "Traceback" in capsys.readouterr().err
 
@@ -189,8 +189,6 @@ def test_inspect_of_no_run_is_a_user_error(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_base(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    import r1rl.base
-
     (tmp_path / "base.json").write_text('{"skills": {}}\n')
     monkeypatch.setattr(r1rl.models.base, "path", lambda name: tmp_path)
     assert cli.main(["base", "build"]) == 0

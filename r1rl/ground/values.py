@@ -9,7 +9,7 @@ import difflib
 import json
 import math
 import types
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -68,36 +68,42 @@ def parse_overrides(arguments: list[str], hints: Mapping[str, Any]) -> dict[str,
         RecipeError: unknown key, missing value, or a word that belongs to no key.
     """
     overrides: dict[str, Any] = {}
-    position = 0
-    while position < len(arguments):
-        word = arguments[position]
-        position += 1
-        if not word.startswith("--") or len(word) < 3:
-            raise RecipeError(f"unexpected argument {word!r}: overrides are written --key value")
+    for word, values in _options(arguments):
         key, equals, attached = word[2:].partition("=")
+        if equals:
+            values = [attached, *values]
         head, dot, rest = key.partition(".")
         head = head.replace("-", "_")
-        values = [attached] if equals else []
-        while not equals and position < len(arguments) and not arguments[position].startswith("--"):
-            values.append(arguments[position])
-            position += 1
+        hint = hints.get(head)
         if head not in hints and head.startswith("no_") and _accepts(hints.get(head[3:]), bool) and not values:
             overrides[head[3:]] = False
-            continue
-        if head not in hints:
+        elif head not in hints:
             raise RecipeError(f"--{key}: unknown key{nearest(head, hints)}")
-        if dot and not _accepts(hints[head], dict):
-            raise RecipeError(f"--{key}: {head} has no sub-keys, it is {describe(hints[head])}")
-        if dot:
+        elif dot and not _accepts(hint, dict):
+            raise RecipeError(f"--{key}: {head} has no sub-keys, it is {describe(hint)}")
+        elif dot:
             overrides[f"{head}.{rest}"] = _json_or_text(_single(key, values))
-        elif _accepts(hints[head], list) and values:
+        elif _accepts(hint, list) and values:
             whole = _json_or_text(values[0]) if len(values) == 1 else None
             overrides[head] = whole if isinstance(whole, list) else values
-        elif not values and _accepts(hints[head], bool):
+        elif not values and _accepts(hint, bool):
             overrides[head] = True
         else:
             overrides[head] = _single(key, values)
     return overrides
+
+
+def _options(arguments: list[str]) -> list[tuple[str, list[str]]]:
+    """The words that begin with `--`, each with the words behind it."""
+    found: list[tuple[str, list[str]]] = []
+    for word in arguments:
+        if word.startswith("--") and len(word) > 2:
+            found.append((word, []))
+        elif word == "--" or not found or "=" in found[-1][0]:
+            raise RecipeError(f"unexpected argument {word!r}: overrides are written --key value")
+        else:
+            found[-1][1].append(word)
+    return found
 
 
 def merge(recipe: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,10 +130,11 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
     """
     for member in sorted(_members(hint), key=lambda member: _rank(member, value)):
         try:
-            return _coerce_one(value, member)
-        except (ValueError, TypeError, OverflowError):
+            return _READERS[_kind(member)](value, member)
+        except (KeyError, ValueError, TypeError, OverflowError):
             continue
-    near = nearest(value, _choices(hint)) if isinstance(value, str) else ""
+    choices = [str(choice) for member in _members(hint) for choice in _choices(member)]
+    near = nearest(value, choices) if isinstance(value, str) else ""
     raise RecipeError(f"{key}={_shown(value)}: expected {describe(hint)}{near}")
 
 
@@ -135,18 +142,13 @@ def describe(hint: Any) -> str:
     """What a type hint allows, in words."""
     words = []
     for member in _members(hint):
-        origin = get_origin(member) or member
-        if origin is Literal:
-            words.append("one of " + ", ".join(map(str, get_args(member))))
-        elif isinstance(member, type) and issubclass(member, Enum):
-            words.append("one of " + ", ".join(str(choice.value) for choice in member))
-        elif origin is list:
-            (inner,) = get_args(member) or (Any,)
-            words.append("a list" if inner is Any else f"a list, each {describe(inner)}")
+        kind = _kind(member)
+        if kind in (Literal, Enum):
+            words.append("one of " + ", ".join(map(str, _choices(member))))
+        elif kind is list and get_args(member):
+            words.append(f"a list, each {describe(get_args(member)[0])}")
         else:
-            names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-            names |= {dict: "a mapping (JSON on the command line)", types.NoneType: "null"}
-            words.append(names.get(origin, f"a {getattr(origin, '__name__', origin)} (not settable here)"))
+            words.append(_WORDS.get(kind, f"a {getattr(kind, '__name__', kind)} (not settable here)"))
     return " or ".join(dict.fromkeys(words))
 
 
@@ -155,90 +157,124 @@ def _members(hint: Any) -> list[Any]:
     if get_origin(hint) not in (Union, types.UnionType):
         return [hint]
     members = [member for part in get_args(hint) for member in _members(part)]
-    if any(isinstance(member, type) and issubclass(member, Enum) for member in members):
+    if any(_kind(member) is Enum for member in members):
         members = [member for member in members if member is not str]
     return members
 
 
-def _choices(hint: Any) -> list[str]:
-    """The allowed texts where a hint lists them."""
-    found: list[str] = []
-    for member in _members(hint):
-        if get_origin(member) is Literal:
-            found += [str(choice) for choice in get_args(member)]
-        elif isinstance(member, type) and issubclass(member, Enum):
-            found += [str(choice.value) for choice in member]
-    return found
+def _kind(member: Any) -> Any:
+    """What a part of a hint is in `_READERS`: `list` for `list[int]`, `Enum` for any enum."""
+    return Enum if isinstance(member, type) and issubclass(member, Enum) else get_origin(member) or member
+
+
+def _choices(member: Any) -> list[Any]:
+    """The allowed values where a part of a hint lists them."""
+    if _kind(member) is Enum:
+        return [choice.value for choice in member]
+    return list(get_args(member)) if _kind(member) is Literal else []
 
 
 def _accepts(hint: Any, kind: type) -> bool:
-    return any((get_origin(member) or member) is kind for member in _members(hint))
+    return any(_kind(member) is kind for member in _members(hint))
 
 
 def _rank(member: Any, value: Any) -> int:
     """Order in which the parts of a union are tried: the value's own type, conversions, plain text last."""
     if member is types.NoneType:
         return 0 if value is None else 3
-    if (get_origin(member) or member) is type(value) and not isinstance(value, str):
+    if _kind(member) is type(value) and not isinstance(value, str):
         return 0
     return 2 if member is str else 1
 
 
-def _coerce_one(value: Any, member: Any) -> Any:
-    """`value` as one plain type; ValueError or TypeError when it does not fit."""
-    origin = get_origin(member) or member
-    if origin is Any:
+# One reader for each kind of type: `reader(value, part of the hint)` returns the value as that type, or raises
+# ValueError, TypeError or OverflowError where it does not fit.
+
+
+def _null(value: Any, member: Any) -> None:
+    if value is not None and not (isinstance(value, str) and value.lower() in ("none", "null")):
+        raise ValueError(value)
+
+
+def _boolean(value: Any, member: Any) -> bool:
+    if isinstance(value, bool):
         return value
-    if member is types.NoneType:
-        if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
-            return None
-    elif origin is Literal:
-        for choice in get_args(member):
-            if value == choice and type(value) is type(choice):
-                return choice
-    elif isinstance(member, type) and issubclass(member, Enum):
-        # YAML reads a bare `no` as false: the strategies of transformers are called "no".
-        return member("no" if value is False else value).value
-    elif origin is bool:
-        if isinstance(value, bool):
-            return value
-        if isinstance(value, str) and value.lower() in ("true", "yes", "1", "false", "no", "0"):
-            return value.lower() in ("true", "yes", "1")
-    elif origin in (int, float):
-        if isinstance(value, int | float | str) and not isinstance(value, bool):
-            return _number(value, origin)
-    elif origin is str:
-        if isinstance(value, str):
-            return value
-    elif origin is dict:
-        mapping = _json_or_text(value) if isinstance(value, str) else value
-        if isinstance(mapping, Mapping):
-            return dict(mapping)
-    elif origin is list:
-        (inner,) = get_args(member) or (Any,)
-        items = value if isinstance(value, list | tuple) else [value]
-        return [coerce("", item, inner) for item in items]
+    if isinstance(value, str) and value.lower() in _TRUTH:
+        return _TRUTH[value.lower()]
     raise ValueError(value)
 
 
-def _number(value: int | float | str, kind: type) -> int | float:
+def _number(value: Any, member: Any) -> int | float:
     """A finite number; whole numbers keep every digit, and stay whole where fractions are allowed as well."""
+    if isinstance(value, bool):
+        raise TypeError(value)
     whole = isinstance(value, int) or (isinstance(value, str) and value.strip().lstrip("+-").isdecimal())
-    if kind is int and whole:
+    if whole and member is int:
         return int(value)
     number = float(value)  # OverflowError for a whole number that no float can hold
-    if not math.isfinite(number) or (kind is int and number != int(number)):
+    if not math.isfinite(number) or (member is int and number != int(number)):
         raise ValueError(value)
-    return int(value) if whole else int(number) if kind is int else number
+    return int(value) if whole else int(number) if member is int else number
+
+
+def _text(value: Any, member: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _mapping(value: Any, member: Any) -> dict[str, Any]:
+    mapping = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(mapping, Mapping):
+        raise TypeError(value)
+    return dict(mapping)
+
+
+def _list(value: Any, member: Any) -> list[Any]:
+    (inner,) = get_args(member) or (Any,)
+    return [coerce("", item, inner) for item in (value if isinstance(value, list | tuple) else [value])]
+
+
+def _choice(value: Any, member: Any) -> Any:
+    # YAML reads a bare `no` as false: the strategies of transformers are called "no".
+    wanted = "no" if _kind(member) is Enum and value is False else value
+    for choice in _choices(member):
+        if choice == wanted and type(choice) is type(wanted):
+            return choice
+    raise ValueError(value)
+
+
+_READERS: dict[Any, Callable[[Any, Any], Any]] = {
+    Any: lambda value, member: value,
+    types.NoneType: _null,
+    bool: _boolean,
+    int: _number,
+    float: _number,
+    str: _text,
+    dict: _mapping,
+    list: _list,
+    Literal: _choice,
+    Enum: _choice,
+}
+_WORDS = {
+    types.NoneType: "null",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    dict: "a mapping (JSON on the command line)",
+    list: "a list",
+}
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 def _as_mapping(key: str, value: Any) -> dict[str, Any]:
-    mapping = _json_or_text(value) if isinstance(value, str) else value
-    if mapping is None:
+    if value is None:
         return {}
-    if not isinstance(mapping, Mapping):
-        raise RecipeError(f"{key}={_shown(value)}: expected a mapping, a dotted override cannot go into it")
-    return dict(mapping)
+    try:
+        return _mapping(value, dict)
+    except (ValueError, TypeError):
+        raise RecipeError(f"{key}={_shown(value)}: expected a mapping, a dotted override cannot go into it") from None
 
 
 def _json_or_text(text: str) -> Any:

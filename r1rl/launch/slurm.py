@@ -110,7 +110,7 @@ def runs(base: str, overrides: Sequence[str], seeds: int | None, sweeps: Sequenc
     Raises:
         RecipeError: an unknown key, no value, or a key or value twice.
     """
-    hints = recipe._hints()
+    hints = recipe.known_keys()
     axes: dict[str, list[str]] = {}
     if seeds is not None:
         if seeds < 1:
@@ -160,7 +160,7 @@ def render(
     if max_requeues < 0:
         raise RecipeError(f"max_requeues={max_requeues}: need 0 or more")
     folder = folder or Path.cwd()
-    stated = read_yaml(path) | parse_overrides(list(overrides), recipe._hints())
+    stated = read_yaml(path) | parse_overrides(list(overrides), recipe.known_keys())
     if vllm is None:
         vllm = (
             str(stated.get("vllm_mode") or "colocate") if stated.get("use_vllm") in (True, "true", "True") else "none"

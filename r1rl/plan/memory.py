@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from r1rl.plan.sizes import Size
 from r1rl.rollout.weights import PACKED_FROM
 
-STRATEGIES = ("ddp", "zero2", "zero3", "zero3_offload", "fsdp")
 LIBRARIES = 1.5e9  # CUDA context, NCCL and library workspaces a process; a guess from above for one node
 # Resident before the first step of a model of next to no size, what DeepSpeed and its gloo group add, and what the heap
 # holds beyond what lives, as a share of it (`allocation` lets nothing go back). Measured on Linux with Python 3.11,
@@ -52,6 +52,11 @@ class Workload:
     vllm_sleeps: bool = False
     reference: bool = False
     on_cpu: bool = False
+
+    @property
+    def low_bytes(self) -> int:
+        """Bytes of a number in which the update computes."""
+        return 2 if self.bf16 else 4
 
 
 @dataclass(frozen=True)
@@ -98,13 +103,14 @@ class Memory:
 
 
 def activations(size: Size, work: Workload) -> float:
-    """Of one pass. Without checkpointing: 13 hidden and 4 intermediate vectors a layer and token (`scoring`).
+    """Bytes of the activations of one pass.
 
+    Without checkpointing: 13 hidden and 4 intermediate vectors a layer and token (`r1rl.update.scoring`).
     Autocast keeps more hidden vectors: float32 before each norm, and bfloat16 for each layer that reads it. With
     checkpointing: each layer's input and one layer's insides. Besides, the logits of every token of the pass, which
     become their own gradient, and on a CPU the attention weights, which `packed_attention` keeps.
     """
-    width = 2 if work.bf16 else 4
+    width = work.low_bytes
     vectors = 17 if work.bf16 and work.weights_bytes == 4 else 13
     layer = width * (vectors * size.hidden + 4 * size.intermediate)
     if work.on_cpu:
@@ -121,56 +127,75 @@ def kv_cache(size: Size, work: Workload) -> float:
 
 
 def memory(strategy: str, size: Size, work: Workload) -> Memory:
-    """The memory of one process under a strategy of `STRATEGIES`, AdamW with two float32 moments.
-
-    DDP and FSDP2: weights in their own format, computing in bfloat16 by autocast, which keeps a copy of them for a
-    pass. DeepSpeed with bf16: weights and gradients in bfloat16, a float32 copy with the optimizer (ZeRO, arXiv
-    1910.02054, section 3.1); without: a float32 copy of its own all the same.
-    """
-    count, shards = float(size.parameters), work.processes
-    low = 2 if work.bf16 else 4
-    own, gathered = work.weights_bytes, float(size.parameters * low)
-    gradients: float
-    host, libraries = 0.0, HOST_LIBRARIES if work.on_cpu else LIBRARIES
-    reference = own * count
-    if strategy == "ddp":
-        weights, gradients, optimizer = own * count, own * count, 2 * own * count
-        exchange = own * count if shards > 1 else 0.0  # the buckets of the all-reduce
-        exchange += gathered if own != low else 0.0  # autocast's copy
-        sampling = gathered if own != low else 0.0
-    elif strategy == "fsdp":
-        weights, gradients, optimizer = (factor * own * count / shards for factor in (1, 1, 2))
-        reference /= shards
-        exchange = 2 * low * (count / size.layers)  # two layers gathered
-        sampling = gathered
-    elif strategy == "zero2":
-        weights, gradients, optimizer = low * count, low * count / shards, 12 * count / shards
-        reference = low * count
-        exchange = 2 * low * min(_BUCKET, count)
-        sampling = 0.0
-    else:
-        weights, gradients, optimizer = (factor * count / shards for factor in (low, low, 12))
-        reference = low * count / shards
-        exchange = low * min(_LIVE, count) + low * min(_BUCKET, count)
-        sampling = gathered  # ds3_gather_for_generation
-        if strategy == "zero3_offload":
-            host, weights, optimizer, reference = weights + optimizer + work.reference * reference, 0.0, 0.0, 0.0
+    """The memory of one process under a strategy of `STRATEGIES`, AdamW with two float32 moments."""
+    held = _HELD[strategy](float(size.parameters), size, work)
+    held["reference"] = held["weights"] if work.reference else 0.0
+    host = 0.0
+    if strategy == "zero3_offload":
+        moved = ("weights", "optimizer", "reference")
+        host = sum(held[part] for part in moved)
+        held |= dict.fromkeys(moved, 0.0)
+    libraries = LIBRARIES
     if work.on_cpu:
-        libraries += HOST_DEEPSPEED if strategy.startswith("zero") else 0.0
-        if strategy == "ddp" and sampling == 0.0 and count >= PACKED_FROM:
-            sampling = gathered  # linear layers packed for oneDNN
-        elif strategy.startswith("zero") and count >= PACKED_FROM:
-            sampling += gathered
-        weights, host = weights + host, 0.0
-    elif work.vllm is not None:
-        sampling = 0.0 if strategy in ("ddp", "zero2") else low * float(size.largest)  # handed over one by one
-    elif not work.embedded:
-        sampling = 0.0
-    kv = kv_cache(size, work)
-    if work.kv_limit is not None:
-        kv = min(kv, work.kv_limit)
+        libraries = HOST_LIBRARIES + (HOST_DEEPSPEED if strategy.startswith("zero") else 0.0)
+        held["sampling"] = _sampling_on_cpu(strategy, held["sampling"], size, work)
+        held["weights"], host = held["weights"] + host, 0.0  # the machine's memory is the process's own
+    elif work.vllm is not None and strategy not in ("ddp", "zero2"):
+        held["sampling"] = work.low_bytes * float(size.largest)  # handed over one by one
+    elif work.vllm is not None or not work.embedded:
+        held["sampling"] = 0.0
     return Memory(
-        weights, reference if work.reference else 0.0, gradients, optimizer, exchange, activations(size, work),
-        sampling, kv if work.embedded else 0.0, work.vllm or 0.0, libraries, host, work.vllm_sleeps,
-        HOST_HEAP if work.on_cpu else 0.0,
-    )  # fmt: skip
+        **held,
+        activations=activations(size, work),
+        kv_cache=min(kv_cache(size, work), work.kv_limit or math.inf) if work.embedded else 0.0,
+        vllm=work.vllm or 0.0,
+        libraries=libraries,
+        host=host,
+        vllm_sleeps=work.vllm_sleeps,
+        heap_share=HOST_HEAP if work.on_cpu else 0.0,
+    )
+
+
+# What a strategy holds of the policy. DDP and FSDP2: weights in their own format, computing in bfloat16 by autocast,
+# which keeps a copy of them for a pass. DeepSpeed with bf16: weights and gradients in bfloat16, a float32 copy with the
+# optimizer (ZeRO, arXiv 1910.02054, section 3.1); without: a float32 copy of its own all the same.
+
+
+def _ddp(count: float, size: Size, work: Workload) -> dict[str, float]:
+    own = work.weights_bytes * count
+    copy = work.low_bytes * count if work.weights_bytes != work.low_bytes else 0.0  # autocast's
+    buckets = own if work.processes > 1 else 0.0  # of the all-reduce
+    held = {"weights": own, "gradients": own, "optimizer": 2 * own}
+    return held | {"exchange": buckets + copy, "sampling": copy}
+
+
+def _fsdp(count: float, size: Size, work: Workload) -> dict[str, float]:
+    own = work.weights_bytes * count / work.processes
+    two_layers = 2 * work.low_bytes * (count / size.layers)  # gathered
+    held = {"weights": own, "gradients": own, "optimizer": 2 * own}
+    return held | {"exchange": two_layers, "sampling": work.low_bytes * count}
+
+
+def _zero2(count: float, size: Size, work: Workload) -> dict[str, float]:
+    low, shard = work.low_bytes, count / work.processes
+    held = {"weights": low * count, "gradients": low * shard, "optimizer": 12 * shard}
+    return held | {"exchange": 2 * low * min(_BUCKET, count), "sampling": 0.0}
+
+
+def _zero3(count: float, size: Size, work: Workload) -> dict[str, float]:
+    low, shard = work.low_bytes, count / work.processes
+    held = {"weights": low * shard, "gradients": low * shard, "optimizer": 12 * shard}
+    gathered = low * count  # ds3_gather_for_generation
+    return held | {"exchange": low * (min(_LIVE, count) + min(_BUCKET, count)), "sampling": gathered}
+
+
+_HELD = {"ddp": _ddp, "zero2": _zero2, "zero3": _zero3, "zero3_offload": _zero3, "fsdp": _fsdp}
+STRATEGIES = tuple(_HELD)
+
+
+def _sampling_on_cpu(strategy: str, gathered: float, size: Size, work: Workload) -> float:
+    """The gathered or converted copy of the weights, and from `PACKED_FROM` parameters on one packed for oneDNN."""
+    packed = float(size.parameters * work.low_bytes) if size.parameters >= PACKED_FROM else 0.0
+    if strategy.startswith("zero"):
+        return gathered + packed
+    return (gathered or packed) if strategy == "ddp" else gathered

@@ -153,7 +153,7 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
 
 
 def _use_vllm(path: Path, overrides: Sequence[str]) -> bool:
-    words = parse_overrides(list(overrides), recipe._hints())
+    words = parse_overrides(list(overrides), recipe.known_keys())
     return bool(coerce("use_vllm", (read_yaml(path) | words).get("use_vllm", False), bool))
 
 

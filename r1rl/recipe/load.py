@@ -24,7 +24,6 @@ from r1rl.recipe import checks as recipe_checks
 from r1rl.recipe.keys import CHOICES, DEFAULTS, Recipe, as_mapping
 from r1rl.run import folder as run_folder
 from r1rl.tasks import prompts
-from r1rl.tasks.files import find_data_file
 
 if TYPE_CHECKING:
     from trl import GRPOConfig, ModelConfig
@@ -181,7 +180,7 @@ def load(
     source = Path(path)
     in_file = read_yaml(source)
     processes = int(os.environ.get("WORLD_SIZE", "1")) if world_size is None else world_size
-    hints = _hints()
+    hints = known_keys()
     for key in in_file:
         if key not in hints:
             raise RecipeError(f"{key}: unknown key in {source}{nearest(key, hints)}")
@@ -190,10 +189,7 @@ def load(
     recipe_checks.check_values(stated)
     own = {item.name for item in dataclasses.fields(Recipe)}
     recipe = _recipe({key: value for key, value in stated.items() if key in own})
-    options = as_mapping(recipe.task_options)
-    if recipe.task == "file" and isinstance(options.get("path"), str):
-        options["path"] = str(find_data_file(options["path"], source.parent))
-    recipe.task_options = options
+    recipe.task_options = tasks.located(recipe.task, as_mapping(recipe.task_options), source.parent)
     task = recipe_checks.check_names(recipe, stated, source)
     on_cpu = stated["use_cpu"] if "use_cpu" in stated else not _has_accelerator()
     trl_values = _defaults(stated, on_cpu=on_cpu) | {key: value for key, value in stated.items() if key not in own}
@@ -220,8 +216,8 @@ def load(
     return loaded
 
 
-def _hints() -> dict[str, Any]:
-    """The type of every known key."""
+def known_keys() -> dict[str, Any]:
+    """Every key that a recipe may have, with its type."""
     from trl import GRPOConfig, ModelConfig
 
     known: dict[str, Any] = {}

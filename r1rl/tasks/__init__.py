@@ -1,14 +1,16 @@
 """Tasks by name: where questions and gold answers come from.
 
-A task is one file in this folder and one line in `_TASKS`. Its options are its dataclass fields.
+A task is one file in this folder and one line in `_REGISTRY` (see CONTRIBUTING.md). Its fields are its options.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import inspect
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, get_type_hints
 
 from r1rl.ground.errors import RecipeError, nearest
@@ -51,12 +53,16 @@ class Task(Protocol):
         """
 
 
-_TASKS = {"countdown": "r1rl.tasks.countdown:Countdown", "file": "r1rl.tasks.files:FileTask"}
+_REGISTRY = {
+    "countdown": "r1rl.tasks.countdown:Countdown",
+    "file": "r1rl.tasks.files:FileTask",
+    "gym": "r1rl.tasks.gym:Gym",
+}
 
 
 def names() -> list[str]:
     """The registered tasks."""
-    return list(_TASKS)
+    return list(_REGISTRY)
 
 
 def describe(name: str) -> str:
@@ -65,28 +71,27 @@ def describe(name: str) -> str:
     return (inspect.getdoc(module) or "").partition("\n")[0]
 
 
-def task_class(name: str) -> type:
+def task_class(name: str) -> Any:
     """The dataclass behind a name.
 
     Raises:
-        ValueError: unknown task.
+        RecipeError: unknown task.
     """
-    if name not in _TASKS:
-        raise RecipeError(f"task={name!r}: unknown task, known are {', '.join(_TASKS)}{nearest(name, _TASKS)}")
-    module, _, attribute = _TASKS[name].partition(":")
-    found: type = getattr(importlib.import_module(module), attribute)
-    return found
+    if name not in _REGISTRY:
+        raise RecipeError(f"task={name!r}: unknown task, known are {', '.join(_REGISTRY)}{nearest(name, _REGISTRY)}")
+    module, _, attribute = _REGISTRY[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def get(name: str, **options: Any) -> Task:
     """The task `name` with its options, checked against the dataclass fields; nothing is downloaded here.
 
     Raises:
-        ValueError: unknown task or option, wrong type, or a value that the task refuses.
+        RecipeError: unknown task or option, wrong type, or a value that the task refuses.
     """
     kind = task_class(name)
     hints = get_type_hints(kind)
-    known = [field.name for field in dataclasses.fields(kind) if field.init and not field.name.startswith("_")]
+    known = [field.name for field in dataclasses.fields(kind) if field.init]
     for key in options:
         if key not in known:
             raise RecipeError(
@@ -96,3 +101,14 @@ def get(name: str, **options: Any) -> Task:
     typed = {key: coerce(f"task_options.{key}", value, hints[key]) for key, value in options.items()}
     task: Task = kind(**typed)
     return task
+
+
+def located(name: str, options: dict[str, Any], recipe_folder: Path) -> dict[str, Any]:
+    """The options with files found from the recipe's folder too, where the task has files (`FileTask.located`)."""
+    locate = getattr(task_class(name), "located", None)
+    return locate(options, recipe_folder) if locate else options
+
+
+def is_heldout(problem: str, share: float) -> bool:
+    """Whether a stable hash puts a problem, told by a text, on the held-out side: the splits share none."""
+    return int.from_bytes(hashlib.sha256(problem.encode()).digest()[:8], "big") < share * 2**64

@@ -7,11 +7,12 @@ decides the split, so a base model can be pretrained on the training side alone.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from dataclasses import dataclass
 from fractions import Fraction
 
+from r1rl import tasks
+from r1rl.ground.errors import RecipeError
 from r1rl.tasks import Row
 
 HELDOUT_SHARE = 0.1
@@ -32,8 +33,7 @@ def apply(operator: str, a: Fraction, b: Fraction) -> Fraction | None:
 
 def is_heldout(numbers: list[int], target: int) -> bool:
     """Whether this problem, whatever the order of its numbers, belongs to the held-out split."""
-    key = f"{sorted(numbers)}>{target}".encode()
-    return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") < HELDOUT_SHARE * 2**64
+    return tasks.is_heldout(f"{sorted(numbers)}>{target}", HELDOUT_SHARE)
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,18 @@ class Countdown:
 
     def __post_init__(self) -> None:
         if not 2 <= self.numbers <= 6:
-            raise ValueError(f"task_options.numbers={self.numbers}: need 2 to 6; 3 or 4 are usual")
+            raise RecipeError(f"task_options.numbers={self.numbers}: need 2 to 6; 3 or 4 are usual")
         if not 0 < self.low <= self.high:
-            raise ValueError(f"task_options.low={self.low}, high={self.high}: need 0 < low <= high")
+            raise RecipeError(f"task_options.low={self.low}, high={self.high}: need 0 < low <= high")
         if not 0 < self.target_low <= self.target_high:
-            raise ValueError(
+            raise RecipeError(
                 f"task_options.target_low={self.target_low}, target_high={self.target_high}: "
                 "need 0 < target_low <= target_high"
             )
         if not self.operators or set(self.operators) - set(_OPERATORS):
-            raise ValueError(f"task_options.operators={self.operators!r}: need a non-empty part of '+-*/'")
+            raise RecipeError(f"task_options.operators={self.operators!r}: need a non-empty part of '+-*/'")
         if self.style not in ("plain", "short"):
-            raise ValueError(f"task_options.style={self.style!r}: need 'plain' or 'short'")
+            raise RecipeError(f"task_options.style={self.style!r}: need 'plain' or 'short'")
 
     def question(self, numbers: list[int], target: int) -> str:
         """The question's text."""
@@ -105,7 +105,7 @@ class Countdown:
         """Row `index` of `split`.
 
         Raises:
-            ValueError: the options admit (almost) no problem of that split.
+            RecipeError: the options admit (almost) no problem of that split.
         """
         rng = random.Random(f"countdown|{self.seed}|{split}|{index}")
         for _ in range(_MAX_DRAWS):
@@ -114,7 +114,7 @@ class Countdown:
                 numbers, target = drawn
                 prompt_id = "countdown:" + "-".join(map(str, numbers)) + f">{target}"
                 return Row(prompt_id, self.question(numbers, target), str(target), {"numbers": numbers})
-        raise ValueError(
+        raise RecipeError(
             f"task_options of countdown admit no {split} problem in {_MAX_DRAWS} draws: "
             "widen low..high, target_low..target_high or operators"
         )
@@ -122,7 +122,7 @@ class Countdown:
     def rows(self, split: str, count: int) -> list[Row]:
         """`count` distinct problems where the space is large enough, else repeats after every distinct one.
 
-        Held-out rows never repeat: there, too few distinct problems raise ValueError.
+        Held-out rows never repeat: there, too few distinct problems raise RecipeError.
         """
         rows: list[Row] = []
         seen: set[tuple[tuple[int, ...], str]] = set()
@@ -136,7 +136,7 @@ class Countdown:
                 if misses < 10 * (len(seen) + 20):
                     continue
                 if split == "heldout":
-                    raise ValueError(
+                    raise RecipeError(
                         f"heldout_size={count}: only about {len(rows)} distinct held-out problems exist with these "
                         "task_options; ask for fewer, or widen the ranges"
                     )

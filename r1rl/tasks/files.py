@@ -109,6 +109,26 @@ class FileTask:
         if self.heldout_size is not None and self.heldout_size < 1:
             raise RecipeError(f"task_options.heldout_size={self.heldout_size}: need at least 1")
 
+    @staticmethod
+    def located(options: dict[str, Any], recipe_folder: Path) -> dict[str, Any]:
+        """The options with `path` as it stands (from the current folder), else from the recipe's folder.
+
+        Raises:
+            RecipeError: the file is in neither; both places are named.
+        """
+        path = options.get("path")
+        if not isinstance(path, str):
+            return options
+        given = Path(path).expanduser()
+        places = dict.fromkeys([Path.cwd() / given, recipe_folder.resolve() / given])
+        for place in places:
+            if place.is_file():
+                return options | {"path": str(place)}
+        raise RecipeError(
+            f"task_options.path={path!r}: no such file (looked for {' and '.join(map(str, places))}); "
+            "put it there or say where: --task_options.path FILE"
+        )
+
     @property
     def bad_rows(self) -> list[BadRow]:
         """The rows left out, known once rows were read."""
@@ -277,24 +297,6 @@ class FileTask:
             name = f"task_options.dataset={self.dataset!r} (config={self.config!r}, split={self.split!r})"
             raise RecipeError(f"{name}: cannot be loaded: {error}") from None
         return loaded
-
-
-def find_data_file(path: str, recipe_folder: Path) -> Path:
-    """A data file named in a recipe: as it stands (from the current folder), else from the recipe's folder.
-
-    Raises:
-        ValueError: neither exists; both places are named.
-    """
-    given = Path(path).expanduser()
-    places = [given] if given.is_absolute() else [Path.cwd() / given, recipe_folder.resolve() / given]
-    for place in places:
-        if place.is_file():
-            return place
-    looked = " and ".join(str(place) for place in dict.fromkeys(places))
-    raise RecipeError(
-        f"task_options.path={path!r}: no such file (looked for {looked}); "
-        "put it there or say where: --task_options.path FILE"
-    )
 
 
 def _json_line(line: str) -> Any:

@@ -57,7 +57,7 @@ def check(verifier: str, rows: Sequence[Row], *, progress: bool = False) -> list
     """
     started = time.monotonic()
     try:
-        getattr(verify._module(verifier), "require", lambda: None)()  # a cached result must not hide this
+        getattr(verify.module(verifier), "require", lambda: None)()  # a cached result must not hide this
     except RuntimeError as error:
         raise RecipeError(f"verifier={verifier!r}: {error}") from error
     keys = [json.dumps([row.gold, row.meta], sort_keys=True, default=str) for row in rows]
@@ -146,7 +146,7 @@ def most_common(reasons: Iterable[str]) -> tuple[str, int]:
 
 
 def _judge_golds(verifier: str, rows: list[Row], *, progress: bool) -> list[Verdict]:
-    check_gold = getattr(verify._module(verifier), "check_gold", None)
+    check_gold = getattr(verify.module(verifier), "check_gold", None)
     verdicts: list[Verdict] = []
     for batch in batches(rows, len(rows), "checking gold answers", progress=progress):
         if check_gold is None:

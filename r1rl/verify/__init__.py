@@ -15,6 +15,7 @@ __all__ = [
     "answer_tag_reason",
     "get",
     "in_processes",
+    "module",
     "names",
     "verify_many",
 ]
@@ -39,7 +40,8 @@ def names() -> list[str]:
     return sorted(_MODULES)
 
 
-def _module(name: str) -> Any:
+def module(name: str) -> Any:
+    """The module of the verifier called `name`. Raises `ValueError` for an unknown name."""
     if name not in _MODULES:
         raise ValueError(f"verifier={name!r}: unknown; allowed: {', '.join(names())}")
     return import_module(_MODULES[name])
@@ -47,7 +49,7 @@ def _module(name: str) -> Any:
 
 def get(name: str) -> Verifier:
     """The verifier called `name`. Raises `ValueError` for an unknown name."""
-    verifier: Verifier = _module(name).verify
+    verifier: Verifier = module(name).verify
     return verifier
 
 
@@ -58,8 +60,8 @@ def in_processes(name: str) -> bool:
 
 def verify_many(name: str, items: list[tuple[str, str, dict[str, Any]]]) -> list[Verdict]:
     """Verdicts of (answer, gold, meta) triples, in order. Raises `ValueError` for an unknown name."""
-    module = _module(name)
-    if hasattr(module, "verify_many"):
-        verdicts: list[Verdict] = module.verify_many(items)
+    judge = module(name)
+    if hasattr(judge, "verify_many"):
+        verdicts: list[Verdict] = judge.verify_many(items)
         return verdicts
-    return [module.verify(*item) for item in items]
+    return [judge.verify(*item) for item in items]

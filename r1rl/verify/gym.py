@@ -54,6 +54,14 @@ def verify_many(items: list[tuple[str, str, dict[str, Any]]]) -> list[Verdict]:
     return [request if isinstance(request, Verdict) else next(answers) for request in requests]
 
 
+def check_gold(gold: str, meta: dict[str, Any]) -> Verdict:
+    """Whether a row can be used: its own answer earns the full mark, or it has none because several are right."""
+    verdict = verify(gold, gold, meta)
+    if verdict.status == "unparseable" and not gold and meta["entry"].get("answer") is None:
+        return Verdict("correct", None, "")
+    return verdict
+
+
 def verify(answer: str, gold: str, meta: dict[str, Any]) -> Verdict:
     """Judge one answer; `value` is the scorer's mark. Never raises on any text."""
     return verify_many([(answer, gold, meta)])[0]

@@ -22,7 +22,7 @@ from r1rl.ground.errors import RecipeError
 from r1rl.launch import slurm, slurm_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
-GOLDEN = ROOT / "tests" / "slurm_scripts"
+GOLDEN = Path(__file__).parent / "slurm_scripts"
 PROFILES = sorted((ROOT / "slurm" / "profiles").glob("*.yaml"))
 assert PROFILES, "no cluster profiles found"
 RECIPE = {

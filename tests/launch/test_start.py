@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+import r1rl.train
 from r1rl.commands import train as train_command
 from r1rl.ground.errors import RecipeError
 from r1rl.launch import start as launch
@@ -62,11 +63,11 @@ def test_unknown_launchers(name: str, message: str) -> None:
 
 
 def test_the_number_of_processes_is_said_or_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "visible_gpus", lambda: 4)
+    monkeypatch.setattr(launchers, "visible_gpus", lambda: 4)
     assert launchers.require_processes(launchers.find("zero3", RECIPE.parent)) == 4
     words = launch.command(launchers.find("zero3:2", RECIPE.parent), RECIPE, [], 4321)
     assert words[words.index("--num_processes") + 1] == "2"
-    monkeypatch.setattr(launch, "visible_gpus", lambda: 0)
+    monkeypatch.setattr(launchers, "visible_gpus", lambda: 0)
     with pytest.raises(RecipeError, match="say how many processes: --launcher zero3:2"):
         launchers.require_processes(launchers.find("zero3", RECIPE.parent))
 
@@ -108,12 +109,10 @@ def test_command() -> None:
 def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What `train_command.train` starts: in this process (arguments) or as a command (words, environment)."""
     seen: dict[str, Any] = {}
-    stub = types.ModuleType("r1rl.train")
+    stub = types.ModuleType("r1rl.train.main")
     stub.main = lambda arguments: seen.update(arguments=arguments)  # type: ignore[attr-defined]
-    import r1rl
-
-    monkeypatch.setitem(sys.modules, "r1rl.train", stub)
-    monkeypatch.setattr(r1rl, "train", stub, raising=False)
+    monkeypatch.setitem(sys.modules, "r1rl.train.main", stub)
+    monkeypatch.setattr(r1rl.train, "main", stub, raising=False)
 
     def run(words: list[str], environment: dict[str, str]) -> int:
         seen.update(words=words, environment=environment)
@@ -180,7 +179,8 @@ def test_two_real_processes_share_one_run(tmp_path: Path) -> None:
         textwrap.dedent(
             f"""
             import json, os, pathlib, time
-            from r1rl import recipe, run_folder
+            from r1rl.recipe import load as recipe
+            from r1rl.run import folder as run_folder
             rank = int(os.environ["RANK"])
             assert os.environ["WORLD_SIZE"] == "2"
             if rank == 1:
@@ -224,7 +224,7 @@ def test_a_signal_ends_the_training_too(tmp_path: Path, number: signal.Signals) 
     pid_file = tmp_path / "pid"
     child = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(300)"
     parent = (
-        "import os, sys; from r1rl import launch; "
+        "import os, sys; from r1rl.launch import start as launch; from r1rl.run import exits; "
         f"sys.exit(exits.guarded(lambda: launch.run([sys.executable, '-c', {child!r}], dict(os.environ))))"
     )
     with subprocess.Popen([sys.executable, "-c", parent], cwd=ROOT, start_new_session=True) as process:

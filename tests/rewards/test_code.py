@@ -91,7 +91,7 @@ def test_the_memory_option_holds():
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("partial", 1), ("partial", "yes"), ("timeout_seconds", 0), ("timeout_seconds", "5"), ("cpu_seconds", -1),
+    [("partial", 1), ("partial", "perhaps"), ("timeout_seconds", 0), ("timeout_seconds", "five"), ("cpu_seconds", -1),
      ("timeout_seconds", float("nan")), ("memory_mib", 1), ("memory_mib", 512.5), ("workers", 0), ("workers", 1.5),
      ("workers", True)],
 )  # fmt: skip

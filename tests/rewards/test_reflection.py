@@ -34,7 +34,7 @@ def test_it_counts_what_the_detector_finds():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param({"measure": "rate"}, "measure='rate': allowed: present, count, density", id="measure"),
+        pytest.param({"measure": "rate"}, "measure='rate': expected one of present, count, density", id="measure"),
         pytest.param({"lexicon": "mine"}, "lexicon='mine': need one of strict", id="lexicon"),
     ],
 )

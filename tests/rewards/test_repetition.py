@@ -32,9 +32,9 @@ def test_by_hand(tokens, options, value):
     [
         pytest.param({"n": 0}, "n=0: need", id="no tokens"),
         pytest.param({"n": 101}, "n=101: need", id="too many"),
-        pytest.param({"n": 2.0}, "n=2.0: need", id="a float"),
+        pytest.param({"n": 2.5}, "n=2.5: expected a whole number", id="half"),
         pytest.param({"max_penalty": 0.1}, "max_penalty=0.1: need .* at most 0", id="a reward"),
-        pytest.param({"max_penalty": float("-inf")}, "max_penalty=-inf: need", id="infinite"),
+        pytest.param({"max_penalty": float("-inf")}, "max_penalty=-inf: expected a number", id="infinite"),
     ],
 )
 def test_options_are_checked_at_once(options, message):

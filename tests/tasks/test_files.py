@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from r1rl import tasks
 from r1rl.ground.errors import RecipeError
-from r1rl.tasks.files import FileTask, find_data_file
+from r1rl.tasks.files import FileTask
 
 ROWS = [{"question": f"What is {n} plus 1?", "answer": n + 1} for n in range(50)]
 
@@ -232,27 +232,20 @@ def test_a_hub_data_set_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> No
         FileTask(dataset="a/b").rows("train", 1)
 
 
-def test_find_data_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_looked_for_in_two_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here, recipe_folder = tmp_path / "here", tmp_path / "recipes"
     here.mkdir()
     recipe_folder.mkdir()
     monkeypatch.chdir(here)
     with pytest.raises(RecipeError, match=r"looked for .*here.* and .*recipes"):
-        find_data_file("a.jsonl", recipe_folder)
+        tasks.located("file", {"path": "a.jsonl"}, recipe_folder)
     (recipe_folder / "a.jsonl").write_text("")
-    assert find_data_file("a.jsonl", recipe_folder) == recipe_folder / "a.jsonl"
+    assert tasks.located("file", {"path": "a.jsonl"}, recipe_folder)["path"] == str(recipe_folder / "a.jsonl")
     (here / "a.jsonl").write_text("")
-    assert find_data_file("a.jsonl", recipe_folder) == here / "a.jsonl"
-    assert find_data_file(str(recipe_folder / "a.jsonl"), here) == recipe_folder / "a.jsonl"
-
-
-def test_the_registry() -> None:
-    assert tasks.names() == ["countdown", "file"]
-    for name in tasks.names():
-        assert tasks.describe(name)
-        assert tasks.get(name, **({"dataset": "a/b"} if name == "file" else {})).name == name
-    with pytest.raises(ValueError, match="did you mean 'countdown'"):
-        tasks.get("countdwn")
+    assert tasks.located("file", {"path": "a.jsonl"}, recipe_folder)["path"] == str(here / "a.jsonl")
+    absolute = {"path": str(recipe_folder / "a.jsonl")}
+    assert tasks.located("file", absolute, here) == absolute
+    assert tasks.located("countdown", {"path": "a.jsonl"}, here) == {"path": "a.jsonl"}
 
 
 def test_rows_bring_what_their_verifier_needs(tmp_path: Path) -> None:

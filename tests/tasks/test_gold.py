@@ -115,7 +115,7 @@ class Counting:
 @pytest.fixture
 def counting(monkeypatch):
     module = Counting()
-    monkeypatch.setattr(verify, "_module", lambda name: module)
+    monkeypatch.setattr(verify, "module", lambda name: module)
     monkeypatch.setattr(gold, "CACHE_FROM_SECONDS", 0)
     return module
 
@@ -146,7 +146,7 @@ def test_the_cache_is_by_content(counting, verifier, again, judged):
 def test_the_cache_ends_with_the_source(counting, monkeypatch, tmp_path):
     gold.check("x", rows("good"))
     (tmp_path / "math.py").write_text("")
-    monkeypatch.setattr(gold, "__file__", str(tmp_path / "gold.py"))
+    monkeypatch.setattr(verify, "__file__", str(tmp_path / "__init__.py"))
     counting.asked.clear()
     gold.check("x", rows("good"))
     assert counting.asked
