@@ -107,9 +107,7 @@ DEFAULTS = (
     Default("beta", 0.0, "no KL term, so no reference model in memory; R1-Zero's 0.001 is one line"),
     Default("lr_scheduler_type", "constant", "R1-Zero's learning rate is constant"),
     Default("disable_dropout", True, "sampling and update must see the same policy"),
-    Default(
-        "eval_steps", 50, "held-out evaluation before the first update, every so many steps, at the end"
-    ),
+    Default("eval_steps", 50, "held-out evaluation before the first update, every so many steps, at the end"),
     Default("num_generations_eval", 4, "samples per held-out prompt, besides one greedy answer"),
     Default("logging_steps", 1, "a step is long, metrics.jsonl has one line for each"),
     Default("report_to", ["tensorboard"], "curves without an account"),
