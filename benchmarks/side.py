@@ -115,7 +115,7 @@ def build(job: Job) -> GRPOTrainer:
     source, tokenizer = train.find_model(loaded)
     if job.side == OURS:
         trainer, interrupt = train.build_trainer(loaded, folder, source, tokenizer)
-        for extra in (callbacks.ProbeEvery, interrupt, callbacks.ShowProgress):
+        for extra in (callbacks.EvaluateEvery, interrupt, callbacks.ShowProgress):
             trainer.remove_callback(extra)
         return trainer
     return _plain(job, loaded, folder, source, tokenizer)

@@ -53,6 +53,8 @@ def test_plain_trl_has_the_recipes_settings(recipe: str, tmp_path: Path, small_b
     own = {
         "output_dir", "run_name", "logging_dir", "disable_tqdm", "model_init_kwargs", "per_device_train_batch_size",
         "gradient_accumulation_steps", "steps_per_generation", "per_device_eval_batch_size",
+        # Of held-out evaluations, which neither side makes.
+        "eval_steps", "num_generations_eval",
         # TRL's default, which our trainer applies to stop strings itself.
         "mask_truncated_completions",
     }  # fmt: skip
