@@ -52,7 +52,7 @@ smollm2: $(INSTALLED)
 # DATA: the folder of the problems (gsm8k_*.jsonl, math500_*.jsonl, mawps_singleop.jsonl). Stopped, it goes on there.
 DATA ?= data
 bench: smollm2
-	$(PY) -m r1rl.cli bench all --data $(DATA)
+	$(PY) -m benchmarks all --data $(DATA)
 
 clean:
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache

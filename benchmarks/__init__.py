@@ -1,4 +1,4 @@
-"""Side by side with the plain way, in one run. One module a part: SUMMARY, `add_arguments`, `measure`.
+"""Ours beside the plain way, in one run. One module a part: SUMMARY, `add_arguments`, `measure`.
 
 `measure` returns rows of name, ours, peer, ratio, unit, machine.
 """

@@ -8,18 +8,17 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
 from tqdm.auto import tqdm
 
-from benchmarks import machine
 from benchmarks.side import JOB_VARIABLE, PARENT_VARIABLE, Job
-from benchmarks.turn import Turn
+from benchmarks.turn import Turn, Turns
 from r1rl.ground.errors import RunFailedError
 from r1rl.launch.start import free_port
 
@@ -51,15 +50,14 @@ class Side:
 
     def __enter__(self) -> Side:
         self._folder = tempfile.TemporaryDirectory(prefix="r1rl-bench-")
-        folder = Path(self._folder.name)
-        free = machine.available_memory()
+        self._log = Path(self._folder.name) / "log"
         job = dataclasses.replace(
             self.job,
-            folder=str(folder),
+            folder=self._folder.name,
             threads=max(1, self.job.threads // self.processes),
-            memory=None if free is None else int(free * _MEMORY_SHARE),
+            memory=int(psutil.virtual_memory().available * _MEMORY_SHARE),
         )
-        self._log = folder / "log"
+        port = str(free_port())
         with self._log.open("w", encoding="utf-8") as log:
             self._started = [
                 subprocess.Popen(
@@ -67,7 +65,7 @@ class Side:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE if rank == 0 else log,
                     stderr=log,
-                    env=self._environment(job, rank, folder),
+                    env=self._environment(job, str(rank), port),
                     text=True,
                     start_new_session=True,  # Ctrl-C is for the parent, which ends its children
                 )
@@ -113,8 +111,7 @@ class Side:
     def _answer(self) -> dict[str, Any]:
         process = self._started[0]
         assert process.stdout is not None
-        line = process.stdout.readline()
-        if line:
+        if line := process.stdout.readline():
             answer: dict[str, Any] = json.loads(line)
             return answer
         log = self._log.read_text(encoding="utf-8", errors="replace")
@@ -123,82 +120,47 @@ class Side:
             raise NoMemoryError(message, self.job.side)
         raise RunFailedError(message)
 
-    def _environment(self, job: Job, rank: int, folder: Path) -> dict[str, str]:
-        environment = dict(os.environ)
-        environment |= {
+    def _environment(self, job: Job, rank: str, port: str) -> dict[str, str]:
+        several = {
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "WORLD_SIZE": str(self.processes),
+            "LOCAL_WORLD_SIZE": str(self.processes),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
+        kept = {name: value for name, value in os.environ.items() if name not in several}
+        return {
+            **{"HF_HUB_OFFLINE": "1"},
+            **kept,
+            **(several if self.processes > 1 else {}),
             JOB_VARIABLE: json.dumps(dataclasses.asdict(job)),
             PARENT_VARIABLE: str(os.getpid()),
             "OMP_NUM_THREADS": str(job.threads),
             "TOKENIZERS_PARALLELISM": "false",
-            "HF_HUB_OFFLINE": environment.get("HF_HUB_OFFLINE", "1"),
         }
-        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-            environment.pop(name, None)
-        if self.processes > 1:
-            if rank == 0:
-                self._port = free_port()
-            environment |= {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(self.processes),
-                "LOCAL_WORLD_SIZE": str(self.processes),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(self._port),
-            }
-        return environment
 
 
-@contextmanager
-def sides(jobs: Mapping[str, Job], *, processes: int = 1) -> Iterator[dict[str, Side]]:
-    """All sides at once, ready for turns."""
-    with ExitStack() as stack:
-        started = {name: stack.enter_context(Side(job, processes=processes)) for name, job in jobs.items()}
-        for side in started.values():
-            side.wait_until_ready()
-        yield started
-
-
-@dataclass
-class Taken:
-    """Turns by side, equally many of each; `stopped`: fewer than were asked for, by a Ctrl-C."""
-
-    turns: dict[str, list[Turn]]
-    stopped: bool = False
-
-    def go_on(self) -> None:
-        """Raises KeyboardInterrupt where it was stopped."""
-        if self.stopped:
-            raise KeyboardInterrupt
-
-
-def take_turns(jobs: Mapping[str, Job], *, repeats: int, warmup: int, label: str, processes: int = 1) -> Taken:
+def take_turns(jobs: Mapping[str, Job], *, repeats: int, warmup: int, label: str, processes: int = 1) -> Turns:
     """`repeats` turns of each side, interleaved, after `warmup` turns that do not count.
 
     Every other round goes the other way round, so that no side always follows the same one.
-
-    Raises:
-        KeyboardInterrupt: before the first round was whole.
     """
-    turns: dict[str, list[Turn]] = {name: [] for name in jobs}
-    try:
-        # The sides of one preset are loaded together: their memory adds up, their processors' time does not.
-        with (
-            sides(jobs, processes=processes) as started,
-            tqdm(total=len(jobs) * (repeats + warmup), desc=label, unit="turn", file=sys.stderr) as bar,
-        ):
-            for number in range(warmup + repeats):
-                for name in list(started)[:: -1 if number % 2 else 1]:
-                    bar.set_postfix_str(name)
-                    turn = started[name].turn()
-                    bar.update()
-                    if number >= warmup:
-                        turns[name].append(turn)
-    except KeyboardInterrupt:
-        whole = min(map(len, turns.values()))
-        if not whole:
-            raise
-        return Taken({name: taken[:whole] for name, taken in turns.items()}, stopped=True)
-    return Taken(turns)
+    turns: Turns = {name: [] for name in jobs}
+    with ExitStack() as stack:
+        # All sides are loaded together: their memory adds up, their processors' time does not.
+        started = {name: stack.enter_context(Side(job, processes=processes)) for name, job in jobs.items()}
+        for side in started.values():
+            side.wait_until_ready()
+        bar = stack.enter_context(tqdm(total=len(jobs) * (repeats + warmup), desc=label, unit="turn"))
+        for number in range(warmup + repeats):
+            for name in list(started)[:: -1 if number % 2 else 1]:
+                bar.set_postfix_str(name)
+                turn = started[name].turn()
+                bar.update()
+                if number >= warmup:
+                    turns[name].append(turn)
+    return turns
 
 
 def micro_batch_seconds(job: Job, sizes: Sequence[int], *, rollouts: int, group: int) -> dict[int, float | None]:
@@ -210,7 +172,7 @@ def micro_batch_seconds(job: Job, sizes: Sequence[int], *, rollouts: int, group:
         group: rollouts of a prompt.
     """
     found: dict[int, float | None] = {}
-    for size in tqdm(sizes, desc=f"micro-batch of {job.side}", file=sys.stderr):
+    for size in tqdm(sizes, desc=f"micro-batch of {job.side}"):
         whole = size if size % group == 0 else rollouts
         trial = dataclasses.replace(job, work="update", micro_batch=size, prompts=whole // group)
         times: list[float] = []

@@ -3,7 +3,6 @@
 import argparse
 import json
 import random
-import statistics
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe
+from benchmarks.rows import Row, row
 from r1rl.ground.machine import cores_of_a_rank
 from r1rl.verify import math
 
@@ -41,73 +41,50 @@ for line in sys.stdin:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", type=Path, metavar="DATA", help="folder with gsm8k_*.jsonl and math500_*.jsonl")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), metavar="PATH", help="folder with gsm8k_*.jsonl and math500_*.jsonl"
+    )
     parser.add_argument("--pairs", type=int, default=5000, metavar="N", help="answer pairs judged (default: 5000)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="which pairs (default: 0)")
 
 
-def measure(parsed: argparse.Namespace) -> list[dict[str, Any]]:
-    return graders(parsed.data, pairs=parsed.pairs, seed=parsed.seed)
-
-
-def graders(data_dir: str | Path, *, pairs: int = 5000, seed: int = 0) -> list[dict[str, Any]]:
+def measure(parsed: argparse.Namespace) -> list[Row]:
     """Pairs judged per second: ours in all workers, against plain math-verify in one process times the cores.
 
-    `data_dir` holds GSM8K's and MATH-500's problems as `gsm8k_*.jsonl` and `math500_*.jsonl`. Rows: the verifier at
-    first sight, the same again with its verdicts remembered, and its processes alone (every pair goes to one, as
-    none is compared as plain numbers before).
+    Rows: the verifier at first sight, the same again with its verdicts remembered, and its processes alone (every
+    pair goes to one, as none is compared as plain numbers before).
 
     Raises `ValueError` where the files are missing or hold too few different answers.
     """
-    todo = answer_pairs(Path(data_dir), pairs, seed)
+    todo = answer_pairs(parsed.data, parsed.pairs, parsed.seed)
     size = -(-len(todo) // SLICES)
     cores, pool = cores_of_a_rank(), math._pool
     pool.verify_many([(f"x+{number}", "y") for number in range(16 * cores)])  # start every worker
-    rates: dict[str, list[float]] = {"plain": [], "first": [], "cached": [], "processes": []}
-    peer = subprocess.Popen(
+    rates: dict[str, list[float]] = {"first pass": [], "cached pass": [], "processes alone": [], "peer": []}
+    with subprocess.Popen(
         [sys.executable, "-c", _PEER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    )
-    assert peer.stdin is not None
-    assert peer.stdout is not None
-    try:
+    ) as peer:
+        assert peer.stdin is not None
+        assert peer.stdout is not None
         for start in range(0, len(todo), size):
             part = todo[start : start + size]
             items: list[tuple[str, str, dict[str, Any]]] = [(answer, gold, {}) for answer, gold in part]
             cleaned = [(math.clean(answer), math.clean(gold)) for answer, gold in part]
             peer.stdin.write(json.dumps(part) + "\n")
             peer.stdin.flush()
-            rates["plain"].append(len(part) / json.loads(peer.stdout.readline())[0])
+            rates["peer"].append(cores * len(part) / json.loads(peer.stdout.readline())[0])
             pool.clear_cache()
             math._read_gold.cache_clear()
-            rates["first"].append(len(part) / _seconds(math.verify_many, items))
-            rates["cached"].append(len(part) / _seconds(math.verify_many, items))
+            rates["first pass"].append(len(part) / _seconds(math.verify_many, items))
+            rates["cached pass"].append(len(part) / _seconds(math.verify_many, items))
             pool.clear_cache()
-            rates["processes"].append(len(part) / _seconds(pool.verify_many, cleaned))
-    finally:
-        peer.kill()
-        peer.wait()
-        peer.stdin.close()
-        peer.stdout.close()
-    names = {"first": "graders, first pass", "cached": "graders, cached pass", "processes": "graders, processes alone"}
-    plain = cores * statistics.median(rates["plain"])
-    return [
-        {
-            "name": name,
-            "ours": round(statistics.median(rates[key]), 1),
-            "peer": round(plain, 1),
-            # slice by slice, so that a load that came and went does not count for one side only
-            "ratio": round(
-                statistics.median(a / b / cores for a, b in zip(rates[key], rates["plain"], strict=True)), 2
-            ),
-            "unit": "pairs/s",
-            "machine": describe(cores),
-        }
-        for key, name in names.items()
-    ]
+            rates["processes alone"].append(len(part) / _seconds(pool.verify_many, cleaned))
+    theirs, machine = rates.pop("peer"), describe(cores)
+    return [row(f"graders, {name}", ours, theirs, "pairs/s", machine) for name, ours in rates.items()]
 
 
 def answer_pairs(data_dir: Path, count: int, seed: int) -> list[Pair]:
@@ -139,14 +116,14 @@ def _answers(data_dir: Path, name: str) -> list[str]:
     """The gold answers of one data set's files."""
     files = sorted(data_dir.glob(f"{name}_*.jsonl"))
     if not files:
-        raise ValueError(f"data_dir={str(data_dir)!r}: no {name}_*.jsonl there; try the folder that has it")
+        raise ValueError(f"data={str(data_dir)!r}: no {name}_*.jsonl there; try the folder that has it")
     rows = [
         json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines() if line.strip()
     ]
     try:
         return [row["answer"].rpartition("####")[2].strip() for row in rows]  # GSM8K's follows ####
     except KeyError:
-        raise ValueError(f"data_dir={str(data_dir)!r}: a row of {name} has no 'answer'") from None
+        raise ValueError(f"data={str(data_dir)!r}: a row of {name} has no 'answer'") from None
 
 
 def _seconds(work: Callable[[Any], Any], argument: Any) -> float:

@@ -3,111 +3,87 @@
 from __future__ import annotations
 
 import argparse
+import math
+import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import machine, options, train
-from benchmarks.children import Taken
-from benchmarks.endless import write
-from benchmarks.paired import Row, fitted_exponent, keeping, row, significant
-from benchmarks.presets import NO_SIGNAL_LOST, setting
-from benchmarks.turn import OURS, TRL, Turn
+from benchmarks import machine, presets, train
+from benchmarks.rows import Figure, Row, row, rows_of, significant
+from benchmarks.turn import OURS, TRL, Turns
 from r1rl.ground.errors import RunFailedError
 
-SUMMARY = "How a step's time and memory grow with group, cap and processes, against plain TRL."
-EXAMPLES = """\
-examples:
-  r1rl bench growth
-  r1rl bench growth --over cap --caps 128 512 2048 --repeats 1"""
-OVER = ("group", "cap", "processes")
-_PROMPTS, _GROUP, _CAP, _MICRO_BATCH = 2, 8, 128, 16
-_FIGURES: dict[str, tuple[Callable[[Turn], float], str]] = {
-    "time of the step": (lambda turn: turn.seconds["step"], "s"),
-    "time of sampling": (lambda turn: turn.seconds["sampling"], "s"),
-    "time of the update": (lambda turn: turn.seconds["update"], "s"),
-    "peak memory": (lambda turn: turn.peak_bytes / 1e9, "GB"),
-}
-_NOTE = (
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SUMMARY = "How a step's time and memory grow with group, cap or processes, against plain TRL."
+SIZES: Final = {"group": [4, 8, 16, 32, 64], "cap": [128, 256, 512, 1024, 2048], "processes": [1, 2]}
+_USUAL: Final = {"group": 8, "cap": 128, "processes": 1}
+_PROMPTS, _MICRO_BATCH = 2, 16
+_FIGURES: Final[Sequence[Figure]] = (
+    ("time of the step", "s", lambda turn: turn.seconds["step"]),
+    ("time of sampling", "s", lambda turn: turn.seconds["sampling"]),
+    ("time of the update", "s", lambda turn: turn.seconds["update"]),
+    ("peak memory", "GB", lambda turn: turn.peak_bytes / 1e9),
+)
+_NOTE: Final = (
     "2 prompts; a group of 8, a cap of 128 and one process but for what grows; a random model of the tiny base's shape "
     "that never ends by itself, so that both sides write every completion to the cap; every group with signal, TRL in "
     "micro-batches of 16; memory is the first process's"
 )
+_NEVER: Final = -1e4
+# The tiny base's, but for the output projection, which is its own here.
+_SHAPE: Final = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    options.add_run_arguments(parser)
-    parser.add_argument("--over", nargs="+", choices=OVER, default=list(OVER), help="what grows (default: all three)")
-    sizes: tuple[tuple[str, list[int], str], ...] = (
-        ("groups", [4, 8, 16, 32, 64], "rollouts a prompt"),
-        ("caps", [128, 256, 512, 1024, 2048], "tokens a completion"),
-        ("processes", [1, 2], "data-parallel processes"),
-    )
-    for name, default, what in sizes:
-        shown = " ".join(map(str, default))
-        parser.add_argument(
-            f"--{name}", nargs="+", type=int, metavar="N", default=default, help=f"{what} (default: {shown})"
-        )
+    presets.add_turn_arguments(parser)
+    parser.add_argument("--over", choices=list(SIZES), default="cap", help="what grows (default: cap)")
+    shown = "; ".join(f"{name} {' '.join(map(str, sizes))}" for name, sizes in SIZES.items())
+    parser.add_argument("--sizes", nargs="+", type=int, metavar="N", help=f"its sizes (default: {shown})")
 
 
 def measure(parsed: argparse.Namespace) -> list[Row]:
-    options.check(parsed)
-    for key, least in (("groups", 2), ("caps", 1), ("processes", 1)):
-        if any(value < least for value in getattr(parsed, key)):
-            raise ValueError(f"{key}={getattr(parsed, key)}: need at least {least} each")
-    if any(_PROMPTS % number for number in parsed.processes):
-        raise ValueError(f"processes={parsed.processes}: must divide the {_PROMPTS} prompts of a step; try 1 2")
-    threads = options.threads(parsed)
-    described = machine.describe(threads)
-    found: list[Row] = []
-    with keeping(found), tempfile.TemporaryDirectory(prefix="r1rl-bench-") as folder:
-        model = str(_endless(Path(folder), max(parsed.caps) if "cap" in parsed.over else _CAP))
+    from transformers import AutoTokenizer
 
-        def take(label: str, group: int, cap: int, processes: int) -> Taken:
-            changes: dict[str, Any] = {
+    from r1rl.models import resolve
+
+    parsed.sizes = sorted(set(parsed.sizes or SIZES[parsed.over]))
+    presets.check(parsed, sizes=2 if parsed.over == "group" else 1)
+    if parsed.over == "processes" and any(_PROMPTS % number for number in parsed.sizes):
+        raise ValueError(f"sizes={parsed.sizes}: processes must divide the {_PROMPTS} prompts of a step; try 1 2")
+    measured: dict[int, Turns] = {}
+    with tempfile.TemporaryDirectory(prefix="r1rl-bench-") as folder:
+        tokenizer = AutoTokenizer.from_pretrained(resolve.resolve("base:countdown"))
+        longest = max(parsed.sizes) if parsed.over == "cap" else _USUAL["cap"]
+        model = str(endless_model(Path(folder) / "model", tokenizer, positions=longest + 64))
+        for size in parsed.sizes:
+            chosen = _USUAL | {parsed.over: size}
+            changes: dict[str, Any] = presets.SIGNAL | {
                 "prompts_per_step": _PROMPTS,
-                "num_generations": group,
-                "max_completion_length": cap,
-                "reward_funcs": [NO_SIGNAL_LOST],
-                "reward_weights": [1.0],
+                "num_generations": chosen["group"],
+                "max_completion_length": chosen["cap"],
                 "prompt_options": {"stop": []},  # a random model writes "</answer>" soon, and TRL cannot stop there
             }
-            prepared = setting("tiny", dtype="fp32", seed=parsed.seed, changes=changes)
-            rollouts = _PROMPTS * group // processes
-            size = next(size for size in range(min(_MICRO_BATCH, rollouts), 0, -1) if rollouts % size == 0)
-            taken, _ = train.compare(
-                prepared,
-                [size],
-                threads=threads,
+            rollouts = _PROMPTS * chosen["group"] // chosen["processes"]
+            micro_batch = next(n for n in range(min(_MICRO_BATCH, rollouts), 0, -1) if rollouts % n == 0)
+            measured[size], _ = train.compare(
+                presets.setting("tiny", dtype="fp32", seed=parsed.seed, changes=changes),
+                [micro_batch],
+                threads=parsed.threads,
                 repeats=parsed.repeats,
                 warmup=max(1, parsed.warmup),
                 model=model,
-                processes=processes,
-                label=label,
+                processes=chosen["processes"],
+                label=f"{parsed.over} {size}",
             )
-            check_lengths(taken.turns, cap)
-            return taken
-
-        plan: dict[str, tuple[Sequence[int], Callable[[int], Taken]]] = {
-            "group": (parsed.groups, lambda n: take(f"group {n}", n, _CAP, 1)),
-            "cap": (parsed.caps, lambda n: take(f"cap {n}", _GROUP, n, 1)),
-            "processes": (parsed.processes, lambda n: take(f"{n} processes", _GROUP, _CAP, n)),
-        }
-        for name in dict.fromkeys(parsed.over):
-            sizes, take_at = plan[name]
-            measured: dict[int, dict[str, list[Turn]]] = {}
-            try:
-                for size in sorted(set(sizes)):
-                    taken = take_at(size)
-                    measured[size] = taken.turns
-                    taken.go_on()
-            finally:
-                found += rows(name, measured, described, fitted=name != "processes")
-    return found
+            check_lengths(measured[size], chosen["cap"])
+    return rows(parsed.over, measured, machine.describe(parsed.threads))
 
 
-def check_lengths(turns: Mapping[str, Sequence[Turn]], cap: int) -> None:
+def check_lengths(turns: Turns, cap: int) -> None:
     """Raises RunFailedError where a completion ended before the cap: the sides' work could not be compared."""
     for side, taken in turns.items():
         shorter = [length for turn in taken for length in turn.lengths if length != cap]
@@ -118,43 +94,65 @@ def check_lengths(turns: Mapping[str, Sequence[Turn]], cap: int) -> None:
             )
 
 
-def rows(name: str, measured: dict[int, dict[str, list[Turn]]], described: str, *, fitted: bool) -> list[Row]:
-    """One row a size and figure, and the exponent of each figure where there are two sizes or more.
+def rows(over: str, measured: Mapping[int, Turns], described: str) -> list[Row]:
+    """One row a size and figure, and the exponent of each figure over groups or caps.
 
     Args:
-        name: of what is made larger.
         measured: turns of both sides by size.
     """
     found: list[Row] = []
-    for label, (figure, unit) in _FIGURES.items():
+    for figure in _FIGURES:
         of_sizes = [
-            row(
-                f"growth, {name}: {label} at {size}",
-                [figure(turn) for turn in turns[OURS]],
-                [figure(turn) for turn in turns[TRL]],
-                unit,
-                described,
-            )
+            rows_of([figure], turns[OURS], turns[TRL], described, name=f"growth, {over}: {{}} at {size}")[0]
             for size, turns in measured.items()
         ]
         found += of_sizes
-        if fitted and len(measured) > 1:
-            ours, peer = (
-                significant(fitted_exponent(list(measured), [r[side] for r in of_sizes]), 3)
-                for side in ("ours", "peer")
-            )
+        if over != "processes" and len(measured) > 1:
+            ours, peer = ([fitted_exponent(list(measured), [r[side] for r in of_sizes])] for side in ("ours", "peer"))
             # The ratio of two exponents says nothing.
-            exponent = row(f"growth, {name}: exponent of {label}", [ours], [peer], "power", described)
+            exponent = row(f"growth, {over}: exponent of {figure[0]}", ours, peer, "power", described)
             found.append(exponent | {"ratio": None})
-    if found:
-        found[0]["note"] = _NOTE
+    found[0]["note"] = _NOTE
     return found
 
 
-def _endless(folder: Path, cap: int) -> Path:
-    from transformers import AutoTokenizer
+def fitted_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """The p of cost = c * size**p, by least squares over the logarithms; all are above zero, to three digits."""
+    x, y = [math.log(size) for size in sizes], [math.log(cost) for cost in costs]
+    return significant(statistics.linear_regression(x, y).slope, 3)
 
-    from r1rl.models import resolve as models
 
-    tokenizer = AutoTokenizer.from_pretrained(models.resolve("base:countdown"))
-    return write(folder / "model", tokenizer, positions=cap + 64)
+def endless_model(folder: Path, tokenizer: PreTrainedTokenizerBase, *, positions: int) -> Path:
+    """A Llama model of random weights in `folder`, with that tokenizer, whose EOS cannot be drawn.
+
+    A Llama's output projection has no bias. So the first channel of the residual stream is the same in every token
+    and no layer writes to it; EOS's row reads that channel alone, and makes it a very low logit.
+
+    Args:
+        positions: longest prompt and completion together.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=positions,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=False,
+        **_SHAPE,
+    )
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:, 0] = config.initializer_range
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight[0] = 0
+            layer.mlp.down_proj.weight[0] = 0
+        model.lm_head.weight[:, 0] = 0
+        model.lm_head.weight[tokenizer.eos_token_id] = 0
+        model.lm_head.weight[tokenizer.eos_token_id, 0] = _NEVER
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

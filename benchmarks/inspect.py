@@ -18,21 +18,21 @@ from typing import Any, Final
 
 from tqdm.auto import tqdm
 
-from benchmarks import machine
-from benchmarks.paired import Row, keeping, row
+from benchmarks import machine, presets
+from benchmarks.rows import Figure, Row, rows_of
 from r1rl.ground.errors import RunFailedError
-from r1rl.ground.machine import usable_cores
+from r1rl.ground.machine import peak_memory, usable_cores
 
 SUMMARY = "The report and a page of rollouts, against pandas."
-EXAMPLES = """\
-examples:
-  r1rl bench inspect
-  r1rl bench inspect --rollouts 20000 --repeats 1 --json"""
 TASKS: Final = {"report": "report", "page": "20 wrong rollouts of a step"}
-_PROBED, _PROMPTS, _SAMPLES = 5, 64, 4  # probes of a run, held-out prompts, samples of each
+HELD_OUT: Final = "probe"
+_EVALUATIONS, _PROMPTS, _SAMPLES = 5, 64, 4  # held-out evaluations of a run, their prompts, samples of each
 _OFFSET, _LIMIT = 40, 20
-_LEAST = 1000  # rollouts, a step's
 _TAIL = 400
+_FIGURES: Final[list[Figure]] = [
+    ("time", "s", lambda turn: turn[0]),
+    ("peak memory", "GB", lambda turn: turn[1]),
+]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,29 +46,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(parsed: argparse.Namespace) -> list[Row]:
     from benchmarks import store
 
-    if parsed.rollouts < _LEAST:
-        raise ValueError(f"rollouts={parsed.rollouts}: need at least {_LEAST}, a step's; try 100000")
-    if parsed.repeats < 1:
-        raise ValueError(f"repeats={parsed.repeats}: need at least 1")
-    steps = parsed.rollouts // _LEAST
-    described = machine.describe(usable_cores())
-    found: list[Row] = []
-    with keeping(found), tempfile.TemporaryDirectory(prefix="r1rl-bench-inspect-") as folder:
+    presets.check(parsed, rollouts=store.STEP)
+    steps = parsed.rollouts // store.STEP
+    taken: dict[tuple[str, str], list[tuple[float, float]]] = {(task, side): [] for task in TASKS for side in SIDES}
+    with tempfile.TemporaryDirectory(prefix="r1rl-bench-inspect-") as folder:
         run = Path(folder) / "run"
         store.generate(run, steps, parsed.seed)
-        add_probes(run, steps, parsed.seed)
-        taken: dict[tuple[str, str], list[tuple[float, float]]] = {}
-        for _ in tqdm(range(parsed.repeats), desc="inspect", unit="round", file=sys.stderr):
-            for task in TASKS:
-                for side in SIDES:
-                    taken.setdefault((task, side), []).append(_turn(side, task, run))
-    rollouts = steps * _LEAST + _PROBED * _PROMPTS * _SAMPLES
+        add_evaluations(run, steps, parsed.seed)
+        for _ in tqdm(range(parsed.repeats), desc="inspect", unit="round"):
+            for task, side in taken:
+                taken[task, side].append(turn(side, task, run))
+    rollouts = steps * store.STEP + _EVALUATIONS * _PROMPTS * _SAMPLES
     note = f"{rollouts:,} rollouts; whole processes, imports included; ours also detects attempts and draws curves"
+    described = machine.describe(usable_cores())
+    found = []
     for task, title in TASKS.items():
-        for i, (what, unit) in enumerate((("time", "s"), ("peak memory", "GB"))):
-            ours, peer = ([turn[i] for turn in taken[task, side]] for side in SIDES)
-            made = row(f"inspect: {what} of the {title}", ours, peer, unit, described)
-            found.append(made | ({"note": note} if (task, i) == ("report", 0) else {}))
+        ours, peer = (taken[task, side] for side in SIDES)
+        found += rows_of(_FIGURES, ours, peer, described, name=f"inspect: {{}} of the {title}", note=note)
+        note = ""
     return found
 
 
@@ -84,7 +79,7 @@ def report_of_pandas(run: Path) -> Path:
     frame = _frame(run)
     right = frame.assign(right=frame["verdict"] == "correct")
     rates = right.groupby(["kind", "step"])[["right", "reward", "n_tokens"]].mean()
-    samples = frame[frame["kind"] == "probe"].groupby("verdict").head(3)[["step", "prompt", "completion", "verdict"]]
+    samples = frame[frame["kind"] == HELD_OUT].groupby("verdict").head(3)[["step", "prompt", "completion", "verdict"]]
     path = run / "pandas.html"
     path.write_text(rates.to_html() + samples.to_html(), encoding="utf-8")
     return path
@@ -111,24 +106,23 @@ SIDES: Final[dict[str, dict[str, Callable[[Path], Any]]]] = {
 }
 
 
-def add_probes(run: Path, steps: int, seed: int) -> None:
-    """Give a generated run what a report needs: a recipe, and probes whose rollouts try once or twice."""
+def add_evaluations(run: Path, steps: int, seed: int) -> None:
+    """Give a generated run what a report needs: a recipe, and held-out rollouts that try once or twice."""
     from r1rl.store import store
 
     (run / "recipe.yaml").write_text(f"model_name_or_path: made\ntask: countdown\nseed: {seed}\n", encoding="utf-8")
     chance = random.Random(seed)
     problems = [tuple(chance.randrange(1, 20) for _ in range(3)) for _ in range(_PROMPTS)]
-    for probe in range(_PROBED):
-        step = probe * steps // (_PROBED - 1)
+    for number in range(_EVALUATIONS):
         made = [
-            _probed(f"countdown:made-{i}", numbers, sample, right=chance.random() < 0.2 + 0.1 * probe)
+            _held_out(f"countdown:made-{i}", numbers, sample, right=chance.random() < 0.2 + 0.1 * number)
             for i, numbers in enumerate(problems)
             for sample in range(_SAMPLES)
         ]
-        store.write_shard(run, made, kind="probe", step=step, rank=0)
+        store.write_shard(run, made, kind=HELD_OUT, step=number * steps // (_EVALUATIONS - 1), rank=0)
 
 
-def _probed(prompt_id: str, numbers: tuple[int, ...], sample: int, *, right: bool) -> dict[str, Any]:
+def _held_out(prompt_id: str, numbers: tuple[int, ...], sample: int, *, right: bool) -> dict[str, Any]:
     a, b, c = numbers
     gold = str(a + b + c)
     tries = [f"{a} - {b} = {a - b} , {a - b} + {c} = {a - b + c} target {gold} got {a - b + c} no"]
@@ -153,7 +147,7 @@ def _frame(run: Path) -> Any:
     return pandas.concat([pandas.read_parquet(path) for path in sorted((run / "rollouts").glob("*.parquet"))])
 
 
-def _turn(side: str, task: str, run: Path) -> tuple[float, float]:
+def turn(side: str, task: str, run: Path) -> tuple[float, float]:
     """Seconds of a process from its start to its end, and its peak memory in GB."""
     words = [sys.executable, "-m", "benchmarks.inspect", side, task, str(run)]
     started = time.perf_counter()
@@ -167,7 +161,7 @@ def _turn(side: str, task: str, run: Path) -> tuple[float, float]:
 def main() -> None:
     side, task, run = sys.argv[1:]
     SIDES[side][task](Path(run))
-    sys.stdout.write(f"{machine.peak_memory()}\n")
+    sys.stdout.write(f"{peak_memory()}\n")
 
 
 if __name__ == "__main__":

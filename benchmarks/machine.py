@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,34 +66,11 @@ def peak(dtype: torch.dtype, threads: int) -> Peak:
 
 
 def reset_peak_memory() -> None:
-    """Let the peak begin anew, where the kernel allows it."""
+    """Let what `r1rl.ground.machine.peak_memory` says begin anew, where the kernel allows it."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return
-
-
-def peak_memory() -> int:
-    """The most bytes this process has held in memory at one time, since `reset_peak_memory` where that works."""
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    # A child's figure begins with its parent's there, so this one is the second choice.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def available_memory() -> int | None:
-    """Bytes that new processes can take, None where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
 
 
 def _fastest(work: Callable[[], object]) -> float:

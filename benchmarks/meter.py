@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,8 +20,12 @@ from benchmarks.work import Forward
 if TYPE_CHECKING:
     from trl import GRPOTrainer
 
-
 _NO_ADVANTAGE = 0.01
+_STAGES = {
+    "_generate_and_score_completions": "rollout",
+    "_generate_single_turn": "sampling",
+    "_calculate_rewards": "grading",
+}
 
 
 class Meter:
@@ -30,36 +34,27 @@ class Meter:
     def __init__(self, trainer: GRPOTrainer, side: str) -> None:
         self.trainer = trainer
         self.side = side
-        policy = trainer.model
-        self.cost = work.model_cost(policy)
+        self.cost = work.model_cost(trainer.model)
         self._stage = ""
-        self._reset()
-        for name, stage in (
-            ("_generate_and_score_completions", "rollout"),
-            ("_generate_single_turn", "sampling"),
-            ("_calculate_rewards", "grading"),
-        ):
+        self.start()
+        for name, stage in _STAGES.items():
             setattr(trainer, name, self._timed(getattr(trainer, name), stage))
-
         self._watch()
-
-    def _watch(self) -> None:
-        """Count the forward passes of the policy from here on."""
-
-        def count(module: Any, arguments: Any, options: dict[str, Any]) -> None:
-            self._forward(options.get("input_ids", arguments[0] if arguments else None))
-
-        self._hook = self.trainer.model.base_model.register_forward_pre_hook(count, with_kwargs=True)
 
     def start(self) -> None:
         """Begin a step."""
-        self._reset()
+        self._seconds = dict.fromkeys(("rollout", "sampling", "grading", "optimizer"), 0.0)
+        self._prompts: list[list[int]] = []
+        self._lengths: list[int] = []
+        self._signal: list[bool] = []
+        self._prefilled = self._draws = 0
+        self._sampled_forwards: list[Forward] = []
+        self._update: list[Forward] = []
         self._started = time.perf_counter()
 
     def result(self) -> dict[str, Any]:
-        """What the step took and did; JSON-able."""
-        whole = time.perf_counter() - self._started
-        seconds = self._seconds
+        """What the step took and did, all of a `Turn` but its peak memory; JSON-able."""
+        whole, seconds = time.perf_counter() - self._started, self._seconds
         inside = {
             "sampling": seconds["sampling"],
             "grading": seconds["grading"],
@@ -67,29 +62,17 @@ class Meter:
             "update": max(0.0, whole - seconds["rollout"]) if seconds["rollout"] else 0.0,
             "optimizer": seconds["optimizer"],
         }
-        lengths = [len(row) for row in self._completions]
         return {
             "seconds": {"step": whole} | inside,
             "prompts": self._prompts,
-            "lengths": lengths,
+            "lengths": self._lengths,
             "signal": self._signal,
             "prefilled": self._prefilled,
             # Continuous batching puts tokens of all kinds of rows into one.
             "draws": None if self.side == CONTINUOUS else self._draws,
-            "update": [asdict(forward) for forward in self._update],
+            "update": [astuple(forward) for forward in self._update],
             "cost": asdict(self.cost),
         }
-
-    def _reset(self) -> None:
-        self._started = 0.0
-        self._seconds = dict.fromkeys(("rollout", "sampling", "grading", "optimizer"), 0.0)
-        self._prompts: list[list[int]] = []
-        self._completions: list[list[int]] = []
-        self._signal: list[bool] = []
-        self._prefilled = 0
-        self._draws = 0
-        self._sampled_forwards: list[Forward] = []
-        self._update: list[Forward] = []
 
     def before_optimizer(self) -> None:
         """The gradient is there."""
@@ -98,6 +81,20 @@ class Meter:
     def after_optimizer(self) -> None:
         """The weights are new."""
         self._seconds["optimizer"] += time.perf_counter() - self._gradient_at
+
+    def _watch(self) -> None:
+        """Count the forward passes of the policy from here on."""
+
+        def count(module: Any, arguments: Any, options: dict[str, Any]) -> None:
+            input_ids = options.get("input_ids", arguments[0] if arguments else None)
+            if input_ids is None:
+                return
+            if torch.is_grad_enabled():
+                self._update.append(Forward(*input_ids.shape))
+            elif self._stage == "sampling":
+                self._sampled_forwards.append(Forward(*input_ids.shape))
+
+        self._hook = self.trainer.model.base_model.register_forward_pre_hook(count, with_kwargs=True)
 
     def _timed(self, method: Callable[..., Any], stage: str) -> Callable[..., Any]:
         def timed(*arguments: Any, **options: Any) -> Any:
@@ -127,7 +124,7 @@ class Meter:
     def _sampled(self, prompts: list[list[int]], completions: list[list[int]]) -> None:
         """After each round of sampling."""
         self._prompts += [list(prompt) for prompt in prompts]
-        self._completions += [list(row) for row in completions]
+        self._lengths += map(len, completions)
         if self.side == OURS:
             done = self.trainer.engine.work
             self._prefilled += done.prefilled_tokens
@@ -137,12 +134,3 @@ class Meter:
             self._draws += sum(forward.rows for forward in self._sampled_forwards)
             self._prefilled += sum(forward.tokens for forward in self._sampled_forwards if forward.width > 1)
         self._sampled_forwards = []
-
-    def _forward(self, input_ids: torch.Tensor | None) -> None:
-        if input_ids is None:
-            return
-        forward = Forward(*input_ids.shape)
-        if torch.is_grad_enabled():
-            self._update.append(forward)
-        elif self._stage == "sampling":
-            self._sampled_forwards.append(forward)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from r1rl.ground.errors import nearest
+from r1rl.ground.machine import has_bf16_kernels, usable_cores
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 SMOLLM2, TINY = "smollm2-135m/mawps.yaml", "tiny/countdown.yaml"
-DATA_FILE = "mawps_singleop.jsonl"
-NO_SIGNAL_LOST = "benchmarks.signal:characters"
+DATA_FILE, SUMS_FILE = "mawps_singleop.jsonl", "sums.jsonl"
+SIGNAL = {"reward_funcs": ["benchmarks.presets:characters"], "reward_weights": [1.0]}
+"""A reward under which no group is without signal."""
 
 # Held fixed, so that every repeat samples from (almost) the same policy and both sides get the same lengths.
 _FIXED: dict[str, Any] = {
@@ -27,19 +32,20 @@ _FIXED: dict[str, Any] = {
     "report_to": "none",
 }
 _WITHOUT = ("save_steps", "save_total_limit", "num_generations_eval")
-
+_BATCH: dict[str, Any] = {"prompts_per_step": 8, "num_generations": 8, "max_completion_length": 128}
 # Countdown in words, which needs no data, under the model's own chat template: about 66 tokens a prompt.
-_SHORT: dict[str, Any] = {
+_SHORT = _BATCH | {
     "task": "countdown",
     "task_options": {},
     "prompt_template": "chat",
     "prompt_options": {"system": "Solve the problem.", "stop": []},
     "temperature": 1.0,
-    "prompts_per_step": 8,
-    "num_generations": 8,
-    "max_completion_length": 128,
 }
-_FEW_SHOT: dict[str, Any] = {"prompts_per_step": 8, "num_generations": 8, "max_completion_length": 128}
+
+
+def characters(completions: list[str], **columns: Any) -> list[float]:
+    """The completion's number of characters, in thousands: a reward that tells nearly any two completions apart."""
+    return [len(text) / 1000 for text in completions]
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Preset:
         changes: keys of the recipe that are replaced.
         note: what the reader must know of it.
         micro_batches: what plain TRL is tried with; the fastest is measured.
-        needs_data: the recipe reads a file of problems.
+        problems: the file of problems that the recipe reads, from the data folder or made up.
         without_stops: stop strings, which plain TRL's `generate` cannot take, are switched off for us too.
     """
 
@@ -59,11 +65,19 @@ class Preset:
     changes: Mapping[str, Any]
     note: str
     micro_batches: tuple[int, ...] = (8, 16, 64)
-    needs_data: bool = False
+    problems: str | None = None
     without_stops: bool = False
 
 
 PRESETS: dict[str, Preset] = {
+    "smollm2-sums": Preset(
+        SMOLLM2,
+        _BATCH,
+        "SmolLM2-135M, 8 prompts x 8, sums of two-digit numbers behind the recipe's worked examples, without stop "
+        "strings, cap 128, the recipe's own reward",
+        problems=SUMS_FILE,
+        without_stops=True,
+    ),
     "smollm2-short": Preset(
         SMOLLM2,
         _SHORT,
@@ -71,21 +85,21 @@ PRESETS: dict[str, Preset] = {
     ),
     "smollm2-signal": Preset(
         SMOLLM2,
-        _SHORT | {"reward_funcs": [NO_SIGNAL_LOST], "reward_weights": [1.0]},
-        "the same, rewarded by the number of characters, so that every group has signal and no row is skipped",
+        _SHORT | SIGNAL,
+        "as smollm2-short, rewarded by the number of characters, so that every group has signal and no row is skipped",
     ),
     "smollm2-fewshot": Preset(
         SMOLLM2,
-        _FEW_SHOT,
+        _BATCH,
         "SmolLM2-135M, 8 prompts x 8, the recipe's worked examples and its stop strings (which plain "
         "TRL lacks: its generate has no tokenizer to find them with), cap 128",
-        needs_data=True,
+        problems=DATA_FILE,
     ),
     "smollm2-fewshot-nostop": Preset(
         SMOLLM2,
-        _FEW_SHOT,
+        _BATCH,
         "the same without stop strings, so that both sides write completions of the same lengths",
-        needs_data=True,
+        problems=DATA_FILE,
         without_stops=True,
     ),
     "smollm2-longtail": Preset(
@@ -101,23 +115,57 @@ PRESETS: dict[str, Preset] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """A preset made ready: the recipe's keys, and the name that its rows carry."""
+    """A preset made ready: the name that its rows carry, the recipe's keys, what plain TRL is tried with, its note."""
 
     name: str
-    keys: dict[str, Any] = field(hash=False)
+    keys: dict[str, Any]
     micro_batches: tuple[int, ...]
     note: str
 
-    def write(self, path: Path) -> Path:
-        """Write the recipe."""
+    def write(self, folder: Path) -> Path:
+        """Write the recipe, and made-up problems where it reads them; returns its path."""
+        if self.keys.get("task_options", {}).get("path") == SUMS_FILE:
+            chance = random.Random(self.keys["seed"])
+            sums = [(chance.randint(10, 99), chance.randint(10, 99)) for _ in range(1000)]
+            lines = [json.dumps({"input": f"What is {a} + {b}?", "target": str(a + b)}) for a, b in sums]
+            (folder / SUMS_FILE).write_text("\n".join(lines), encoding="utf-8")
+        path = folder / "recipe.yaml"
         path.write_text(yaml.safe_dump(self.keys, sort_keys=False), encoding="utf-8")
         return path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of a part that measures a preset."""
+    parser.add_argument("--preset", default="tiny", metavar="NAME", help=f"{', '.join(PRESETS)} (default: tiny)")
+    parser.add_argument(
+        "--dtype", choices=("fp32", "bf16"), help="number format (default: what the recipe trains in on this processor)"
+    )
+    parser.add_argument("--data", type=Path, metavar="PATH", help=f"folder with {DATA_FILE}, for few-shot presets")
+    add_turn_arguments(parser)
+
+
+def add_turn_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every part whose sides take turns."""
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="turns of each side (default: 3)")
+    parser.add_argument("--warmup", type=int, default=0, metavar="N", help="turns before them (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of problems and sampling (default: 0)")
+    parser.add_argument(
+        "--threads", type=int, default=usable_cores(), metavar="N", help="of torch, on both sides (default: all cores)"
+    )
+
+
+def check(parsed: argparse.Namespace, **least: int) -> None:
+    """Raises ValueError where an option that is a number, or several, is below its least value."""
+    for key, value in {"repeats": 1, "warmup": 0, "threads": 1, **least}.items():
+        given = getattr(parsed, key, value)
+        if min(given if isinstance(given, list) else [given]) < value:
+            raise ValueError(f"{key}={given}: need at least {value}")
 
 
 def setting(
     name: str,
     *,
-    dtype: str,
+    dtype: str | None = None,
     seed: int = 0,
     data: Path | None = None,
     changes: Mapping[str, Any] | None = None,
@@ -125,32 +173,33 @@ def setting(
     """The preset `name` in a number format, further keys replaced by `changes`.
 
     Args:
-        dtype: `fp32` or `bf16` (TRL's `bf16: true`: float32 weights, autocast), on both sides.
-        data: the folder with the problems, or the file.
+        dtype: `fp32` or `bf16` (TRL's `bf16: true`: float32 weights, autocast), on both sides; None: the recipe's
+            on this processor.
+        data: the folder with the problems.
 
     Raises:
-        ValueError: unknown preset, or its data or recipe is missing.
+        ValueError: unknown preset, no such number format here, or the preset's data is missing.
     """
     if name not in PRESETS:
         raise ValueError(f"preset={name!r}: known are {', '.join(PRESETS)}{nearest(name, PRESETS)}")
     preset = PRESETS[name]
-    source = RECIPES / preset.recipe
-    if not source.is_file():
-        raise ValueError(f"preset={name!r}: {source} is missing; benchmarks need a clone of the repository")
-    keys: dict[str, Any] = yaml.safe_load(source.read_text(encoding="utf-8"))
-    keys |= dict(preset.changes) | _FIXED | {"bf16": dtype == "bf16", "seed": seed} | dict(changes or {})
+    keys: dict[str, Any] = yaml.safe_load((RECIPES / preset.recipe).read_text(encoding="utf-8"))
+    if dtype == "bf16" and not has_bf16_kernels():
+        raise ValueError("dtype=bf16: this processor has no bf16 instructions, r1rl trains in float32 on it; try fp32")
+    dtype = dtype or ("bf16" if keys.get("bf16") and has_bf16_kernels() else "fp32")
+    keys |= {**preset.changes, **_FIXED, "bf16": dtype == "bf16", "seed": seed, **(changes or {})}
     keys = {key: value for key, value in keys.items() if key not in _WITHOUT}
     if preset.without_stops:
         keys["prompt_options"] = keys.get("prompt_options", {}) | {"stop": []}
-    if preset.needs_data:
-        keys["task_options"] = keys["task_options"] | {"path": str(_data_file(name, data))}
+    if preset.problems is not None:
+        path = preset.problems if preset.problems == SUMS_FILE else _data_file(name, data)
+        keys["task_options"] = keys["task_options"] | {"path": path}
     return Setting(f"{name} {dtype}", keys, preset.micro_batches, preset.note)
 
 
-def _data_file(preset: str, data: Path | None) -> Path:
+def _data_file(preset: str, data: Path | None) -> str:
     if data is None:
         raise ValueError(f"data=None: preset {preset!r} reads {DATA_FILE}; give its folder with --data")
-    file = data / DATA_FILE if data.is_dir() else data
-    if not file.is_file():
+    if not (data / DATA_FILE).is_file():
         raise ValueError(f"data={str(data)!r}: no {DATA_FILE} there; try the folder that has it")
-    return file.resolve()
+    return str((data / DATA_FILE).resolve())

@@ -5,62 +5,45 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from benchmarks import children, machine, options
+from benchmarks import children, machine, presets
 from benchmarks.machine import Peak
-from benchmarks.paired import Row, giga, keeping, row
+from benchmarks.rows import Figure, Row, giga, row, rows_of
 from benchmarks.side import Job
-from benchmarks.turn import CONTINUOUS, OURS, TRL, Turn
+from benchmarks.turn import CONTINUOUS, OURS, TRL, Turn, Turns
 from r1rl.ground.errors import RunFailedError
 
 SUMMARY = "Sampling alone, against plain TRL's generate and continuous batching."
-EXAMPLES = """\
-examples:
-  r1rl bench rollout --preset smollm2-short --dtype fp32 bf16
-  r1rl bench rollout --preset smollm2-longtail --peers trl --repeats 1"""
-_BYTES = {"fp32": 4, "bf16": 2}
+_NAMES: Final = {TRL: "TRL generate", CONTINUOUS: "continuous batching"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    options.add_arguments(parser, ["smollm2-short"])
-    parser.add_argument("--model", metavar="FOLDER", help="a model instead of the preset's")
-    parser.add_argument(
-        "--peers", nargs="+", choices=(TRL, CONTINUOUS), default=[TRL, CONTINUOUS], help="(default: both)"
-    )
+    presets.add_arguments(parser)
+    parser.add_argument("--peers", nargs="+", choices=list(_NAMES), default=list(_NAMES), help="(default: both)")
 
 
 def measure(parsed: argparse.Namespace) -> list[Row]:
     import torch
 
-    found: list[Row] = []
-    threads = options.threads(parsed)
-    described = machine.describe(threads)
-    for setting, dtype in options.settings(parsed):
-        with keeping(found), tempfile.TemporaryDirectory(prefix="r1rl-bench-") as folder:
-            recipe = str(setting.write(Path(folder) / "recipe.yaml"))
-            # The micro-batch only has to divide the batch: nothing is updated.
-            jobs = {
-                side: Job(side, "sample", recipe, "", None, threads, model=parsed.model)
-                for side in (OURS, *parsed.peers)
-            }
-            why = ""
-            if CONTINUOUS in jobs:
-                why = reason_it_fails(jobs[CONTINUOUS])
-                if why:
-                    del jobs[CONTINUOUS]
-            kind = torch.bfloat16 if dtype == "bf16" else torch.float32
-            peak = machine.peak(kind, threads)
-            taken = children.take_turns(jobs, repeats=parsed.repeats, warmup=parsed.warmup, label=setting.name)
-            peak = peak.best(machine.peak(kind, threads))  # minutes later
-            name = f"sampling, {setting.name}"
-            found += rows(name, taken.turns, described, peak=peak, bytes_each=_BYTES[dtype], note=setting.note)
-            if why:
-                missing = row(f"{name}: speed, against continuous batching", [None], [None], "tokens/s", described)
-                found.append(missing | {"note": why})
-            taken.go_on()
-    return found
+    presets.check(parsed)
+    setting = presets.setting(parsed.preset, dtype=parsed.dtype, seed=parsed.seed, data=parsed.data)
+    described = machine.describe(parsed.threads)
+    name, missing = f"sampling, {setting.name}", []
+    with tempfile.TemporaryDirectory(prefix="r1rl-bench-") as folder:
+        recipe = str(setting.write(Path(folder)))
+        jobs = {side: Job(side, "sample", recipe, threads=parsed.threads) for side in (OURS, *parsed.peers)}
+        if CONTINUOUS in jobs and (why := reason_it_fails(jobs[CONTINUOUS])):
+            del jobs[CONTINUOUS]
+            label = f"{name}: speed, against {_NAMES[CONTINUOUS]}"
+            missing = [row(label, [None], [None], "tokens/s", described, note=why)]
+        dtype, weight_bytes = (torch.bfloat16, 2) if setting.keys["bf16"] else (torch.float32, 4)
+        peak = machine.peak(dtype, parsed.threads)
+        turns = children.take_turns(jobs, repeats=parsed.repeats, warmup=parsed.warmup, label=setting.name)
+        peak = peak.best(machine.peak(dtype, parsed.threads))  # minutes later
+    return rows(name, turns, described, peak=peak, weight_bytes=weight_bytes, note=setting.note) + missing
 
 
 def reason_it_fails(job: Job) -> str:
@@ -76,48 +59,33 @@ def reason_it_fails(job: Job) -> str:
     return ""
 
 
-def rows(
-    name: str, turns: dict[str, list[Turn]], described: str, *, peak: Peak, bytes_each: int, note: str = ""
-) -> list[Row]:
+def rows(name: str, turns: Turns, described: str, *, peak: Peak, weight_bytes: int, note: str = "") -> list[Row]:
     """What one setting's turns say, against each peer that took part."""
-    found: list[Row] = []
-    names = {TRL: "TRL generate", CONTINUOUS: "continuous batching"}
-    for peer, label in names.items():
-        if peer not in turns:
-            continue
-
-        def of(
-            figure: Callable[[Turn], float | None],
-            what: str,
-            unit: str,
-            note: str = "",
-            peer: str = peer,
-            label: str = label,
-        ) -> Row:
-            ours, other = ([figure(turn) for turn in turns[side]] for side in (OURS, peer))
-            return row(f"{name}: {what}, against {label}", ours, other, unit, described, note=note)
-
-        found += [
-            of(lambda t: t.sampled / t.seconds["sampling"], "speed", "tokens/s", note),
-            of(lambda t: 60 / t.seconds["sampling"], "speed", "batches/min"),
-            of(lambda t: t.seconds["sampling"], "time", "s"),
-            of(lambda t: t.sampled, "sampled", "tokens"),
-            of(_share_under_200, "completions under 200 tokens", "share"),
-            of(lambda t: t.limit_share(peak, bytes_each), "of the machine's limit", "share", _limit_note(peak)),
-            of(lambda t: t.decode_share, "useful of processed in decoding", "share"),
-            of(lambda t: t.prefilled, "prefilled", "tokens"),
-            of(lambda t: giga(t.sampling_flops()), "operations", "GFLOP"),
-            of(lambda t: t.peak_bytes / 1e9, "peak memory", "GB"),
-        ]
-    return found
+    figures: Sequence[Figure] = (
+        ("speed", "tokens/s", lambda turn: turn.sampled / turn.seconds["sampling"]),
+        ("speed", "batches/min", lambda turn: 60 / turn.seconds["sampling"]),
+        ("time", "s", lambda turn: turn.seconds["sampling"]),
+        ("sampled", "tokens", lambda turn: turn.sampled),
+        ("completions under 200 tokens", "share", _share_under_200),
+        ("of the machine's limit", "share", lambda turn: turn.limit_share(peak, weight_bytes)),
+        ("useful of processed in decoding", "share", lambda turn: turn.decode_share),
+        ("prefilled", "tokens", lambda turn: turn.prefilled),
+        ("operations", "GFLOP", lambda turn: giga(turn.sampling_flops())),
+        ("peak memory", "GB", lambda turn: turn.peak_bytes / 1e9),
+    )
+    limit = (
+        f"limit: products at {peak.flops / 1e9:.0f} GFLOP/s (2048 x 2048), weights at {peak.bandwidth / 1e9:.0f} GB/s, "
+        "the larger of both for each pass that the completions need"
+    )
+    return [
+        made
+        for peer, label in _NAMES.items()
+        if peer in turns
+        for made in rows_of(
+            figures, turns[OURS], turns[peer], described, name=f"{name}: {{}}, against {label}", note=f"{note}; {limit}"
+        )
+    ]
 
 
 def _share_under_200(turn: Turn) -> float:
     return sum(n < 200 for n in turn.lengths) / len(turn.lengths)
-
-
-def _limit_note(peak: Peak) -> str:
-    return (
-        f"limit: products at {peak.flops / 1e9:.0f} GFLOP/s (2048 x 2048), weights at {peak.bandwidth / 1e9:.0f} GB/s, "
-        "the larger of both for each pass that the completions need"
-    )

@@ -44,19 +44,17 @@ class Job:
         memory: bytes it may allocate, None for no limit.
         model: a folder instead of the recipe's model.
         prompts: of a step, instead of the recipe's.
-        checkpointing: gradient checkpointing, which is plain TRL's default, for that side.
     """
 
     side: str
     work: str
     recipe: str
-    folder: str
-    micro_batch: int | None
-    threads: int
+    folder: str = ""
+    micro_batch: int | None = None
+    threads: int = 1
     memory: int | None = None
     model: str | None = None
     prompts: int | None = None
-    checkpointing: bool = False
 
 
 class _Over(BaseException):
@@ -104,19 +102,20 @@ def build(job: Job) -> GRPOTrainer:
     from r1rl.train import callbacks
     from r1rl.train import main as train
 
-    overrides = ["--runs_dir", job.folder, "--name", "run"]
-    if job.micro_batch is not None:
-        overrides += ["--per_device_train_batch_size", str(job.micro_batch)]
-    if job.prompts is not None:
-        overrides += ["--prompts_per_step", str(job.prompts)]
-    if job.model is not None:
-        overrides += ["--model_name_or_path", job.model]
-    loaded = recipe.load(Path(job.recipe), overrides)
+    overrides = {
+        "runs_dir": job.folder,
+        "name": "run",
+        "per_device_train_batch_size": job.micro_batch,
+        "prompts_per_step": job.prompts,
+        "model_name_or_path": job.model,
+    }
+    words = [w for key, value in overrides.items() if value is not None for w in (f"--{key}", str(value))]
+    loaded = recipe.load(Path(job.recipe), words)
     folder = train.open_folder(loaded)
     source, tokenizer = train.find_model(loaded)
     if job.side == OURS:
         trainer, interrupt = train.build_trainer(loaded, folder, source, tokenizer)
-        for extra in (callbacks.ProbeEvery, interrupt, callbacks.ShowProgress):
+        for extra in (callbacks.EvaluateEvery, interrupt, callbacks.ShowProgress):
             trainer.remove_callback(extra)
         return trainer
     return _plain(job, loaded, folder, source, tokenizer)
@@ -148,7 +147,7 @@ def _plain(job: Job, loaded: LoadedRecipe, folder: Any, source: str, tokenizer: 
         disable_tqdm=True,
         use_transformers_continuous_batching=job.side == CONTINUOUS,
         model_init_kwargs={"dtype": loaded.model.dtype},
-        **{checkpointing: job.checkpointing},
+        **{checkpointing: False},
         **settings,
     )
     options = own.reward_options if isinstance(own.reward_options, dict) else {}
@@ -166,7 +165,8 @@ def _turns(job: Job, meter: Meter, questions: TextIO, answers: TextIO) -> Any:
     import torch
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-    from benchmarks import machine
+    from benchmarks.machine import reset_peak_memory
+    from r1rl.ground.machine import peak_memory
 
     trainer = meter.trainer
     several = trainer.accelerator.num_processes > 1
@@ -180,14 +180,16 @@ def _turns(job: Job, meter: Meter, questions: TextIO, answers: TextIO) -> Any:
             torch.distributed.broadcast(more, src=0)
         if not more:
             raise _Over
-        machine.reset_peak_memory()
+        reset_peak_memory()
         meter.start()
 
-    def answer(**facts: Any) -> None:
-        result = meter.result() | {"peak_bytes": machine.peak_memory()} | facts
+    def say(facts: dict[str, Any]) -> None:
         if trainer.accelerator.is_main_process:
-            answers.write(json.dumps(result) + "\n")
+            answers.write(json.dumps(facts) + "\n")
             answers.flush()
+
+    def answer() -> None:
+        say(meter.result() | {"peak_bytes": peak_memory()})
 
     class Turns(TrainerCallback):
         begun = False
@@ -195,9 +197,7 @@ def _turns(job: Job, meter: Meter, questions: TextIO, answers: TextIO) -> Any:
         def on_train_begin(
             self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
         ) -> None:
-            if trainer.accelerator.is_main_process:
-                answers.write(json.dumps({"ready": True}) + "\n")
-                answers.flush()
+            say({"ready": True})
             if job.work == "sample":
                 _sample(meter, trainer, wait, answer)
 

@@ -1,7 +1,8 @@
 """The rollout store side by side with plain files: a generated run asked for rates and for rollouts."""
 
+from __future__ import annotations
+
 import argparse
-import functools
 import json
 import random
 import shutil
@@ -17,16 +18,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.machine import describe
+from benchmarks.rows import Row, row
 from r1rl.ground.machine import usable_cores
-from r1rl.store import compaction, schema, shard_files, shards, store
+from r1rl.store import schema, shard_files, shards, store
 
 SUMMARY = "The rollout store, against pandas over Parquet files and a JSONL file."
 
-RANKS: Final = 8
-ROWS_PER_SHARD: Final = 125
-ROUNDS: Final = 3
-ASKED_A_ROUND: Final = 3
-"""How often the store is asked in a round, its peer once: a small time needs more repeats than one of seconds."""
+RANKS, ROWS_PER_SHARD = 8, 125
+STEP: Final = RANKS * ROWS_PER_SHARD
+"""Rollouts of a step."""
+
+ROUNDS, ASKED_A_ROUND = 3, 3
+"""How often both sides are asked, and how often the store in each round: a small time needs more repeats."""
 
 BYTES_PER_ROW: Final = 6000
 """Disk that a row needs at the worst moment, in the store and in the peers' files together."""
@@ -63,77 +66,61 @@ class Question(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rollouts", type=int, default=1_000_000, metavar="N", help="rows (default: 1000000)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the generated rollouts (default: 0)")
-    parser.add_argument("--folder", type=Path, metavar="PATH", help="where to put them (default: the temporary folder)")
-    parser.add_argument("--peers", choices=("yes", "no"), default="yes", help="ask the plain files too (default: yes)")
 
 
-def measure(parsed: argparse.Namespace) -> list[dict[str, Any]]:
-    rollouts, seed = parsed.rollouts, parsed.seed
-    if rollouts < RANKS * ROWS_PER_SHARD:
-        raise ValueError(f"rollouts={rollouts}: need at least {RANKS * ROWS_PER_SHARD}, a step's")
-    free = shutil.disk_usage(parsed.folder or tempfile.gettempdir()).free
+def measure(parsed: argparse.Namespace) -> list[Row]:
+    rollouts = parsed.rollouts
+    if rollouts < STEP:
+        raise ValueError(f"rollouts={rollouts}: need at least {STEP}, a step's")
+    free = shutil.disk_usage(tempfile.gettempdir()).free
     if free < rollouts * BYTES_PER_ROW:
-        raise ValueError(f"rollouts={rollouts}: need {rollouts * BYTES_PER_ROW:,} bytes of disk, {free:,} are free")
-    with tempfile.TemporaryDirectory(dir=parsed.folder, prefix="r1rl-bench-store-") as folder:
-        return compare(Path(folder), rollouts, seed, with_peers=parsed.peers == "yes")
+        raise ValueError(
+            f"rollouts={rollouts}: need {rollouts * BYTES_PER_ROW:,} bytes of disk, {free:,} are free in "
+            f"{tempfile.gettempdir()}; set TMPDIR to another folder"
+        )
+    with tempfile.TemporaryDirectory(prefix="r1rl-bench-store-") as folder:
+        return compare(Path(folder), rollouts, parsed.seed)
 
 
-def compare(folder: Path, rollouts: int, seed: int, *, with_peers: bool) -> list[dict[str, Any]]:
-    """Rows of the benchmark; `folder` is filled with the generated files. Ratios are the peer's time over ours."""
-    run, steps = folder / "run", rollouts // (RANKS * ROWS_PER_SHARD)
-    plain = Plain(folder) if with_peers else None
+def compare(folder: Path, rollouts: int, seed: int) -> list[Row]:
+    """Rows of the benchmark; `folder` is filled with the generated files."""
+    run, steps = folder / "run", rollouts // STEP
+    plain = Plain(folder)
     generate(run, steps, seed, plain)
-    started = time.perf_counter()
-    merged = compaction.compact(run)
-    seconds = time.perf_counter() - started
     machine = describe(usable_cores())
-
-    def row(name: str, ours: float, peer: float | None, unit: str = "s") -> dict[str, Any]:
-        rounded = None if peer is None else round(peer, 3)
-        ratio = None if peer is None else round(peer / ours, 2)
-        return {"name": name, "ours": round(ours, 3), "peer": rounded, "ratio": ratio, "unit": unit, "machine": machine}
-
-    size = sum(shard.path.stat().st_size for shard in store.shards(run))
-    rows = [row(f"store, compaction of {merged.before} shards into {merged.after}", seconds, None)]
-    written = None if plain is None else plain.gigabytes
-    rows.append(row("store, size with tokens and log-probs, peer: JSONL", size / 1e9, written, "GB"))
+    found = store.shards(run)
+    size = sum(shard.path.stat().st_size for shard in found) / 1e9
+    rows = [row("store, size with tokens and log-probs, peer: JSONL", [size], [plain.gigabytes], "GB", machine)]
+    rows[0]["note"] = f"{steps * STEP:,} rollouts of about 300 tokens in {len(found):,} shards"
     for kind in ("parquet", "jsonl"):
-        ask = None if plain is None else functools.partial(plain.rates, kind)
-        ours, peer, answer, theirs = _in_turns(lambda: store.query(run, RATES), ask)
-        if plain is not None:
-            assert [round(r["accuracy"], 6) for r in answer.to_pylist()] == [round(a, 6) for a in theirs]
-        rows.append(row(f"store, rates per step, peer: {kind}", ours, peer))
-    for question in questions(steps):
-        search = None if plain is None else functools.partial(plain.rollouts, question)
-        find = functools.partial(store.find, run, question.where, offset=question.offset)
-        ours, peer, answer, theirs = _in_turns(find, search)
-        if plain is not None:
-            assert answer.column("completion").to_pylist() == theirs
-        rows.append(row(f"store, 20 rollouts by {question.name}, peer: jsonl", ours, peer))
+        ours, peer, answer, theirs = _in_turns(lambda: store.query(run, RATES), lambda kind=kind: plain.rates(kind))
+        assert [round(r["accuracy"], 6) for r in answer.to_pylist()] == [round(a, 6) for a in theirs]
+        rows.append(row(f"store, rates per step, peer: {kind}", ours, peer, "s", machine))
+    for asked in questions(steps):
+        ours, peer, answer, theirs = _in_turns(
+            lambda asked=asked: store.find(run, asked.where, offset=asked.offset),
+            lambda asked=asked: plain.rollouts(asked),
+        )
+        assert answer.column("completion").to_pylist() == theirs
+        rows.append(row(f"store, 20 rollouts by {asked.name}, peer: jsonl", ours, peer, "s", machine))
     return rows
 
 
 def questions(steps: int) -> list[Question]:
     """Filters from narrow to wide; the last one is the worst there is: a text that next to nothing contains."""
-    middle = steps // 2
+    half = steps // 2
     return [
         Question(
             "step and verdict",
-            f"step = {middle} AND verdict = 'wrong'",
-            lambda r: r["step"] == middle and r["verdict"] == "wrong",
+            f"step = {half} AND verdict = 'wrong'",
+            lambda r: r["step"] == half and r["verdict"] == "wrong",
             40,
         ),
         Question("prompt", "prompt_id = 'made:77'", lambda r: r["prompt_id"] == "made:77", 100),
         Question(
-            "verdict and length",
-            "verdict = 'correct' AND n_tokens > 420",
-            lambda r: r["verdict"] == "correct" and r["n_tokens"] > 420,
-            2000,
-        ),
-        Question(
             "step, verdict and text",
-            f"step >= {middle} AND verdict = 'wrong' AND contains(completion, 'Wait, 17')",
-            lambda r: r["step"] >= middle and r["verdict"] == "wrong" and "Wait, 17" in r["completion"],
+            f"step >= {half} AND verdict = 'wrong' AND contains(completion, 'Wait, 17')",
+            lambda r: r["step"] >= half and r["verdict"] == "wrong" and "Wait, 17" in r["completion"],
             200,
         ),
         Question("rare text", f"contains(completion, '{_RARE}')", lambda r: _RARE in r["completion"], 0),
@@ -165,14 +152,11 @@ class Plain:
         """Accuracy per step, beside the other rates."""
         import pandas as pd
 
+        columns = ["step", "verdict", "reward", "n_tokens", "finish_reason"]
         if kind == "parquet":
-            columns = ["step", "verdict", "reward", "n_tokens", "finish_reason"]
             frame = pd.concat(pd.read_parquet(path, columns=columns) for path in sorted(self.parquet.iterdir()))
         else:
-            frame = pd.DataFrame(
-                [(r["step"], r["verdict"], r["reward"], r["n_tokens"], r["finish_reason"]) for r in self._lines()],
-                columns=["step", "verdict", "reward", "n_tokens", "finish_reason"],
-            )
+            frame = pd.DataFrame([[row[name] for name in columns] for row in self._lines()], columns=columns)
         frame = frame.assign(correct=frame.verdict == "correct", truncated=frame.finish_reason == "length")
         rates = frame.groupby("step")[["correct", "reward", "n_tokens", "truncated"]].mean()
         return list(rates.sort_index()["correct"])
@@ -180,12 +164,12 @@ class Plain:
     def rollouts(self, question: Question) -> list[str]:
         """The completions asked for; stops at the twentieth."""
         found, skip = [], question.offset
-        for row in self._lines():
-            if question.belongs(row):
+        for line in self._lines():
+            if question.belongs(line):
                 if skip:
                     skip -= 1
                     continue
-                found.append(row["completion"])
+                found.append(line["completion"])
                 if len(found) == 20:
                     break
         return found
@@ -208,8 +192,8 @@ def generate(run: Path, steps: int, seed: int, plain: Plain | None = None) -> No
     for step in range(steps):
         tables = [_shard(step, rank, sentences, chance, generator) for rank in range(RANKS)]
         for rank, table in enumerate(tables):
-            with shards.loose_path(folder, "train", step, rank).open("wb") as file:
-                shard_files.write(table, file, table.schema, durable=False)
+            with shards.shard_path(folder, "train", step, rank).open("wb") as file:
+                shard_files.write(table, file, durable=False)
         if plain is not None:
             plain.add(step, pa.concat_tables(tables))
     (run / "result.json").write_text('{"finished": true}', encoding="utf-8")
@@ -264,19 +248,16 @@ def _shard(
     return pa.table([pa.array(names[f.name], f.type) for f in schema.SCHEMA], schema=schema.SCHEMA)
 
 
-def _in_turns(ours: Callable[[], Any], peer: Callable[[], Any] | None) -> tuple[float, float | None, Any, Any]:
-    """Median seconds of each side, asked in turns, and what each answered; None for a peer that is left out."""
+def _in_turns(ours: Callable[[], Any], peer: Callable[[], Any]) -> tuple[list[float], list[float], Any, Any]:
+    """Seconds of each side in every round, and what each answered."""
     mine: list[float] = []
     others: list[float] = []
-    answer = theirs = None
     for _ in range(ROUNDS):
-        if peer is not None:
-            seconds, theirs = _timed(peer)
-            others.append(seconds)
-        for _ in range(ASKED_A_ROUND):
-            seconds, answer = _timed(ours)
-            mine.append(seconds)
-    return statistics.median(mine), statistics.median(others) if others else None, answer, theirs
+        seconds, theirs = _timed(peer)
+        others.append(seconds)
+        timed = [_timed(ours) for _ in range(ASKED_A_ROUND)]
+        mine.append(statistics.median(seconds for seconds, _ in timed))
+    return mine, others, timed[-1][1], theirs
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -6,28 +6,44 @@ import argparse
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
-from benchmarks import children, machine, options
-from benchmarks.children import Taken
-from benchmarks.paired import Row, giga, keeping, row
+from benchmarks import children, machine, presets
 from benchmarks.presets import Setting
+from benchmarks.rows import Figure, Row, giga, rows_of
 from benchmarks.side import Job
-from benchmarks.turn import OURS, TRL, Turn
+from benchmarks.turn import OURS, TRL, Turns
 from r1rl.ground.errors import RunFailedError
 
 SUMMARY = "Whole GRPO steps, against plain TRL."
-EXAMPLES = """\
-examples:
-  r1rl bench train --preset tiny --repeats 7 --warmup 1
-  r1rl bench train --preset smollm2-short smollm2-signal --dtype fp32 bf16
-  r1rl bench train --preset smollm2-fewshot --data data --repeats 1 --peer-micro-batches 16"""
-DEFAULT_PRESETS = ["smollm2-short"]
+# What both sides sampled has rows of its own: nothing is normalised silently.
+FIGURES: Final[Sequence[Figure]] = (
+    ("speed", "steps/min", lambda turn: 60 / turn.seconds["step"]),
+    ("speed by sampled token", "tokens/s", lambda turn: turn.sampled / turn.seconds["step"]),
+    ("time of the step", "s", lambda turn: turn.seconds["step"]),
+    ("time of sampling", "s", lambda turn: turn.seconds["sampling"]),
+    ("time of grading", "s", lambda turn: turn.seconds["grading"]),
+    ("time of the rest of the rollouts", "s", lambda turn: turn.seconds["rest"]),
+    ("time of the update", "s", lambda turn: turn.seconds["update"]),
+    ("sampled", "tokens", lambda turn: turn.sampled),
+    ("mean length", "tokens", lambda turn: turn.sampled / len(turn.lengths)),
+    ("rollouts with signal", "share", lambda turn: turn.signal_share),
+    ("useful of processed in decoding", "share", lambda turn: turn.decode_share),
+    ("useful of processed in the update", "share", lambda turn: turn.update_share),
+    ("prefilled", "tokens", lambda turn: turn.prefilled),
+    ("decoded", "tokens", lambda turn: turn.draws),
+    ("forwarded in the update", "tokens", lambda turn: turn.forwarded),
+    ("operations of sampling", "GFLOP", lambda turn: giga(turn.sampling_flops())),
+    ("operations of the update", "GFLOP", lambda turn: giga(turn.update_flops())),
+    ("operations of the step", "GFLOP", lambda turn: giga(turn.update_flops() + (turn.sampling_flops() or 0))),
+    ("peak memory", "GB", lambda turn: turn.peak_bytes / 1e9),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    options.add_arguments(parser, DEFAULT_PRESETS)
+    presets.add_arguments(parser)
     parser.add_argument(
         "--peer-micro-batches",
         nargs="+",
@@ -35,34 +51,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="micro-batches plain TRL is tried with, before the turns; the fastest counts (default: the preset's)",
     )
-    parser.add_argument(
-        "--peer-checkpointing",
-        choices=("yes", "no"),
-        default="no",
-        help="gradient checkpointing in plain TRL, its own default: less memory, more time (default: no)",
-    )
-    parser.add_argument("--model", metavar="FOLDER", help="a model instead of the preset's")
 
 
 def measure(parsed: argparse.Namespace) -> list[Row]:
-    found: list[Row] = []
-    described, threads = machine.describe(options.threads(parsed)), options.threads(parsed)
-    checkpointing = parsed.peer_checkpointing == "yes"
-    with keeping(found):
-        for setting, _ in options.settings(parsed):
-            taken, choice = compare(
-                setting,
-                parsed.peer_micro_batches or setting.micro_batches,
-                threads=threads,
-                repeats=parsed.repeats,
-                warmup=parsed.warmup,
-                model=parsed.model,
-                checkpointing=checkpointing,
-            )
-            name = f"step, {setting.name}" + (", TRL with gradient checkpointing" if checkpointing else "")
-            found += rows(name, taken.turns, described, note=f"{setting.note}; {choice}")
-            taken.go_on()
-    return found
+    presets.check(parsed)
+    setting = presets.setting(parsed.preset, dtype=parsed.dtype, seed=parsed.seed, data=parsed.data)
+    turns, choice = compare(
+        setting,
+        parsed.peer_micro_batches or setting.micro_batches,
+        threads=parsed.threads,
+        repeats=parsed.repeats,
+        warmup=parsed.warmup,
+    )
+    return rows(f"step, {setting.name}", turns, machine.describe(parsed.threads), note=f"{setting.note}; {choice}")
+
+
+def rows(name: str, turns: Turns, described: str, *, note: str = "") -> list[Row]:
+    """What a setting's turns say; the name says so where nothing was earned and our update did nothing."""
+    if not any(any(turn.signal) for turn in turns[OURS]):
+        name += ", nothing earned"
+    return rows_of(FIGURES, turns[OURS], turns[TRL], described, name=f"{name}: {{}}", note=note)
 
 
 def compare(
@@ -75,32 +83,28 @@ def compare(
     model: str | None = None,
     processes: int = 1,
     label: str | None = None,
-    checkpointing: bool = False,
-) -> tuple[Taken, str]:
+) -> tuple[Turns, str]:
     """Turns of both sides, and in words which of `micro_batches` plain TRL had: the fastest that fits.
 
     Raises:
         ValueError: a micro-batch does not divide the step's rollouts.
         RunFailedError: a side failed.
     """
-    rollouts = setting.keys["prompts_per_step"] * setting.keys["num_generations"] // processes
+    group = setting.keys["num_generations"]
+    rollouts = setting.keys["prompts_per_step"] * group // processes
     for size in micro_batches:
         if size < 1 or rollouts % size:
             raise ValueError(f"peer_micro_batches={size}: must divide the step's {rollouts} rollouts")
     with tempfile.TemporaryDirectory(prefix="r1rl-bench-") as folder:
-        recipe = str(setting.write(Path(folder) / "recipe.yaml"))
-        peer = Job(TRL, "step", recipe, "", None, threads, model=model, checkpointing=checkpointing)
+        recipe = str(setting.write(Path(folder)))
+        ours, peer = (Job(side, "step", recipe, threads=threads, model=model) for side in (OURS, TRL))
         sizes, how = list(micro_batches), ""
         if len(sizes) > 1:
-            group = setting.keys["num_generations"]
             sizes, how = by_speed(children.micro_batch_seconds(peer, sizes, rollouts=rollouts, group=group))
         while True:
-            jobs = {
-                OURS: Job(OURS, "step", recipe, "", None, threads, model=model),
-                TRL: dataclasses.replace(peer, micro_batch=sizes[0]),
-            }
+            jobs = {OURS: ours, TRL: dataclasses.replace(peer, micro_batch=sizes[0])}
             try:
-                taken = children.take_turns(
+                turns = children.take_turns(
                     jobs, repeats=repeats, warmup=warmup, label=label or setting.name, processes=processes
                 )
                 break
@@ -111,9 +115,9 @@ def compare(
                 lost = sizes.pop(0)
                 sys.stderr.write(f"TRL's micro-batch {lost}: no memory in a whole step; going on with {sizes[0]}\n")
                 how += f"; {lost} had no memory in a whole step"
-    for a, b in zip(taken.turns[OURS], taken.turns[TRL], strict=True):
+    for a, b in zip(turns[OURS], turns[TRL], strict=True):
         assert a.prompts == b.prompts, "both sides must have the same prompts"
-    return taken, f"TRL's micro-batch {sizes[0]}{how}"
+    return turns, f"TRL's micro-batch {sizes[0]}{how}"
 
 
 def by_speed(tried: Mapping[int, float | None]) -> tuple[list[int], str]:
@@ -126,40 +130,4 @@ def by_speed(tried: Mapping[int, float | None]) -> tuple[list[int], str]:
     if not fitting:
         raise RunFailedError(f"peer_micro_batches={list(tried)}: no memory for any of them; try smaller ones")
     times = (f"{size}: {'no memory' if seconds is None else f'{seconds:.3g} s'}" for size, seconds in tried.items())
-    ranked = sorted(fitting, key=lambda size: fitting[size])
-    return ranked, f", the fastest by an update at the cap ({', '.join(times)})"
-
-
-def rows(name: str, turns: dict[str, list[Turn]], described: str, *, note: str = "") -> list[Row]:
-    """What one setting's turns say. Nothing is normalised silently: what both sides sampled has its own rows."""
-
-    def of(figure: Callable[[Turn], float | None], label: str, unit: str, note: str = "") -> Row:
-        ours, peer = ([figure(turn) for turn in turns[side]] for side in (OURS, TRL))
-        return row(f"{name}: {label}", ours, peer, unit, described, note=note)
-
-    return [
-        of(lambda t: 60 / t.seconds["step"], "speed", "steps/min", note),
-        of(lambda t: t.sampled / t.seconds["step"], "speed by sampled token", "tokens/s"),
-        *(
-            of(lambda t, part=part: t.seconds[part], f"time of {label}", "s")  # type: ignore[misc]
-            for part, label in (
-                ("step", "the step"),
-                ("sampling", "sampling"),
-                ("grading", "grading"),
-                ("rest", "the rest of the rollouts"),
-                ("update", "the update"),
-            )
-        ),
-        of(lambda t: t.sampled, "sampled", "tokens"),
-        of(lambda t: t.sampled / len(t.lengths), "mean length", "tokens"),
-        of(lambda t: sum(t.signal) / len(t.signal), "rollouts with signal", "share"),
-        of(lambda t: t.decode_share, "useful of processed in decoding", "share"),
-        of(lambda t: t.update_share, "useful of processed in the update", "share"),
-        of(lambda t: t.prefilled, "prefilled", "tokens"),
-        of(lambda t: t.draws, "decoded", "tokens"),
-        of(lambda t: t.forwarded, "forwarded in the update", "tokens"),
-        of(lambda t: giga(t.sampling_flops()), "operations of sampling", "GFLOP"),
-        of(lambda t: giga(t.update_flops()), "operations of the update", "GFLOP"),
-        of(lambda t: giga(t.update_flops() + (t.sampling_flops() or 0)), "operations of the step", "GFLOP"),
-        of(lambda t: t.peak_bytes / 1e9, "peak memory", "GB"),
-    ]
+    return sorted(fitting, key=fitting.__getitem__), f", the fastest by an update at the cap ({', '.join(times)})"

@@ -44,17 +44,18 @@ class Turn:
     @classmethod
     def of(cls, side: str, answer: dict[str, Any]) -> Turn:
         """From the answer of a side's process."""
-        made = answer | {
-            "side": side,
-            "update": [Forward(**forward) for forward in answer["update"]],
-            "cost": ModelCost(**answer["cost"]),
-        }
-        return cls(**made)
+        update = [Forward(*shape) for shape in answer["update"]]
+        return cls(**answer | {"side": side, "update": update, "cost": ModelCost(**answer["cost"])})
 
     @property
     def sampled(self) -> int:
         """Tokens of all completions."""
         return sum(self.lengths)
+
+    @property
+    def signal_share(self) -> float:
+        """Rollouts with an advantage among all."""
+        return sum(self.signal) / len(self.signal)
 
     @property
     def decode_share(self) -> float | None:
@@ -74,8 +75,8 @@ class Turn:
         """
         if len(self.signal) != len(self.lengths) or not any(self.signal):
             return None
-        rows = [(tuple(p), n) for p, n, s in zip(self.prompts, self.lengths, self.signal, strict=True) if s]
-        return sum(n for _, n in rows) + sum(map(len, {p for p, _ in rows}))
+        kept = self._with_signal()
+        return sum(n for _, n in kept) + sum(map(len, {prompt for prompt, _ in kept}))
 
     @property
     def update_share(self) -> float | None:
@@ -86,29 +87,42 @@ class Turn:
         """Operations of sampling."""
         if self.draws is None:
             return None
-        rows, sizes = len(self.prompts), [len(p) for p in self.prompts]
+        rows, sizes = len(self.prompts), [len(prompt) for prompt in self.prompts]
         if self.side == OURS:  # every row feeds its prompt's last token itself, and leaves when it ends
-            distinct = {tuple(p) for p in self.prompts}
-            pairs = sum(len(p) ** 2 / 2 for p in distinct) + work.decode_pairs(sizes, self.lengths)
-            return work.flops(self.cost, tokens=self.prefilled + self.draws, pairs=pairs, projected=self.draws)
-        widest, steps = max(sizes), self.draws // rows - 1  # the first token comes with the prompts
-        pairs = rows * widest**2 + work.decode_pairs([widest] * rows, [steps] * rows)
-        return work.flops(self.cost, tokens=self.prefilled + rows * steps, pairs=pairs, projected=self.draws)
+            tokens = self.prefilled + self.draws
+            pairs = _causal({tuple(prompt) for prompt in self.prompts}) + work.decode_pairs(sizes, self.lengths)
+        else:
+            widest, steps = max(sizes), self.draws // rows - 1  # the first token comes with the prompts
+            tokens = self.prefilled + rows * steps
+            pairs = rows * widest**2 + work.decode_pairs([widest] * rows, [steps] * rows)
+        return work.flops(self.cost, tokens=tokens, pairs=pairs, projected=self.draws)
 
     def update_flops(self) -> float:
         """Operations of the update: a backward pass costs two forward passes."""
         if self.side == OURS:  # completions with an advantage alone are projected; attention within the groups
-            rows = zip(self.prompts, self.lengths, self.signal, strict=False)
-            kept = [(tuple(p), n) for p, n, s in rows if s]
-            pairs = sum(len(p) ** 2 / 2 for p in {p for p, _ in kept})
-            pairs += work.decode_pairs([len(p) for p, _ in kept], [n for _, n in kept])
+            kept = self._with_signal()
             projected = sum(n for _, n in kept)
+            pairs = _causal({prompt for prompt, _ in kept})
+            pairs += work.decode_pairs([len(prompt) for prompt, _ in kept], [n for _, n in kept])
         else:  # every position is projected and attends under a mask over the whole square
-            pairs = sum(forward.tokens * forward.width for forward in self.update)
             projected = sum(forward.tokens - forward.rows for forward in self.update)
+            pairs = sum(forward.tokens * forward.width for forward in self.update)
         return 3 * work.flops(self.cost, tokens=self.forwarded, pairs=pairs, projected=projected)
 
-    def limit_share(self, peak: Peak, bytes_each: int) -> float:
+    def limit_share(self, peak: Peak, weight_bytes: int) -> float:
         """The share of the machine's limit at which this side sampled, see `work.least_seconds`."""
-        least = work.least_seconds(self.cost, peak, self.prompts, self.lengths, bytes_each)
+        least = work.least_seconds(self.cost, peak, self.prompts, self.lengths, weight_bytes)
         return least / self.seconds["sampling"]
+
+    def _with_signal(self) -> list[tuple[tuple[int, ...], int]]:
+        """Prompt and length of each rollout with an advantage."""
+        rows = zip(self.prompts, self.lengths, self.signal, strict=False)
+        return [(tuple(prompt), length) for prompt, length, signal in rows if signal]
+
+
+Turns = dict[str, list[Turn]]
+"""Turns by side, equally many of each."""
+
+
+def _causal(prompts: set[tuple[int, ...]]) -> float:
+    return sum(len(prompt) ** 2 / 2 for prompt in prompts)

@@ -87,7 +87,7 @@ def flops(cost: ModelCost, *, tokens: float, pairs: float, projected: float) -> 
 
 
 def least_seconds(
-    cost: ModelCost, peak: Peak, prompts: Sequence[Sequence[int]], lengths: Sequence[int], bytes_each: int
+    cost: ModelCost, peak: Peak, prompts: Sequence[Sequence[int]], lengths: Sequence[int], weight_bytes: int
 ) -> float:
     """The limit: a pass cannot be faster than its matrix products at the machine's rate, nor than reading the weights.
 
@@ -95,9 +95,9 @@ def least_seconds(
     with the rows that still go on. Attention and everything else counts as free.
 
     Args:
-        prompts: token ids; lengths: tokens of each completion; bytes_each: of one weight.
+        prompts: token ids; lengths: tokens of each completion; weight_bytes: of one weight.
     """
-    reading = cost.parameters * bytes_each / peak.bandwidth
+    reading = cost.parameters * weight_bytes / peak.bandwidth
     start = prefix_tokens(prompts) * cost.per_token + len({tuple(p) for p in prompts}) * cost.head
     each = cost.per_token + cost.head
     return max(start / peak.flops, reading) + sum(max(n * each / peak.flops, reading) for n in living(lengths))

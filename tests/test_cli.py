@@ -53,10 +53,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["judge"],
         ["export"],
         ["import"],
-        ["compact"],
         ["rewards"],
         ["audit"],
-        ["bench"],
         ["tasks"],
         ["base"],
     ],
@@ -215,11 +213,9 @@ def test_audit_names_every_gold_that_fails_and_every_wrong_answer_that_is_paid(
     ("words", "message"),
     [
         (["audit", "nowhere.jsonl"], "nowhere.jsonl"),
-        (["bench", "graders", "nowhere"], "no math500_*.jsonl there"),
-        (["bench", "speed", "nowhere"], "invalid choice"),
     ],
 )
-def test_bad_audits_and_benches(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_audits(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         code: Any = cli.main(words)
     except SystemExit as done:

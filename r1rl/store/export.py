@@ -63,7 +63,7 @@ def export(
                     path, lambda temporary: write(temporary, view.batches(selection, _BATCH_ROWS), bar.update)
                 )
 
-    return store.again_if_merged(lambda: view.explained(where, once))
+    return store.again_if_deleted(lambda: view.explained(where, once))
 
 
 def _whole(path: Path, write: Callable[[Path], int]) -> int:

@@ -80,7 +80,7 @@ def version(schema: pa.Schema) -> int:
 
 
 def stored(names: Iterable[str]) -> pa.Schema:
-    """with_rewards(names) as readers and merged shards have it: every column may be null, as an older shard's are."""
+    """with_rewards(names) as readers have it: every column may be null, as an older shard's are."""
     schema = with_rewards(names)
     return pa.schema([field.with_nullable(True) for field in schema], metadata=schema.metadata)
 

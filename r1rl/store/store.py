@@ -2,7 +2,7 @@
 
 A shard is written under a temporary name, fsynced and renamed, so a reader, or a run killed at any moment, never
 sees half of one. Writing the same (kind, step, rank) again replaces its rows: that is how a resumed run repeats a
-step without doubling them. `r1rl compact` merges shards; see r1rl.store.shards for the names.
+step without doubling them.
 
 Reading, in one line each:
 
@@ -11,24 +11,21 @@ Reading, in one line each:
     polars.from_arrow(store.read(run, columns=["step", "completion"]))
     duckdb.sql("SELECT * FROM 'runs/NAME/rollouts/*.parquet' LIMIT 5")
 
-The last one, from outside, sees every row once except in the moment in which a merge deletes what it merged. Of a
-store that was never compacted it needs read_parquet(…, union_by_name = true) for columns that only some shards have.
+The last one, from outside, needs read_parquet(…, union_by_name = true) for columns that only some shards have.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from r1rl.store import compaction, shard_files, view
 from r1rl.store import schema as rollout_schema
+from r1rl.store import shard_files, view
 from r1rl.store import shards as names
 from r1rl.store.schema import KINDS, SCHEMA
 from r1rl.store.shards import FOLDER, Shard
@@ -48,7 +45,7 @@ def write_shard(
     rank: int,
     imported: bool = False,
 ) -> Path:
-    """Write one rank's rollouts of one step durably; returns the path of the shard they are in.
+    """Write one rank's rollouts of one step durably; returns the path of the shard.
 
     `kind`, `step` and `rank` are filled in where a row leaves them out. Columns beyond the schema must be called
     reward_<name>; `imported` rows may lack what schema.IMPORTED_NULLABLE names. Raises ValueError if a row
@@ -72,34 +69,19 @@ def write_shard(
         names.sync_folder(folder.parent)
     elif folder not in _cleaned:  # once a process
         names.clean_temporaries(folder)
-        names.clean_merged(folder)
     _cleaned.add(folder)
-    path = names.loose_path(folder, kind, step, rank)
+    path = names.shard_path(folder, kind, step, rank)
     with names.temporary_file(path) as file:
-        shard_files.write(table, file, table.schema)
-        with names.lock(folder, alone=False):
-            merged = names.covering(folder, kind, step)
-            if merged is None:
-                os.replace(file.name, path)
-    if merged is not None:
-        path = _put_into_merged(folder, table, kind, step, rank) or write_shard(
-            run_dir, rows, kind=kind, step=step, rank=rank, imported=imported
-        )
+        shard_files.write(table, file)
+        os.replace(file.name, path)
     names.sync_folder(folder)
     return path
-
-
-def _put_into_merged(folder: Path, table: pa.Table, kind: str, step: int, rank: int) -> Path | None:
-    """Where the rows are now; None where the merged shard is gone by the time the lock is held."""
-    with names.lock(folder, alone=True):
-        merged = names.covering(folder, kind, step)
-        return None if merged is None else compaction.put_into(folder, merged, table, step=step, rank=rank)
 
 
 def shards(
     run_dir: str | os.PathLike[str], *, kind: str | None = None, steps: Collection[int] | None = None
 ) -> list[Shard]:
-    """The run's whole shards in order of step, kind, rank; of merged ones those that may hold one of `steps`.
+    """The run's whole shards, or those of a kind or of some steps, in order of step, kind, rank.
 
     Raises ValueError where there is no rollout folder.
     """
@@ -108,13 +90,9 @@ def shards(
     wanted = None if steps is None else set(steps)
     return [
         shard
-        for shard in names.listing(names.rollouts_of(run_dir))[0]
-        if kind in (None, shard.kind) and (wanted is None or _holds(shard, wanted))
+        for shard in names.listing(names.rollouts_of(run_dir))
+        if kind in (None, shard.kind) and (wanted is None or shard.step in wanted)
     ]
-
-
-def _holds(shard: Shard, wanted: Collection[int]) -> bool:
-    return shard.step in wanted or (shard.merged and any(shard.step <= step <= shard.last_step for step in wanted))
 
 
 def read(
@@ -129,46 +107,21 @@ def read(
     The columns are the union over the run's shards, null where a shard lacks one; `columns` picks some of them, in
     that order. Raises ValueError for an unknown run, kind or column, or a shard of a newer r1rl.
     """
-    return again_if_merged(lambda: _read(run_dir, kind, None if steps is None else set(steps), columns))
+    return again_if_deleted(lambda: _read(run_dir, kind, steps, columns))
 
 
 def _read(
-    run_dir: str | os.PathLike[str], kind: str | None, steps: set[int] | None, columns: Sequence[str] | None
+    run_dir: str | os.PathLike[str], kind: str | None, steps: Collection[int] | None, columns: Sequence[str] | None
 ) -> pa.Table:
     found = shards(run_dir, kind=kind, steps=steps)
-    extra = columns is None or not set(columns) <= set(SCHEMA.names)
     # The schema covers every shard of the run, so a selection has the same columns whatever it selects.
-    rewards = _rewards(run_dir) if extra else set()
+    rewards = _rewards(run_dir) if columns is None or not set(columns) <= set(SCHEMA.names) else set()
     schema = shard_files.stored_schema(rewards, _known(columns, rewards))
-    ordering = None if columns is None else list(dict.fromkeys([*columns, "step"]))
-
-    def one(shard: Shard) -> tuple[pa.Table, pa.Array]:
-        wanted = steps if shard.merged else None
-        _, table = shard_files.read(shard.path, columns=ordering if shard.merged else columns, steps=wanted)
-        at = table.column("step") if shard.merged else None
-        return rollout_schema.current(table, schema), at
-
     with ThreadPoolExecutor(_THREADS) as pool:
-        tables = list(pool.map(one, found))
-    parts: list[tuple[tuple[int, str, int], pa.Table]] = []
-    single = len({shard.kind for shard in found}) < 2
-    for shard, (table, at) in zip(found, tables, strict=True):
-        if at is None or single:  # merged shards of one kind do not overlap
-            parts.append(((shard.step, shard.kind, shard.rank), table))
-        else:
-            parts += [((step, shard.kind, -1), piece) for step, piece in _by_step(table, at)]
-    parts.sort(key=lambda part: part[0])
-    return pa.concat_tables([schema.empty_table(), *(table for _, table in parts)])
-
-
-def _by_step(table: pa.Table, steps: pa.ChunkedArray) -> Iterator[tuple[int, pa.Table]]:
-    start = 0
-    runs = pc.run_end_encode(steps.combine_chunks())
-    if isinstance(runs, pa.ChunkedArray):
-        runs = runs.combine_chunks()
-    for step, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-        yield step, table.slice(start, end - start)
-        start = end
+        tables = pool.map(
+            lambda shard: rollout_schema.current(shard_files.read(shard.path, columns=columns), schema), found
+        )
+        return pa.concat_tables([schema.empty_table(), *tables])
 
 
 def query(run_dir: str | os.PathLike[str], sql: str) -> pa.Table:
@@ -182,7 +135,7 @@ def query(run_dir: str | os.PathLike[str], sql: str) -> pa.Table:
         with view.opened(run_dir) as connection:
             return view.select(connection, sql).to_arrow_table()
 
-    return again_if_merged(lambda: view.explained(sql, answer))
+    return again_if_deleted(lambda: view.explained(sql, answer))
 
 
 def find(
@@ -211,11 +164,11 @@ def find(
             tables = list(pool.map(lambda place: shard_files.take(place[0], place[1], schema), found))
         return pa.concat_tables([schema.empty_table(), *tables])
 
-    return again_if_merged(lambda: view.explained(where, answer))
+    return again_if_deleted(lambda: view.explained(where, answer))
 
 
-def again_if_merged(read_once: Callable[[], _T]) -> _T:
-    """What `read_once` returns, tried again where a merge deleted a file between its listing and its reading."""
+def again_if_deleted(read_once: Callable[[], _T]) -> _T:
+    """What `read_once` returns, tried again where a resumed run deleted a shard between its listing and its reading."""
     for _ in range(_TRIES):
         try:
             return read_once()
@@ -231,19 +184,9 @@ def rewind(run_dir: str | os.PathLike[str], step: int) -> None:
     """
     folder = names.rollouts_of(run_dir)
     names.clean_temporaries(folder, older_than_seconds=0)
-    with contextlib.ExitStack() as stack:
-        if any(shard.merged for shard in names.listing(folder)[0]):
-            stack.enter_context(names.lock(folder, alone=True))
-        counting, litter = names.listing(folder)
-        names.remove(litter)  # before the ranges shrink that hide it
-        for shard in counting:
-            # Rollouts of step k are sampled by the policy after k updates, probes of step k as well.
-            last = step - 1 if shard.kind == "train" else step
-            if shard.step > last:
-                names.remove([shard])
-            elif shard.last_step > last:
-                compaction.cut(folder, shard, last)
-        names.sync_folder(folder)
+    # Rollouts of step k are sampled by the policy after k updates, and so are held-out rollouts of step k, which stay.
+    names.remove(s for s in names.listing(folder) if s.step > (step - 1 if s.kind == "train" else step))
+    names.sync_folder(folder)
 
 
 def _rewards(run_dir: str | os.PathLike[str]) -> set[str]:

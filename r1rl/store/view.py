@@ -1,4 +1,4 @@
-"""The view `rollouts` of a run for DuckDB: every shard that counts, in the current schema, and nothing else to read."""
+"""The view `rollouts` of a run for DuckDB: every shard, in the current schema, and nothing else to read."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def opened(run_dir: str | os.PathLike[str]) -> Iterator[duckdb.DuckDBPyConnectio
 
     Raises:
         ValueError: no such run, or a shard of a newer version.
-        FileNotFoundError: a merge deleted a shard meanwhile, before or while the connection was used; try again.
+        FileNotFoundError: a resumed run deleted a shard before or while the connection was used; try again.
     """
     # Absolute, as DuckDB compares names with what is allowed.
-    found = [shard.path.absolute() for shard in shards.listing(shards.rollouts_of(run_dir))[0]]
+    found = [shard.path.absolute() for shard in shards.listing(shards.rollouts_of(run_dir))]
     with ThreadPoolExecutor(_THREADS) as pool:
         feet = list(pool.map(shard_files.footer, found))
     with duckdb.connect(config={"python_enable_replacements": "false"}) as connection:
@@ -55,9 +55,8 @@ def opened(run_dir: str | os.PathLike[str]) -> Iterator[duckdb.DuckDBPyConnectio
             yield connection
         except duckdb.Error as error:
             # How DuckDB says that a file is gone depends on when it notices.
-            gone = [path.name for path in found if not path.exists()]
-            if gone:
-                raise FileNotFoundError(f"{gone[0]}: deleted by a merge while it was to be read") from error
+            if gone := [path.name for path in found if not path.exists()]:
+                raise FileNotFoundError(f"{gone[0]}: deleted while it was to be read") from error
             raise
 
 

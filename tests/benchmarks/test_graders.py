@@ -1,5 +1,6 @@
 """The graders' measure: which pairs it takes, what its rows hold, and what it says where data is missing."""
 
+import argparse
 import json
 
 import pytest
@@ -17,6 +18,10 @@ def data_dir(tmp_path):
     return tmp_path
 
 
+def measured(data_dir, pairs):
+    return graders.measure(argparse.Namespace(data=data_dir, pairs=pairs, seed=0))
+
+
 def test_pairs_are_different_half_right_and_repeatable(data_dir):
     pairs = graders.answer_pairs(data_dir, 50, seed=3)
     assert len(set(pairs)) == 50
@@ -28,10 +33,10 @@ def test_pairs_are_different_half_right_and_repeatable(data_dir):
 
 
 def test_it_measures_both_sides(data_dir):
-    rows = graders.graders(data_dir, pairs=20)
+    rows = measured(data_dir, 20)
     assert [row["name"].partition(", ")[2] for row in rows] == ["first pass", "cached pass", "processes alone"]
     for row in rows:
-        assert list(row) == ["name", "ours", "peer", "ratio", "unit", "machine"]
+        assert list(row) == ["name", "ours", "peer", "ratio", "unit", "machine", "spread"]
         assert row["unit"] == "pairs/s"
         assert min(row["ours"], row["peer"], row["ratio"]) > 0
     json.dumps(rows)
@@ -53,9 +58,9 @@ def test_it_measures_both_sides(data_dir):
 def test_missing_data_is_an_error(data_dir, change, message):
     change(data_dir)
     with pytest.raises(ValueError, match=message):
-        graders.graders(data_dir, pairs=20)
+        measured(data_dir, 20)
 
 
 def test_more_pairs_than_there_are_is_an_error(data_dir):
     with pytest.raises(ValueError, match=r"pairs=5000: math500 in .* has 10 different answers; try fewer"):
-        graders.graders(data_dir, pairs=5000)
+        measured(data_dir, 5000)

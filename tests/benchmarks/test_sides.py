@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import math
+import random
 import select
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from benchmarks import children, endless, growth, inspect, machine, options, presets, rollout, side, train
+from benchmarks import children, growth, inspect, machine, presets, rollout, side, train, work
 from benchmarks.machine import Peak
 from benchmarks.side import Job
 from benchmarks.turn import CONTINUOUS, OURS, TRL, Turn
@@ -23,13 +24,12 @@ from r1rl.ground.errors import RunFailedError
 from r1rl.models import resolve as models
 
 CHANGES = {"prompts_per_step": 2, "num_generations": 4, "max_completion_length": 24, "train_size": 16}
-SIGNAL = {"reward_funcs": [presets.NO_SIGNAL_LOST], "reward_weights": [1.0]}
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> str:
-    prepared = presets.setting("tiny", dtype="fp32", changes=CHANGES | SIGNAL)
-    return str(prepared.write(tmp_path / "recipe.yaml"))
+    prepared = presets.setting("tiny", dtype="fp32", changes=CHANGES | presets.SIGNAL)
+    return str(prepared.write(tmp_path))
 
 
 def _serve(job: Job, turns: int) -> list[dict[str, Any]]:
@@ -43,7 +43,7 @@ def _serve(job: Job, turns: int) -> list[dict[str, Any]]:
 
 def _job(kind: str, work: str, recipe: str, folder: Path, model: Path, micro_batch: int | None = None) -> Job:
     (folder / f"{kind}-{work}").mkdir()
-    return Job(kind, work, recipe, str(folder / f"{kind}-{work}"), micro_batch, 1, model=str(model))
+    return Job(kind, work, recipe, str(folder / f"{kind}-{work}"), micro_batch, model=str(model))
 
 
 def test_plain_trl_has_the_recipes_settings(recipe: str, tmp_path: Path, small_base: Path) -> None:
@@ -53,6 +53,8 @@ def test_plain_trl_has_the_recipes_settings(recipe: str, tmp_path: Path, small_b
     own = {
         "output_dir", "run_name", "logging_dir", "disable_tqdm", "model_init_kwargs", "per_device_train_batch_size",
         "gradient_accumulation_steps", "steps_per_generation", "per_device_eval_batch_size",
+        # Of held-out evaluations, which neither side makes.
+        "eval_steps", "num_generations_eval",
         # TRL's default, which our trainer applies to stop strings itself.
         "mask_truncated_completions",
     }  # fmt: skip
@@ -111,7 +113,7 @@ def test_sampling_alone(recipe: str, tmp_path: Path, small_base: Path) -> None:
         assert turn.draws is not None
         assert turn.draws >= turn.sampled, kind
     assert turns[OURS][0].prompts == turns[TRL][0].prompts
-    names = {row["name"] for row in rollout.rows("x", turns, "here", peak=Peak(1e11, 1e10), bytes_each=4)}
+    names = {row["name"] for row in rollout.rows("x", turns, "here", peak=Peak(1e11, 1e10), weight_bytes=4)}
     assert {"x: speed, against TRL generate", "x: of the machine's limit, against TRL generate"} <= names
 
 
@@ -125,12 +127,10 @@ def test_a_trial_update_pads_to_the_cap(recipe: str, tmp_path: Path, small_base:
 @pytest.mark.processes
 def test_two_processes_take_turns(tmp_path: Path, small_base: Path) -> None:
     prepared = presets.setting("tiny", dtype="fp32", changes=CHANGES)
-    taken, choice = train.compare(prepared, [8], threads=1, repeats=1, warmup=0, model=str(small_base))
+    turns, choice = train.compare(prepared, [8], threads=1, repeats=1, warmup=0, model=str(small_base))
     assert choice == "TRL's micro-batch 8"
-    assert not taken.stopped
-    taken.go_on()
-    assert {name: len(turns) for name, turns in taken.turns.items()} == {OURS: 1, TRL: 1}
-    found = train.rows("step, tiny fp32", taken.turns, machine.describe(1))
+    assert {name: len(taken) for name, taken in turns.items()} == {OURS: 1, TRL: 1}
+    found = train.rows("step, tiny fp32", turns, machine.describe(1))
     assert json.loads(json.dumps(found)) == found
     for row in found:
         assert set(row) == {"name", "ours", "peer", "ratio", "unit", "machine"}
@@ -138,12 +138,12 @@ def test_two_processes_take_turns(tmp_path: Path, small_base: Path) -> None:
 
 
 class _Side:
-    """A side that answers at once; the turn after `until` is cut off by Ctrl-C."""
+    """A side that answers at once with the number of its turn."""
 
     order: ClassVar[list[str]] = []
 
-    def __init__(self, job: Job, *, processes: int = 1, until: int = 10**9) -> None:
-        self.job, self.until = job, until
+    def __init__(self, job: Job, *, processes: int = 1) -> None:
+        self.job = job
 
     def __enter__(self) -> _Side:
         return self
@@ -155,8 +155,6 @@ class _Side:
         pass
 
     def turn(self) -> Any:
-        if len(self.order) == self.until:
-            raise KeyboardInterrupt
         if self.job.work == "update":
             if self.job.micro_batch == 64:
                 raise children.NoMemoryError("none")
@@ -165,40 +163,30 @@ class _Side:
         return len(self.order)
 
 
-@pytest.mark.parametrize(
-    ("until", "turns", "stopped"),
-    [
-        (99, {"a": [3, 6], "b": [4, 5]}, False),
-        (5, {"a": [3], "b": [4]}, True),  # the second round is not whole
-        (4, {"a": [3], "b": [4]}, True),
-    ],
-)
-def test_turns_are_interleaved_and_whole_rounds_survive_ctrl_c(
-    until: int, turns: dict, stopped: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_turns_are_interleaved_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_Side, "order", [])
-    monkeypatch.setattr(children, "Side", lambda job, **options: _Side(job, until=until, **options))
-    jobs = {name: Job(name, "step", "", "", None, 1) for name in "ab"}
-    taken = children.take_turns(jobs, repeats=2, warmup=1, label="x")
+    monkeypatch.setattr(children, "Side", _Side)
+    jobs = {name: Job(name, "step", "") for name in "ab"}
     # The first round warms up; every other round goes the other way round.
-    expected = {"a": [4, 5], "b": [3, 6]}
-    assert taken.turns == {name: expected[name][: len(turns[name])] for name in turns}
-    assert taken.stopped is stopped
-    if stopped:
-        with pytest.raises(KeyboardInterrupt):
-            taken.go_on()
+    assert children.take_turns(jobs, repeats=2, warmup=1, label="x") == {"a": [4, 5], "b": [3, 6]}
+    assert "".join(_Side.order) == "abbaab"
 
 
-def test_ctrl_c_before_the_first_round_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_Side, "order", [])
-    monkeypatch.setattr(children, "Side", lambda job, **options: _Side(job, until=1, **options))
-    with pytest.raises(KeyboardInterrupt):
-        children.take_turns({n: Job(n, "step", "", "", None, 1) for n in "ab"}, repeats=1, warmup=0, label="x")
+def test_a_step_in_which_nothing_was_earned_says_so() -> None:
+    def turn(signal: bool) -> Turn:
+        seconds = dict.fromkeys(("step", "sampling", "grading", "rest", "update"), 1.0)
+        return Turn(OURS, seconds, [[1]], [2], [signal], 1, 2, [], work.ModelCost(1, 1, 1, 1), 1)
+
+    named = {
+        share: train.rows("step, x", {OURS: [turn(share)], TRL: [turn(True)]}, "here")[0]["name"]
+        for share in (True, False)
+    }
+    assert named == {True: "step, x: speed", False: "step, x, nothing earned: speed"}
 
 
 def test_the_fastest_micro_batch_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "Side", _Side)
-    job = Job(TRL, "step", "", "", 8, 1)
+    job = Job(TRL, "step", "", micro_batch=8)
     tried = children.micro_batch_seconds(job, [8, 16, 64, 12], rollouts=64, group=8)
     # A turn with n prompts takes n seconds without the optimizer's one; 12 cuts groups, so the whole step is timed.
     assert tried == {8: 9.0, 16: 9.0, 64: None, 12: 9.0}
@@ -216,11 +204,11 @@ def test_where_trl_has_no_memory_in_a_whole_step_it_has_the_next_fastest_micro_b
     tried: list[int | None] = []
     failing = TRL
 
-    def take_turns(jobs: dict[str, Job], **options: Any) -> children.Taken:
+    def take_turns(jobs: dict[str, Job], **options: Any) -> dict[str, list[Turn]]:
         tried.append(jobs[TRL].micro_batch)
         if tried[-1] != 48:
             raise children.NoMemoryError("none", failing)
-        return children.Taken({OURS: [], TRL: []})
+        return {OURS: [], TRL: []}
 
     prepared = presets.setting("tiny", dtype="fp32")
     monkeypatch.setattr(children, "take_turns", take_turns)
@@ -246,7 +234,7 @@ def test_a_side_without_memory_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children.subprocess, "Popen", popen)
     with (
         pytest.raises(children.NoMemoryError, match="benchmark side 'ours' ended"),
-        children.Side(Job(OURS, "step", "", "", None, 1)) as started,
+        children.Side(Job(OURS, "step", "")) as started,
     ):
         started.wait_until_ready()
 
@@ -286,13 +274,12 @@ def test_growth_shows_sizes_and_exponents() -> None:
             for name, (seconds, memory) in made.items()
         }  # fmt: skip
 
-    found = {r["name"]: r for r in growth.rows("cap", {n: turns(n) for n in (16, 64, 256)}, "here", fitted=True)}
+    found = {r["name"]: r for r in growth.rows("cap", {n: turns(n) for n in (16, 64, 256)}, "here")}
     for label, ours, peer in (("time of the step", 1.0, 2.0), ("peak memory", 0.0, 1.0)):
         exponent = found[f"growth, cap: exponent of {label}"]
         assert (exponent["ours"], exponent["peer"]) == pytest.approx((ours, peer), abs=1e-6)
         assert exponent["ratio"] is None
     assert found["growth, cap: time of the step at 64"]["ours"] == 32.0
-    assert growth.rows("cap", {}, "here", fitted=True) == []
 
 
 def test_the_model_of_growth_never_ends(tmp_path: Path, small_base: Path) -> None:
@@ -300,7 +287,7 @@ def test_the_model_of_growth_never_ends(tmp_path: Path, small_base: Path) -> Non
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(small_base)
-    folder = endless.write(tmp_path / "model", tokenizer, positions=80)
+    folder = growth.endless_model(tmp_path / "model", tokenizer, positions=80)
     model = AutoModelForCausalLM.from_pretrained(folder)
     torch.manual_seed(0)
     written = model.generate(
@@ -310,10 +297,30 @@ def test_the_model_of_growth_never_ends(tmp_path: Path, small_base: Path) -> Non
     assert not (written == tokenizer.eos_token_id).any()
 
 
+@pytest.mark.parametrize("exponent", [0.0, 1.0, 1.7, -0.5])
+def test_the_exponent_of_a_power_law_is_found(exponent: float) -> None:
+    sizes = [4, 8, 16, 32, 64]
+    assert growth.fitted_exponent(sizes, [3.0 * size**exponent for size in sizes]) == pytest.approx(exponent, abs=1e-3)
+
+
+def test_the_exponent_is_the_least_squares_one() -> None:
+    chance = random.Random(0)
+    sizes = [4, 8, 16, 32]
+    costs = [size * chance.uniform(0.7, 1.4) for size in sizes]
+
+    def squares(p: float) -> float:
+        logs = [math.log(cost) - p * math.log(size) for size, cost in zip(sizes, costs, strict=True)]
+        mean = sum(logs) / len(logs)
+        return sum((x - mean) ** 2 for x in logs)
+
+    best = growth.fitted_exponent(sizes, costs)
+    assert all(squares(best) <= squares(best + step) for step in (-0.01, 0.01))
+
+
 @pytest.mark.processes
 def test_both_sides_of_growth_write_to_the_cap(small_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "resolve", lambda *_, **__: small_base)
-    words = ["--over", "cap", "--caps", "8", "96", "--repeats", "1", "--threads", "1"]
+    words = ["--over", "cap", "--sizes", "8", "96", "--repeats", "1", "--threads", "1"]
     found = {row["name"]: row for row in growth.measure(_namespace(growth, *words))}
     for label in ("time of the step", "peak memory"):
         assert found[f"growth, cap: {label} at 96"]["ours"] > 0
@@ -343,9 +350,9 @@ def _namespace(module: Any, *words: str) -> argparse.Namespace:
         (train, ["--preset", "tiny", "--peer-micro-batches", "7"], "peer_micro_batches=7: must divide .* 192 rollouts"),
         (rollout, ["--preset", "tiny", "--warmup", "-1"], "warmup=-1: need at least 0"),
         (rollout, ["--preset", "tiny", "--threads", "0"], "threads=0: need at least 1"),
-        (growth, ["--groups", "1"], r"groups=\[1\]: need at least 2"),
-        (growth, ["--caps", "0"], r"caps=\[0\]: need at least 1"),
-        (growth, ["--processes", "3"], r"processes=\[3\]: must divide the 2 prompts"),
+        (growth, ["--over", "group", "--sizes", "1"], r"sizes=\[1\]: need at least 2"),
+        (growth, ["--over", "cap", "--sizes", "0"], r"sizes=\[0\]: need at least 1"),
+        (growth, ["--over", "processes", "--sizes", "3"], r"sizes=\[3\]: processes must divide the 2 prompts"),
         (inspect, ["--rollouts", "10"], "rollouts=10: need at least 1000"),
         (inspect, ["--repeats", "0"], "repeats=0: need at least 1"),
     ],
@@ -356,16 +363,17 @@ def test_bad_options(module: Any, words: list[str], message: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(presets.PRESETS))
-@pytest.mark.parametrize("dtype", options.DTYPES)
-def test_every_preset_is_a_recipe(name: str, dtype: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_every_preset_is_a_recipe(name: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from r1rl.recipe import load as recipes
 
     (tmp_path / presets.DATA_FILE).write_text(
         "".join(f'{{"input": "1 + {n}?", "target": "{n + 1}"}}\n' for n in range(20))
     )
+    monkeypatch.setattr(presets, "has_bf16_kernels", lambda: True)
     prepared = presets.setting(name, dtype=dtype, seed=5, data=tmp_path)
     words = ["--name", "run", "--model_name_or_path", "base:countdown"]  # the preset's own is an optional package
-    loaded = recipes.load(prepared.write(tmp_path / "recipe.yaml"), words, check_only=True)
+    loaded = recipes.load(prepared.write(tmp_path), words, check_only=True)
     assert loaded.grpo.bf16 is (dtype == "bf16")
     assert (loaded.grpo.seed, loaded.grpo.learning_rate) == (5, 1e-7)
     assert loaded.batch.rollouts == prepared.keys["prompts_per_step"] * prepared.keys["num_generations"]
@@ -378,17 +386,15 @@ def test_every_preset_is_a_recipe(name: str, dtype: str, tmp_path: Path) -> None
 def test_the_default_is_what_the_recipe_trains_in_here(
     monkeypatch: pytest.MonkeyPatch, quick: bool, expected: str
 ) -> None:
-    monkeypatch.setattr(options, "has_bf16_kernels", lambda: quick)
-    assert options.default_dtype("tiny") == "fp32"
-    assert options.default_dtype("smollm2-short") == expected
+    monkeypatch.setattr(presets, "has_bf16_kernels", lambda: quick)
+    assert presets.setting("tiny").name == "tiny fp32"
+    assert presets.setting("smollm2-short").name == f"smollm2-short {expected}"
 
 
 def test_bf16_is_refused_where_the_recipe_would_train_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options, "has_bf16_kernels", lambda: False)
-    parser = argparse.ArgumentParser()
-    train.add_arguments(parser)
+    monkeypatch.setattr(presets, "has_bf16_kernels", lambda: False)
     with pytest.raises(ValueError, match=r"dtype=bf16: this processor has no bf16 instructions.*try fp32"):
-        options.settings(parser.parse_args(["--dtype", "fp32", "bf16"]))
+        presets.setting("tiny", dtype="bf16")
 
 
 def test_peak_rates_are_those_of_some_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,9 +411,10 @@ def test_peak_rates_are_those_of_some_machine(monkeypatch: pytest.MonkeyPatch) -
 def test_peak_memory_begins_anew() -> None:
     """In a process of its own: one that has trained reuses what it has freed."""
     script = (
-        "from benchmarks import machine; import numpy as np; size = 2**26; peaks = [machine.peak_memory()]\n"
-        "block = np.ones(size // 8); peaks.append(machine.peak_memory()); del block\n"
-        "machine.reset_peak_memory(); peaks.append(machine.peak_memory()); print(*peaks)"
+        "from benchmarks import machine; from r1rl.ground.machine import peak_memory; import numpy as np\n"
+        "size = 2**26; peaks = [peak_memory()]\n"
+        "block = np.ones(size // 8); peaks.append(peak_memory()); del block\n"
+        "machine.reset_peak_memory(); peaks.append(peak_memory()); print(*peaks)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     before, high, after = map(int, done.stdout.split())
@@ -421,17 +428,17 @@ def test_a_page_of_rollouts_is_the_same_on_both_sides(tmp_path: Path) -> None:
 
     run = tmp_path / "run"
     store.generate(run, 2, 0)
-    inspect.add_probes(run, 2, 0)
+    inspect.add_evaluations(run, 2, 0)
     page = inspect.page_of_ours(run)
     assert len(page) == 20
     assert page == inspect.page_of_pandas(run)
     assert inspect.report_of_ours(run).stat().st_size > 10_000
     assert "correct" in inspect.report_of_pandas(run).read_text()
-    seconds, gigabytes = inspect._turn("pandas", "page", run)
+    seconds, gigabytes = inspect.turn("pandas", "page", run)
     assert seconds > 0
     assert math.isfinite(gigabytes)
     with pytest.raises(RunFailedError, match="benchmark side 'ours' ended"):
-        inspect._turn("ours", "page", tmp_path / "none")
+        inspect.turn("ours", "page", tmp_path / "none")
 
 
 def test_continuous_batching_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,6 +447,6 @@ def test_continuous_batching_that_fails_says_why(monkeypatch: pytest.MonkeyPatch
             raise RunFailedError("benchmark side ended:\n\nno such kernel\n")
 
     monkeypatch.setattr(children, "Side", Broken)
-    assert rollout.reason_it_fails(Job(CONTINUOUS, "sample", "", "", None, 1)) == "does not run here: no such kernel"
+    assert rollout.reason_it_fails(Job(CONTINUOUS, "sample", "")) == "does not run here: no such kernel"
     monkeypatch.setattr(children, "Side", _Side)
-    assert rollout.reason_it_fails(Job(CONTINUOUS, "sample", "", "", None, 1)) == ""
+    assert rollout.reason_it_fails(Job(CONTINUOUS, "sample", "")) == ""

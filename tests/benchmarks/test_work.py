@@ -104,7 +104,7 @@ def _turn(side: str, **changes: object) -> Turn:
         "signal": [True, True, False, False],
         "prefilled": 5,
         "draws": 10,
-        "update": [{"rows": 1, "width": 12}],
+        "update": [[1, 12]],
         "cost": COST.__dict__,
         "peak_bytes": 10**9,
     }
@@ -155,7 +155,7 @@ def test_operations_of_the_update() -> None:
     ours = _turn(OURS)
     pairs = 3**2 / 2 + _pairs(3, 4) + _pairs(3, 2)
     assert ours.update_flops() == 3 * (12 * 1000 + pairs * 10 + 6 * 300)
-    plain = _turn(TRL, update=[{"rows": 2, "width": 7}] * 2)
+    plain = _turn(TRL, update=[[2, 7]] * 2)
     assert plain.update_flops() == 3 * (28 * 1000 + 2 * 2 * 7 * 7 * 10 + 2 * 2 * 6 * 300)
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from r1rl.store import compaction, store
+from r1rl.store import store
 
 RANKS = 2
 
@@ -53,12 +53,6 @@ def write(run: Path, log: Path, first: int, attempt: int) -> None:
                 os.write(lines.fileno(), f"{step} {rank} {attempt}\n".encode())
 
 
-def merge(run: Path) -> None:
-    """Merge again and again, small shards into somewhat larger ones."""
-    while True:
-        compaction.compact(run, target_bytes=60_000)
-
-
 def rewind(run: Path, step: int) -> None:
     """Forget what came after `step`."""
     store.rewind(run, step)
@@ -66,4 +60,4 @@ def rewind(run: Path, step: int) -> None:
 
 if __name__ == "to_be_killed":
     ready.set()  # type: ignore[name-defined]  # noqa: F821
-    {"write": write, "merge": merge, "rewind": rewind}[work](*arguments)  # type: ignore[name-defined]  # noqa: F821
+    {"write": write, "rewind": rewind}[work](*arguments)  # type: ignore[name-defined]  # noqa: F821

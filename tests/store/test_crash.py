@@ -1,4 +1,4 @@
-"""Writers, merges and rewinds killed at random moments, and readers beside them."""
+"""Writers and rewinds killed at random moments, and readers beside them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from r1rl.store import compaction, shards, store
+from r1rl.store import shards, store
 
 SCRIPT = Path(__file__).with_name("crashing.py")
 KILLS = 100
@@ -94,35 +94,27 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
-def test_kills_while_writing_and_merging(run: Run) -> None:
+def test_kills_while_writing(run: Run) -> None:
     chance = random.Random(5)
     reads = 0
     for attempt in range(1, KILLS + 1):
-        # As a resumed run, it may do its last steps again, among them steps that were merged before.
+        # As a resumed run, it may do its last steps again.
         first = max(0, run.last + chance.choice([1, 1, 0, -3]))
-        processes = [start("write", run.path, run.log, first, attempt)]
-        timers = [kill_after(processes[0], chance.uniform(0.004, 0.04))]
-        if attempt % 2:
-            processes.append(start("merge", run.path))
-            timers.append(kill_after(processes[1], chance.uniform(0.01, 0.15)))
-        while any(process.is_alive() for process in processes):
+        process = start("write", run.path, run.log, first, attempt)
+        timer = kill_after(process, chance.uniform(0.004, 0.04))
+        while process.is_alive():
             run.check(deep=reads % 8 == 0)
             reads += 1
-        for process, timer in zip(processes, timers, strict=True):
-            timer.join(HANGS_SECONDS)
-            process.join(HANGS_SECONDS)
-            assert process.exitcode == -9, "it must work until it is killed"
+        timer.join(HANGS_SECONDS)
+        process.join(HANGS_SECONDS)
+        assert process.exitcode == -9, "it must work until it is killed"
         run.check()
     assert run.last > KILLS / 10, "the writers did not get anywhere"
     assert reads > KILLS
-    assert any(shard.merged for shard in store.shards(run.path)), "no merge got through"
     # And the next run goes on and finds nothing in its way.
     shards.clean_temporaries(run.path / "rollouts", older_than_seconds=0)
-    rows = run.check(deep=True)
-    compaction.compact(run.path)
-    assert run.check(deep=True) == rows
-    counting, litter = shards.listing(run.path / "rollouts")
-    assert not litter
+    run.check(deep=True)
+    counting = shards.listing(run.path / "rollouts")
     assert {path.name for path in (run.path / "rollouts").iterdir()} == {shard.path.name for shard in counting}
 
 
@@ -132,7 +124,6 @@ def test_kills_while_rewinding(run: Run) -> None:
         for rank in range(crashing["RANKS"]):
             rows = [crashing["row"](step, rank, 0, i) for i in range(crashing["count"](step, rank))]
             store.write_shard(run.path, rows, kind="train", step=step, rank=rank)
-    compaction.compact(run.path, target_bytes=60_000)
     for step in range(24, 0, -2):
         process = start("rewind", run.path, step)
         timer = kill_after(process, chance.uniform(0, 0.03))
@@ -145,18 +136,3 @@ def test_kills_while_rewinding(run: Run) -> None:
         store.rewind(run.path, step)
         assert set(store.read(run.path, columns=["step"]).column("step").to_pylist()) == set(range(step))
         run.check(deep=True)
-
-
-def test_a_reader_beside_merges_sees_every_row(run: Run) -> None:
-    for step in range(1, 120):
-        rows = [crashing["row"](step, 0, 0, i) for i in range(crashing["count"](step, 0))]
-        store.write_shard(run.path, rows, kind="train", step=step, rank=0)
-    rows_before = run.check(deep=True)
-    process = start("merge", run.path)
-    try:
-        for target in range(6):
-            assert run.check(deep=True) == rows_before, target
-    finally:
-        process.kill()
-        process.join(HANGS_SECONDS)
-    assert process.exitcode == -9

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from r1rl import cli
-from r1rl.store import compaction, schema, store
+from r1rl.store import schema, store
 from r1rl.store.export import export
 
 row = runpy.run_path(str(Path(__file__).with_name("crashing.py")))["row"]
@@ -36,12 +36,9 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-@pytest.mark.parametrize("merged", [False, True])
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-def test_the_same_rows_as_a_slow_reading(run: Path, tmp_path: Path, suffix: str, merged: bool) -> None:
+def test_the_same_rows_as_a_slow_reading(run: Path, tmp_path: Path, suffix: str) -> None:
     expected = [r for r in store.read(run).to_pylist() if r["verdict"] == "correct" and r["step"] > 0]
-    if merged:
-        compaction.compact(run)
     target = tmp_path / f"sft{suffix}"
     assert export(run, target, where="verdict = 'correct' AND step > 0") == len(expected) == 6
     found = lines(target) if suffix == ".jsonl" else pq.read_table(target).to_pylist()

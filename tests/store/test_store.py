@@ -253,3 +253,48 @@ def test_table_types_match_the_schema() -> None:
     table = schema.table([row(kind="train", step=0, rank=0)])
     assert isinstance(table, pa.Table)
     assert table.schema.equals(schema.SCHEMA, check_metadata=True)
+
+
+def old_version(path: Path, rewards: dict[str, float]) -> None:
+    """Make a shard one of schema version 1, which had neither `verifier` nor `kept`."""
+    table = pq.read_table(path).drop_columns(["verifier", "kept"])
+    for name, value in rewards.items():
+        table = table.append_column(name, pa.array([value] * len(table)))
+    pq.write_table(table.replace_schema_metadata({schema.VERSION_KEY: b"1"}), path)
+
+
+def test_an_old_run_is_read_in_the_current_schema(tmp_path: Path) -> None:
+    for step in range(4):
+        made = [row(sample_idx=i, verifier="exact" if step == 3 else "countdown") for i in range(3)]
+        path = store.write_shard(tmp_path, made, kind="train", step=step, rank=0)
+        if step < 3:
+            old_version(path, {"reward_old": 0.5})
+    expected = store.read(tmp_path).to_pylist()
+    assert [r["verifier"] for r in expected] == ["countdown"] * 9 + ["exact"] * 3
+    assert [r["reward_old"] for r in expected] == [0.5] * 9 + [None] * 3
+    assert [r["kept"] for r in expected] == [None] * 12
+    query = "SELECT verifier, kept, count(*) AS n FROM rollouts GROUP BY ALL ORDER BY ALL"
+    assert store.query(tmp_path, query).to_pylist() == [
+        {"verifier": "countdown", "kept": None, "n": 9},
+        {"verifier": "exact", "kept": None, "n": 3},
+    ]
+
+
+def test_a_replaced_shard_is_seen_with_its_new_columns(tmp_path: Path) -> None:
+    store.write_shard(tmp_path, [row()], kind="train", step=1, rank=0)
+    assert "reward_new" not in store.read(tmp_path).column_names
+    store.write_shard(tmp_path, [row(reward_new=2.0)], kind="train", step=1, rank=0)
+    assert store.read(tmp_path, columns=["reward_new"]).column("reward_new").to_pylist() == [2.0]
+    assert store.query(tmp_path, "SELECT reward_new FROM rollouts").to_pylist() == [{"reward_new": 2.0}]
+
+
+@pytest.mark.parametrize("last", [0, 3, 4, 7, 20])
+def test_rewinding_keeps_what_the_policy_after_so_many_updates_answered(tmp_path: Path, last: int) -> None:
+    for kind, steps in (("train", range(8)), (schema.KINDS[1], range(0, 8, 4))):
+        for step in steps:
+            store.write_shard(tmp_path, [row()], kind=kind, step=step, rank=0)
+    expected = [
+        r for r in store.read(tmp_path).to_pylist() if r["step"] < last or (r["step"] == last and r["kind"] != "train")
+    ]
+    store.rewind(tmp_path, last)
+    assert store.read(tmp_path).to_pylist() == expected

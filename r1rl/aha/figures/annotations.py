@@ -227,7 +227,7 @@ def _parts(
             stamp = _stamp(shard.path)
             stem = f"{shard.path.stem}.{stamp}"
             count = counts.get(stem) or max(1, -(-pq.read_metadata(shard.path).num_rows // PART_ROWS))
-        except FileNotFoundError:  # merged since the listing
+        except FileNotFoundError:  # deleted since the listing, by a resumed run
             continue
         for index in range(1, count + 1):
             name = f"{stem}.{index}-of-{count}.parquet"
