@@ -17,14 +17,14 @@ import pyarrow as pa
 from r1rl.aha.detect.arithmetic import Check, checks
 from r1rl.aha.detect.attempts import Attempt, countdown_problem, from_steps
 from r1rl.aha.detect.backtracking import Backtracking, backtracking
-from r1rl.aha.detect.countdown_trace import Piece, grade, trace_pieces
-from r1rl.aha.detect.equations import Equation, Value, equations, whole
+from r1rl.aha.detect.countdown_sources import grade
+from r1rl.aha.detect.countdown_trace import Piece, pieces, trace_pieces
+from r1rl.aha.detect.equations import Equation, Value, whole
 from r1rl.aha.detect.goal_tests import judged_after
 from r1rl.aha.detect.hygiene import hygiene
 from r1rl.aha.detect.lexicons import LEXICONS
 from r1rl.aha.detect.markers import Marker, find_hits, fold, labelled
 from r1rl.aha.detect.math_attempts import SOUGHT, VERIFIERS, candidates, evaluated, is_number, math_attempts
-from r1rl.aha.detect.notation import normalise
 from r1rl.aha.detect.reasoning import reasoning_spans
 from r1rl.aha.detect.transitions import transitions
 from r1rl.verify import VERIFIER_OF_TASK
@@ -146,13 +146,12 @@ def annotate(row: Mapping[str, Any]) -> dict[str, Any]:
     found.update(health._asdict(), clean=health.clean)
     folded = fold(completion)
     strict = _markers(found, completion, folded, spans)
-    numbers = verifier_of(row) in VERIFIERS  # a number alone may end a line of free text
-    pieces = [(end, equations(normalise(completion[start:end]), start, numbers=numbers)) for start, end in spans]
-    in_text = pieces[0][1] if len(pieces) == 1 else [found for _, piece in pieces for found in piece]
+    of_reasoning = pieces(completion, spans)
+    in_text = [equation for piece in of_reasoning for equation in piece.equations]
     held = checks(completion, in_text)
     found["checked_steps"], found["slips"] = len(held), sum(not check.holds for check in held)
 
-    attempts = _countdown(found, row, completion, folded, pieces)
+    attempts = _countdown(found, row, completion, folded, of_reasoning)
     if attempts is None:
         attempts = _free_text(found, row, completion, folded, spans, in_text, held, strict)
     if attempts is not None:
@@ -201,7 +200,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 
 def _countdown(
-    found: dict[str, Any], row: Mapping[str, Any], completion: str, folded: str, pieces: list[Piece]
+    found: dict[str, Any], row: Mapping[str, Any], completion: str, folded: str, of_reasoning: list[Piece]
 ) -> list[Attempt] | None:
     """Countdown's columns; None where the task is another or its problem unusable."""
     if verifier_of(row) != "countdown":
@@ -210,7 +209,7 @@ def _countdown(
     if problem is None:
         return None
     numbers, target = problem
-    steps = list(trace_pieces(completion, numbers, pieces, target=target, folded=folded))
+    steps = trace_pieces(folded, numbers, target, of_reasoning)
     attempts = from_steps(completion, steps, target)
     committed = [step for step in steps if step.committed]
     found["goal_tests"] = [
@@ -261,7 +260,7 @@ def _free_text(
     completion: str,
     folded: str,
     spans: list[tuple[int, int]],
-    in_text: list[tuple[int, Equation]],
+    in_text: list[Equation],
     checked: list[Check],
     strict: list[Marker],
 ) -> list[Attempt] | None:

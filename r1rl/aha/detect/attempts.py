@@ -19,7 +19,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
-from r1rl.aha.detect.countdown_trace import MAX_NUMBERS, Step, trace
+from r1rl.aha.detect.countdown_sources import MAX_NUMBERS, Step
+from r1rl.aha.detect.countdown_trace import trace
 from r1rl.aha.detect.equations import Value, whole
 from r1rl.aha.detect.reasoning import reasoning_spans
 
@@ -63,7 +64,7 @@ def find_attempts(
     if problem is None:
         return []
     numbers, target = problem
-    return from_steps(completion, list(trace(completion, numbers, prefill=prefill, target=target)), target)
+    return from_steps(completion, trace(completion, numbers, target, prefill=prefill), target)
 
 
 def countdown_problem(gold: object, meta: dict[str, Any]) -> tuple[list[int], Value] | None:

@@ -8,13 +8,14 @@ keeps live ones.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from typing import Final
 
-from r1rl.aha.detect.countdown_trace import PRIMES, Step
+from r1rl.aha.detect.countdown_sources import Problem, Reading, Step
 from r1rl.aha.detect.equations import Value, whole
 
 _BRANCH: Final = 32  # steps looked back for a result that is taken up again
@@ -46,145 +47,135 @@ def backtracking(steps: Sequence[Step], numbers: Sequence[int], target: Value, *
 
     `closed`: the reasoning ends by itself, so a state that nothing follows was given up; else its fate is not known.
     """
-    result = Backtracking()
-    given = tuple(numbers)
-    everything = _product(given)
-    roots: list[Step] = []  # partial results not used yet in this branch
-    branch: list[Step] = []  # all partial steps since the last attempt
-    waiting: bool | None = None  # whether the state of the step before is live; None: no such state
-    pending = ""  # how this branch began, until it is known not to be a restated conclusion
-    tried: dict[Value | None, list[Step]] = {}  # attempts so far, by value
-    previous: Step | None = None  # the last attempt
-    fresh = True  # no branch under way
-
-    def left(live: bool, gone: bool) -> None:
-        if live:
-            result.live_seen += 1
-            result.live_left += gone
-        else:
-            result.dead_seen += 1
-            result.dead_left += gone
-
-    def count(kind: str) -> None:
-        result.restarts += kind == "restart"
-        result.resumes += kind == "resume"
-
+    search = _Search(Problem(numbers), target)
     for step in steps:
-        if step.status == "illegal" and not step.committed:
-            continue
-        inside = step.expression
-        others = roots and [root for root in roots if not _uses(inside, root)]
-        consumed = len(others) < len(roots)
-        gone = False
-        if others:
-            together = step.readings[0].used if step.readings else 0
-            for root in others:
-                together *= root.readings[0].used
-            gone = not together or everything % together != 0
-        if waiting is not None:
-            left(waiting, gone and not consumed)
-            waiting = None
-        if fresh and previous is not None:
-            pending = "resume" if step.resumed else "restart"
-        elif gone:
-            count(pending)
-            again = step.resumed or any(_uses(inside, other, again=False) for other in branch[-_BRANCH:])
-            pending = "resume" if again else "restart"
-        fresh = False
-        roots = ([] if gone else others) + ([step] if step.status == "partial" else [])
-        if step.committed:
-            of_value = tried.setdefault(step.value, [])
-            again = _among(step, of_value[-_BRANCH:])
-            if not (again and previous is not None and not previous.rejected and step.same_form(previous)):
-                count(pending)
-                result.duplicate_retries += again
-            pending = ""
-            if not again:
-                of_value.append(step)
-            previous, roots, branch, fresh = step, [], [], True
-            continue
-        branch.append(step)
-        if not step.slip:
-            waiting = _live(tuple([(root.value, root.readings[0].used) for root in roots]), given, target)
-    if waiting is not None and closed:
-        left(waiting, True)
-    count(pending)
-    return result
+        if step.committed or step.status != "illegal":
+            search.take(step)
+    return search.finished(closed=closed)
 
 
-def _uses(expression: str, step: Step, *, again: bool = True) -> bool:
-    """Whether an expression holds a step's; `again`: or is the same one, written again."""
-    if len(step.readings) == 1:
-        inside = step.readings[0].expression
-        return inside in expression and (again or inside != expression)
-    return any(reading.expression in expression for reading in step.readings) and (
-        again or all(reading.expression != expression for reading in step.readings)
-    )
+@dataclass(slots=True)
+class _Search:
+    """Where the search stands. Of 3, 5, 7, 9 and the target 22, after "3 * 5 = 15 , 9 - 7 = 2":
 
-
-def _among(step: Step, tried: Sequence[Step]) -> bool:
-    """Whether one of `tried`, all of the step's value, has its form."""
-    if step.expression in [other.expression for other in tried]:  # the commonest, and quicker than a form
-        return bool(step.expression)
-    return any(step.same_form(other) for other in tried)
-
-
-@lru_cache(maxsize=4_096)
-def _primes(numbers: tuple[int, ...]) -> dict[int, int]:
-    return dict(zip(sorted(set(numbers)), PRIMES, strict=False))
-
-
-@lru_cache(maxsize=4_096)
-def _product(numbers: tuple[int, ...]) -> int:
-    primes = _primes(numbers)
-    product = 1
-    for number in numbers:
-        product *= primes[number]
-    return product
-
-
-@lru_cache(maxsize=16_384)
-def _live(roots: tuple[tuple[Value | None, int], ...], numbers: tuple[int, ...], target: Value) -> bool | None:
-    """Whether a state is live: `roots` are its partial results' values and products of primes.
-
-    None where a value is unknown, a number used too often, or too much is left to search.
+    `roots` are both steps, partial results that no other step has used; 15 + 2 would use both. `branch` is all partial
+    steps since the last attempt, `state` whether 22 can be made of 15 and 2, None where that is not judged. The step
+    "3 + 9 = 12" can stand next to neither, since 3 and 9 are used: both are left, and `begun`, how the branch under way
+    began, becomes "restart". It is counted when the next branch begins, or with the attempt that ends the branch,
+    unless that is a restated conclusion. `tried` holds the attempts so far by value, `last` is the last one.
     """
-    rest = _product(numbers)
-    values: list[Value] = []
-    for value, used in roots:
-        if value is None or rest % used:
+
+    problem: Problem
+    target: Value
+    counts: Backtracking = field(default_factory=Backtracking)
+    roots: list[Step] = field(default_factory=list)
+    branch: list[Step] = field(default_factory=list)
+    state: bool | None = None
+    begun: str = ""
+    tried: defaultdict[Value | None, list[Step]] = field(default_factory=lambda: defaultdict(list))
+    last: Step | None = None
+    under_way: bool = False
+
+    def take(self, step: Step) -> None:
+        """The next step: it goes on with the branch or leaves it."""
+        others = [root for root in self.roots if not any(_holds(step, reading) for reading in root.readings)]
+        gone = not self._fit_together([step, *others]) if others else False
+        self._judge(left=gone and len(others) == len(self.roots))
+        if not self.under_way:
+            self.begun = "" if self.last is None else "resume" if step.resumed else "restart"
+        elif gone:
+            self._count_branch()
+            self.begun = "resume" if step.resumed or self._takes_up(step) else "restart"
+        self.under_way = True
+        self.roots = [] if gone else others
+        if step.committed:
+            self._attempt(step)
+            return
+        if step.status == "partial":
+            self.roots.append(step)
+        self.branch.append(step)
+        if not step.slip:
+            self.state = self._live()
+
+    def finished(self, *, closed: bool) -> Backtracking:
+        """The counts, when nothing follows."""
+        if closed:
+            self._judge(left=True)
+        self._count_branch()
+        return self.counts
+
+    def _attempt(self, step: Step) -> None:
+        again = any(step.same_form(other) for other in self.tried[step.value])
+        restated = again and self.last is not None and not self.last.rejected and step.same_form(self.last)
+        if not restated:
+            self._count_branch()
+            self.counts.duplicate_retries += again
+        if not again:
+            self.tried[step.value].append(step)
+        self.last, self.begun, self.under_way = step, "", False
+        self.roots, self.branch = [], []
+
+    def _count_branch(self) -> None:
+        self.counts.restarts += self.begun == "restart"
+        self.counts.resumes += self.begun == "resume"
+
+    def _judge(self, *, left: bool) -> None:
+        """Count the state before, whose fate is known now."""
+        if self.state is True:
+            self.counts.live_seen += 1
+            self.counts.live_left += left
+        elif self.state is False:
+            self.counts.dead_seen += 1
+            self.counts.dead_left += left
+        self.state = None
+
+    def _fit_together(self, steps: Sequence[Step]) -> bool:
+        """Whether the given numbers are enough for all of the steps, side by side."""
+        used = 1
+        for step in steps:
+            used *= step.readings[0].used if step.readings else 0
+        return used > 0 and self.problem.all % used == 0
+
+    def _takes_up(self, step: Step) -> bool:
+        """Whether a step goes on from an earlier one of the branch, and does not only write it again."""
+        return any(
+            all(reading.expression != step.expression for reading in other.readings)
+            and any(_holds(step, reading) for reading in other.readings)
+            for other in self.branch[-_BRANCH:]
+        )
+
+    def _live(self) -> bool | None:
+        """Whether the target can be made of the open results and the numbers that are left.
+
+        None where a value is unknown, a number used too often, or too much is left to search.
+        """
+        if not self._fit_together(self.roots):
             return None
-        rest //= used
-        values.append(value)
-    values += _unused(rest, numbers)
-    return reachable(tuple(sorted(values)), target) if len(values) <= MAX_SEARCHED else None
+        values, used = [], 1
+        for root in self.roots:
+            if root.value is None:
+                return None
+            values.append(root.value)
+            used *= root.readings[0].used
+        values += self.problem.unused(used)
+        return reachable(tuple(sorted(values)), self.target) if len(values) <= MAX_SEARCHED else None
 
 
-def _unused(rest: int, numbers: tuple[int, ...]) -> tuple[int, ...]:
-    """The numbers whose primes make up `rest`."""
-    values = []
-    for number, prime in _primes(numbers).items():
-        while rest % prime == 0:
-            rest //= prime
-            values.append(number)
-    return tuple(values)
+def _holds(step: Step, reading: Reading) -> bool:
+    return reading.expression in step.expression
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=16_384)  # the search comes to the same values on many ways
 def reachable(values: tuple[Value, ...], target: Value) -> bool:
-    """Whether some expression over `values`, each used exactly once, is `target`. Exact and exhaustive."""
+    """Whether some expression over `values`, in order, each used exactly once, is `target`. Exact and exhaustive."""
     if len(values) == 1:
         return values[0] == target
     if len(values) == 2:
-        return _reach_two(values[0], values[1], target)
+        return _reach_two(*values, target)
     for i, first in enumerate(values):
         for j in range(i + 1, len(values)):
             second = values[j]
             rest = values[:i] + values[i + 1 : j] + values[j + 1 :]
-            if len(rest) == 1:  # the commonest, without a fraction being made of the two
-                if _reach_three(first, second, rest[0], target):
-                    return True
-                continue
             results = {first + second, first - second, second - first, first * second}
             if second:
                 results.add(whole(Fraction(first) / second))
@@ -195,38 +186,8 @@ def reachable(values: tuple[Value, ...], target: Value) -> bool:
     return False
 
 
-def _reach_three(first: Value, second: Value, other: Value, target: Value) -> bool:
-    """Whether some expression makes `target` of `other` and a result of `first` and `second`; makes no fraction."""
-    if not other and not target:
-        return True
-    # What makes the target with the other value; ratios apart, as numerator and denominator.
-    goals: list[Value] = [target - other, target + other, other - target]
-    ratios: list[tuple[Value, Value]] = []
-    if other:
-        goals.append(target * other)
-        ratios.append((target, other))
-        if target:
-            ratios.append((other, target))
-    made = (first + second, first - second, second - first, first * second)
-    if not set(goals).isdisjoint(made):
-        return True
-    for up, down in ratios:
-        if up in [value * down for value in made]:
-            return True
-        if (second and first * down == up * second) or (first and second * down == up * first):
-            return True
-    return bool(
-        (second and first in [goal * second for goal in goals])
-        or (first and second in [goal * first for goal in goals])
-    )
-
-
 def _reach_two(first: Value, second: Value, target: Value) -> bool:
-    return (
-        first + second == target
-        or first - second == target
-        or second - first == target
-        or first * second == target
-        or (second != 0 and first == target * second)
-        or (first != 0 and second == target * first)
-    )
+    """`reachable` of two values, without making a fraction of them."""
+    if target in (first + second, first - second, second - first, first * second):
+        return True
+    return bool((second and first == target * second) or (first and second == target * first))

@@ -6,26 +6,29 @@ Reads the ASCII signs that `r1rl.aha.detect.notation` leaves. Work is linear in 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 MAX_SIDE_TERMS: Final = 64  # numbers, signs and brackets in one expression
 MAX_DIGITS: Final = 16
-_CACHED_CHARS: Final = 80
 
 Value: TypeAlias = "int | Fraction"  # an int where it is one: same hash as the Fraction, and much faster
 
 # What an equation may consist of; "." divides a number or ends a sentence, "^" and "%" spoil an expression.
 _RUN: Final = re.compile(r"[-0-9(+*/=^%][-0-9+*/()=.^%\s]*")
-_TOKEN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)|([-+*/()=])|(\n\s*)|([.^%])")
-_POINT_FIRST: Final = re.compile(r"(?<![0-9])\.[0-9]")  # ".5"
-_TOKEN_OR_POINT_FIRST: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)|([-+*/()=])|(\n\s*)|([.^%])")
+_TOKEN: Final = re.compile(
+    r"(?P<number>[0-9]+(?:\.[0-9]+)?)|(?P<sign>[-+*/])|(?P<equals>=)|(?P<opening>\()|(?P<closing>\))"
+    r"|(?P<line_break>\n\s*)|(?P<point>\.)|(?P<power>[\^%])"
+)
+# For runs with a number such as ".5"; elsewhere, as in "2.5.7", a second point ends the equation.
+_TOKEN_OR_POINT_FIRST: Final = re.compile(rf"(?P<number>\.[0-9]+)|{_TOKEN.pattern.replace('number', 'other_number')}")
+_POINT_FIRST: Final = re.compile(r"(?<![0-9])\.[0-9]")
 
 
 class Term(NamedTuple):
-    """A token: sign "n" and a number's value, or another sign and None. Spans count from the run's start."""
+    """A token: sign "n" and a number's value, or another sign and None."""
 
     sign: str
     value: Value | None
@@ -34,11 +37,11 @@ class Term(NamedTuple):
 
 
 class Side(NamedTuple):
-    """One side of an equation: its numbers' values and a template with "{}" in their places."""
+    """One side of an equation: the values of its numbers, and a template with "{}" in their places."""
 
     values: tuple[Value, ...]
     template: str
-    claim: Value | None  # the side's value if it is one plain number
+    claim: Value | None  # the value of the side if it is one plain number
     start: int
     end: int
 
@@ -46,147 +49,188 @@ class Side(NamedTuple):
 class Equation(NamedTuple):
     """What stands between "=" signs, in order: 3*5 and 15 in "a = 3*5 = 15".
 
-    `final` is the index of the last side that is one plain number, or None. `worked` is the first side that is none,
-    `only` the same where it is the only one. `checks`: of every expression with something after "=" (or alone with a
-    number before it), its span and whether the two are equal.
+    `worked`: the first side that is an expression. `result`: the last one that is a plain number. `checks`: of every
+    expression with something after "=" (or alone with a number before it), the span of the two and whether they are
+    equal.
     """
 
     sides: tuple[Side, ...]
-    final: int | None
-    worked: Side | None = None
-    only: Side | None = None
+    worked: Side | None
+    result: Side | None
     checks: tuple[tuple[int, int, bool], ...] = ()
 
+    @property
+    def start(self) -> int:
+        return self.sides[0].start
 
-def equations(text: str, offset: int = 0, *, numbers: bool = True) -> list[tuple[int, Equation]]:
-    """Runs of arithmetic, split at "=", each with where its run starts, counted from `offset`. Linear in the text.
+    @property
+    def end(self) -> int:
+        return self.sides[-1].end
 
-    `numbers`: also those that are one number and no more.
 
-    A run ends at a word, at punctuation, at a line's end (unless it goes on with "="), or where no expression could
-    go on, as between two numbers.
+def equations(text: str, offset: int = 0) -> list[Equation]:
+    """Runs of arithmetic, split at "=", in order; spans are counted from `offset`. Linear in the text.
+
+    A run ends at a word, at punctuation, at the end of a line (unless it goes on with "="), or where no expression
+    could go on, as between two numbers.
     """
-    length = len(text)
-    all_read: list[tuple[int, Equation]] = []
-    for found in _RUN.finditer(text):
-        run = found[0]
-        if not numbers and run.rstrip(" .\n").isdigit():
-            continue
-        start, end = found.span()
+    found: list[Equation] = []
+    for match in _RUN.finditer(text):
+        run, start, end = match[0], match.start(), match.end()
+        before, after = text[start - 1 : start] if start else "", text[end : end + 1]
         # Part of a name or a unit: "x1", "v2.0", "2nd".
-        before, last = text[start - 1] if start else " ", text[end - 1]
-        glued_before = before != " " and text[start].isdigit() and (before.isalnum() or before in "_.")
-        glued_after = last != " " and last.isdigit() and end < length and (text[end].isalnum() or text[end] == "_")
-        if glued_before or glued_after:
-            read: Sequence[Equation] = _read_any_run(run, glued_before, glued_after)
-        elif end - start <= _CACHED_CHARS:
-            read = _read_run(run)
+        glued_before = run[0].isdigit() and (before.isalnum() or before in ("_", "."))
+        glued_after = run[-1].isdigit() and (after.isalnum() or after == "_")
+        if not glued_before and not glued_after and (plain := _PLAIN.fullmatch(run)):
+            found.append(_plain(plain, offset + start))
         else:
-            read = _read_any_run(run, False, False)
-        for equation in read:
-            all_read.append((offset + start, equation))
-    return all_read
+            found += _Reader(run, offset + start, spoilt=glued_before).read(glued_after=glued_after)
+    return found
 
 
-_PLAIN: Final = re.compile(r"(-?[0-9]{1,9})\s*([-+*/])\s*([0-9]{1,9})\s*=\s*(-?[0-9]{1,9})(?:\.\s|\s)*")
-_NUMBER: Final = re.compile(r"([0-9]{1,15})(?:\.\s|\s)*")
-_PLAIN_TEMPLATES: Final = {sign: f"{{}} {sign} {{}}" for sign in "+-*/"}
+_PLAIN: Final = re.compile(
+    r"(?:(-?[0-9]{1,9})\s*([-+*/])\s*([0-9]{1,9})\s*=\s*(-?[0-9]{1,9})|([0-9]{1,15}))(?:\.\s|\s)*"
+)
 
 
-@lru_cache(maxsize=16_384)
-def _read_run(text: str) -> tuple[Equation, ...]:
-    # "3 * 5 = 15" and "15", by far the commonest, in one go.
-    if "=" in text and (found := _PLAIN.fullmatch(text)):
-        first, sign, second, claimed = found.groups()
-        left, right, claim = int(first), int(second), int(claimed)
-        same = apply(sign, left, right) == claim
-        start, end = found.span(4)
-        expression = Side((left, right), _PLAIN_TEMPLATES[sign], None, 0, found.end(3))
-        sides = (expression, Side((claim,), "", claim, start, end))
-        return (Equation(sides, 1, expression, expression, ((0, end, same),)),)
-    if found := _NUMBER.fullmatch(text):
-        value = int(found[1])
-        return (Equation((Side((value,), "", value, 0, found.end(1)),), 0),)
-    return _read_any_run(text, False, False)
+def _plain(found: re.Match[str], at: int) -> Equation:
+    """One operation and its result, or one number: nearly all runs of most texts, which the reader would be slow at.
+
+    Unlike in a longer run, spans begin with a minus sign.
+    """
+    left, sign, right, claim, alone = found.groups()
+    if alone is not None:
+        side = Side((int(alone),), "", int(alone), at, at + len(alone))
+        return Equation((side,), None, side)
+    operands, made = (int(left), int(right)), int(claim)
+    worked = Side(operands, f"{{}} {sign} {{}}", None, at, at + found.end(3))
+    result = Side((made,), "", made, at + found.start(4), at + found.end(4))
+    return Equation((worked, result), worked, result, ((at, result.end, apply(sign, *operands) == made),))
 
 
-def _read_any_run(text: str, glued_before: bool, glued_after: bool) -> tuple[Equation, ...]:
-    equations: list[Equation] = []
-    sides: list[list[Term]] = []
-    side: list[Term] = []
-    opened: list[int] = []  # where in `side` a bracket is still open
-    negative = False  # a sign before the next number
-    # What is left of "3^2 * 5" or "* 5 + 7" would be read as something else, so all of it is dropped.
-    spoilt = glued_before and text[0].isdigit()
+@dataclass(slots=True)
+class _Reader:
+    """What is read of a run so far. Of "7 + (3 * 5 = 15)", with the "=" to come:
 
-    def close() -> None:
-        nonlocal sides, side, opened, spoilt, negative
-        if opened:  # text before a bracket that never closes is a run of its own
-            before, side = _trim(side[: opened[0]]), side[opened[-1] + 1 :]
-            if before and not spoilt:
-                equations.append(_equation([*sides, before]))
-            sides = []
-        if side := _trim(side):
-            sides.append(side)
-        if sides and not spoilt:
-            equations.append(_equation(sides))
-        sides, side, opened, spoilt, negative = [], [], [], False, False
+    `side` is "7 + (3 * 5", the side under way; `opened` is [2], where in `side` a bracket is still open; `sides`, those
+    before the last "=", is empty. As the "=" stands in a bracket, the bracket holds the whole equation: "7" becomes an
+    equation of its own, and `side` goes on as "3 * 5".
 
-    tokens = _TOKEN_OR_POINT_FIRST if "." in text and _POINT_FIRST.search(text) else _TOKEN
-    for found in tokens.finditer(text):
-        kind, start, end = found.lastindex, found.start(), found.end()
-        token = found[0]
-        last = side[-1].sign if side else ""
-        if kind == 1:
-            if last in ("n", ")"):
-                close()
-            if len(token) > MAX_DIGITS:
-                spoilt, token = True, "0"
-            number = Fraction(token) if "." in token else int(token)
-            side.append(Term("n", -number if negative else number, start, end))
-            negative = False
-        elif kind == 3:
-            going_on = (sides and not side) or last in ("+", "-", "*", "/", "(") or text[end : end + 1] == "="
-            if not going_on:
-                close()
-        elif token == ".":
-            close()
-        elif token in "^%":
-            spoilt = True
-            side.append(Term("^", None, start, end))  # an operator, so what follows is spoilt with it
-        elif token == "=":
-            if opened:  # the bracket holds the whole equation: "(3*5 = 15)"
-                kept, was_spoilt = side[opened[-1] + 1 :], spoilt
-                side, opened = side[: opened[0]], []
-                close()
-                side, spoilt = kept, was_spoilt
-            if side := _trim(side):
-                sides.append(side)
-            side = []
-        elif token == "(":
-            if last in ("n", ")"):
-                close()
-            opened.append(len(side))
-            side.append(Term("(", None, start, end))
-        elif token == ")":
-            if opened:
-                spoilt = spoilt or last not in ("n", ")")
-                opened.pop()
-                side.append(Term(")", None, start, end))
-            else:
-                close()
-        elif last in ("n", ")"):
-            side.append(Term(token, None, start, end))
-        elif token == "-" and (text[end : end + 1].isdigit() or (sides and not side)):
-            negative = True  # "-2 + 7", "= - 2"
-        elif token != "-" or last:
-            spoilt = True  # a lone dash is punctuation, "* 5 + 7" is half of something
-    spoilt = spoilt or (glued_after and text[-1].isdigit())
-    close()
-    return tuple(equations)
+    `negative`: a minus sign stands before the next number. `spoilt`: what is left of "3^2 * 5" or "* 5 + 7" would be
+    read as something else, so all of the equation is dropped.
+    """
+
+    run: str
+    offset: int
+    spoilt: bool
+    equations: list[Equation] = field(default_factory=list)
+    sides: list[list[Term]] = field(default_factory=list)
+    side: list[Term] = field(default_factory=list)
+    opened: list[int] = field(default_factory=list)
+    negative: bool = False
+
+    def read(self, *, glued_after: bool) -> list[Equation]:
+        """The equations of the run; `glued_after`: its last number is part of a name or a unit."""
+        tokens = _TOKEN_OR_POINT_FIRST if _POINT_FIRST.search(self.run) else _TOKEN
+        for token in tokens.finditer(self.run):
+            _READ[token.lastgroup or ""](self, token)
+        self.spoilt = self.spoilt or glued_after
+        self._end_equation()
+        return self.equations
+
+    def _number(self, token: re.Match[str]) -> None:
+        if self._after_operand():
+            self._end_equation()
+        digits = token[0]
+        if len(digits) > MAX_DIGITS:
+            self.spoilt, digits = True, "0"
+        value = Fraction(digits) if "." in digits else int(digits)
+        self._add("n", token, -value if self.negative else value)
+        self.negative = False
+
+    def _sign(self, token: re.Match[str]) -> None:
+        sign, after = token[0], self.run[token.end() : token.end() + 1]
+        if self._after_operand():
+            self._add(sign, token)
+        elif sign == "-" and (after.isdigit() or (self.sides and not self.side)):
+            self.negative = True  # "-2 + 7", "= - 2"
+        elif sign != "-" or self.side:
+            self.spoilt = True  # a lone dash is punctuation, "* 5 + 7" is half of something
+
+    def _power(self, token: re.Match[str]) -> None:
+        self.spoilt = True
+        self._add("^", token)  # an operator, so what follows is spoilt with it
+
+    def _equals(self, token: re.Match[str]) -> None:
+        if self.opened:
+            inside, spoilt = self.side[self.opened[-1] + 1 :], self.spoilt
+            self.side, self.opened = self.side[: self.opened[0]], []
+            self._end_equation()
+            self.side, self.spoilt = inside, spoilt
+        self._end_side()
+
+    def _opening(self, token: re.Match[str]) -> None:
+        if self._after_operand():
+            self._end_equation()
+        self.opened.append(len(self.side))
+        self._add("(", token)
+
+    def _closing(self, token: re.Match[str]) -> None:
+        if not self.opened:
+            self._end_equation()
+            return
+        self.spoilt = self.spoilt or not self._after_operand()
+        self.opened.pop()
+        self._add(")", token)
+
+    def _line_break(self, token: re.Match[str]) -> None:
+        half = self.side[-1].sign in ("+", "-", "*", "/", "(") if self.side else bool(self.sides)
+        if not half and self.run[token.end() : token.end() + 1] != "=":
+            self._end_equation()
+
+    def _end_equation(self, _: object = None) -> None:
+        if self.opened:  # text before a bracket that never closes is an equation of its own
+            inside = self.side[self.opened[-1] + 1 :]
+            if before := _trim(self.side[: self.opened[0]]):
+                self._keep([*self.sides, before])
+            self.sides, self.side = [], inside
+        self._end_side()
+        if self.sides:
+            self._keep(self.sides)
+        self.sides, self.opened, self.spoilt, self.negative = [], [], False, False
+
+    def _end_side(self) -> None:
+        if side := _trim(self.side):
+            self.sides.append(side)
+        self.side = []
+
+    def _keep(self, sides: list[list[Term]]) -> None:
+        if not self.spoilt:
+            self.equations.append(_equation(sides))
+
+    def _add(self, sign: str, token: re.Match[str], value: Value | None = None) -> None:
+        self.side.append(Term(sign, value, self.offset + token.start(), self.offset + token.end()))
+
+    def _after_operand(self) -> bool:
+        """Whether a sign may stand here, and no number."""
+        return bool(self.side) and self.side[-1].sign in ("n", ")")
+
+
+_READ: Final[dict[str, Callable[[_Reader, re.Match[str]], None]]] = {
+    "number": _Reader._number,
+    "other_number": _Reader._number,
+    "sign": _Reader._sign,
+    "power": _Reader._power,
+    "equals": _Reader._equals,
+    "opening": _Reader._opening,
+    "closing": _Reader._closing,
+    "line_break": _Reader._line_break,
+    "point": _Reader._end_equation,
+}
 
 
 def _trim(side: list[Term]) -> list[Term]:
+    """The side without the signs and open brackets at its end."""
     end = len(side)
     while end and side[end - 1].sign in "+-*/(":
         end -= 1
@@ -198,10 +242,9 @@ def _equation(terms: list[list[Term]]) -> Equation:
     sides = tuple(_side(side, allow_ratio=0 < index == last) for index, side in enumerate(terms))
     if last == 1 and sides[1].claim is None and len(sides[0].values) == 2 < len(sides[1].values):
         sides = (_side(terms[0], allow_ratio=True), sides[1])  # "22/3 = 5 + 7/3"
-    final = next((index for index in range(last, -1, -1) if sides[index].claim is not None), None)
-    worked = [side for side in sides if side.claim is None]
-    first, only = worked[0] if worked else None, worked[0] if len(worked) == 1 else None
-    return Equation(sides, final, first, only, _checks(terms, sides) if last else ())
+    worked = next((side for side in sides if side.claim is None), None)
+    result = next((side for side in reversed(sides) if side.claim is not None), None)
+    return Equation(sides, worked, result, _checks(terms, sides) if last else ())
 
 
 def _checks(terms: list[list[Term]], sides: tuple[Side, ...]) -> tuple[tuple[int, int, bool], ...]:
@@ -216,10 +259,12 @@ def _checks(terms: list[list[Term]], sides: tuple[Side, ...]) -> tuple[tuple[int
         else:
             continue
         other, value = sides[place], evaluated(terms[index])
-        if other.claim is not None:
-            same = value is not None and close(other.claim, value)
+        if value is None:
+            same = False
+        elif other.claim is not None:
+            same = close(other.claim, value)
         else:  # "3*5 = 15 + 7 = 22" runs on from the value
-            same = value is not None and (value == evaluated(terms[place]) or close(other.values[0], value))
+            same = value == evaluated(terms[place]) or close(other.values[0], value)
         checks.append((min(side.start, other.start), max(side.end, other.end), same))
     return tuple(checks)
 
@@ -234,18 +279,22 @@ def close(claim: Value, value: Value) -> bool:
     return scale <= 10**6 and abs(claim - value) * scale < 1
 
 
-def evaluated(terms: list[Term]) -> Value | None:
-    """The exact value of one side's tokens, as written; None where it divides by zero or is no expression."""
+_RANK: Final = {"(": 0, "+": 1, "-": 1, "*": 2, "/": 2}
+
+
+def evaluated(terms: Sequence[Term]) -> Value | None:
+    """The exact value of the tokens of one side; None where it divides by zero or is no expression."""
     if len(terms) > MAX_SIDE_TERMS:
         return None
     values: list[Value] = []
-    pending: list[str] = []
+    pending: list[str] = []  # signs and brackets whose right side is not read yet
 
-    def reduce() -> None:
-        right, left = values.pop(), values.pop()
-        if (value := apply(pending.pop(), left, right)) is None:
-            raise ZeroDivisionError
-        values.append(value)
+    def work_out(least: int) -> None:
+        while pending and _RANK[pending[-1]] >= least:
+            right, left = values.pop(), values.pop()
+            if (value := apply(pending.pop(), left, right)) is None:
+                raise ZeroDivisionError
+            values.append(value)
 
     try:
         for term in terms:
@@ -254,35 +303,26 @@ def evaluated(terms: list[Term]) -> Value | None:
             elif term.sign == "(":
                 pending.append("(")
             elif term.sign == ")":
-                while pending[-1] != "(":
-                    reduce()
+                work_out(1)
                 pending.pop()
             else:
-                while pending and _RANK[pending[-1]] >= _RANK[term.sign]:
-                    reduce()
+                work_out(_RANK[term.sign])
                 pending.append(term.sign)
-        while pending:
-            reduce()
+        work_out(1)
     except (ZeroDivisionError, IndexError, KeyError):
         return None
-    return values[0] if len(values) == 1 else None
-
-
-_RANK: Final = {"(": 0, "+": 1, "-": 1, "*": 2, "/": 2}
+    return values[0] if len(values) == 1 and not pending else None
 
 
 def apply(sign: str, left: Value, right: Value) -> Value | None:
+    """The value of `left sign right`, None for a division by zero."""
     if sign == "+":
         return left + right
     if sign == "-":
         return left - right
     if sign == "*":
         return left * right
-    if not right:
-        return None
-    if isinstance(left, int) and isinstance(right, int) and left % right == 0:
-        return left // right
-    return whole(Fraction(left) / right)
+    return whole(Fraction(left) / right) if right else None
 
 
 def _side(terms: list[Term], *, allow_ratio: bool) -> Side:

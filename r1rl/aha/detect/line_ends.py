@@ -37,7 +37,7 @@ def with_line_ends(
     folded: str,
     spans: Sequence[tuple[int, int]],
     places: Places,
-    equations: Sequence[tuple[int, Equation]],
+    equations: Sequence[Equation],
     markers: Sequence[Marker],
     *,
     closed: bool,
@@ -100,7 +100,7 @@ def _of_span(
 def _unread(
     completion: str,
     folded: str,
-    equations: Sequence[tuple[int, Equation]],
+    equations: Sequence[Equation],
     words: Sequence[Result],
     start: int,
     end: int,

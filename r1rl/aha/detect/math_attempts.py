@@ -37,7 +37,7 @@ def candidates(
     *,
     verifier: str,
     gold: str,
-    equations: Sequence[tuple[int, Equation]] = (),
+    equations: Sequence[Equation] = (),
     markers: Sequence[Marker] = (),
     question: str = "",
     closed: bool = True,
@@ -108,7 +108,7 @@ def is_number(gold: str) -> bool:
 def evaluated(
     completion: str,
     spans: Sequence[tuple[int, int]],
-    equations: Sequence[tuple[int, Equation]],
+    equations: Sequence[Equation],
     attempts: Sequence[Attempt],
     answer: str,
 ) -> bool:

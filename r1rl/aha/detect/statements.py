@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from r1rl.aha.detect.announced import GOES_ON, NUMBER, matches, number
@@ -75,19 +75,19 @@ class Result(NamedTuple):
     template: str = ""
 
 
-def results(completion: str, equations: Sequence[tuple[int, Equation]]) -> Iterator[Result]:
+def results(completion: str, equations: Iterable[Equation]) -> Iterator[Result]:
     """The evaluated equations, in order: an expression and its claimed value, or what follows "is" or "=" alone."""
-    for offset, equation in equations:
-        if equation.final is None:
+    for equation in equations:
+        result, worked = equation.result, equation.worked
+        if result is None:
             continue
-        first, last = equation.sides[0], equation.sides[equation.final]
-        start, end = offset + last.start, offset + last.end
-        left = equation.worked
-        if left is not None:
-            begin, stop = offset + first.start, max(end, offset + first.end)
-            yield Result(begin, stop, completion[start:end], last.claim, True, left.values, left.template)
+        start, end = result.start, result.end
+        text = completion[start:end]
+        if worked is not None:
+            stop = max(end, equation.sides[0].end)
+            yield Result(equation.start, stop, text, result.claim, True, worked.values, worked.template)
         elif len(equation.sides) == 1 and completion[max(0, start - 4) : start].rstrip(" $").endswith("="):
-            yield Result(start, end, completion[start:end], last.claim)
+            yield Result(start, end, text, result.claim)
 
 
 def conclusions(completion: str, folded: str, places: Places, start: int, end: int) -> Iterator[Result]:
@@ -120,25 +120,23 @@ def has_unread_signs(folded: str, start: int, end: int, read: Sequence[Result]) 
     return folded.count("=", start, end) > sum(folded.count("=", result.start, result.end) for result in read)
 
 
-def last_unread(
-    completion: str, folded: str, equations: Sequence[tuple[int, Equation]], start: int, end: int
-) -> Result | None:
+def last_unread(completion: str, folded: str, equations: Sequence[Equation], start: int, end: int) -> Result | None:
     """The value after the last "=" between `start` and `end`, where `results` has not read it."""
     at = folded.rfind("=", start, end)
     sign = _EQUALS.match(folded, at, end) if at >= 0 else None
     if sign is None:
         return None
-    place = bisect_right(equations, at, key=lambda one: one[0] + one[1].sides[0].start) - 1
-    if place >= 0 and not _unread(completion, *equations[place], at):
+    place = bisect_right(equations, at, key=lambda equation: equation.start) - 1
+    if place >= 0 and not _unread(completion, equations[place], at):
         return None
     return _at(completion, at, sign.end(), end, worked=True)
 
 
-def _unread(completion: str, offset: int, equation: Equation, at: int) -> bool:
+def _unread(completion: str, equation: Equation, at: int) -> bool:
     """Whether the sign at `at` states a value that `results` has not: "1 cup = 8 ounces" states none."""
-    start, first, last = offset + equation.sides[0].start, equation.sides[0], equation.sides[-1]
-    if at >= offset + last.end or completion[start - 1 : start].isalnum():  # "4(9) = 36"
+    if at >= equation.end or completion[equation.start - 1 : equation.start].isalnum():  # "4(9) = 36"
         return True
+    first, last = equation.sides[0], equation.sides[-1]
     return first.claim is not None and first.claim not in (1, last.claim)
 
 

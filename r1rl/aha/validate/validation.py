@@ -1,4 +1,7 @@
-"""Precision and recall of the detectors, on synthetic traces and on hand-labelled rollouts of this project.
+"""Precision and recall of the detectors on hand-labelled rollouts of this project, measured here.
+
+Beside them stand figures on synthetic traces, whose labels are exact because they are settled before the text is
+written. These are stored: the traces' generator is test data of the source tree, and a test there measures them anew.
 
 How what is found is matched with what is labelled (the guide says what the labels mean):
 
@@ -24,12 +27,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from r1rl.aha.detect import markers
 from r1rl.aha.detect.annotation import DETECTOR_VERSION, annotate
-from r1rl.aha.validate import synthetic
 
 GUIDE_VERSION: Final = 2
 HYGIENE: Final = ("truncated", "repetition_loop", "continues_after_answer", "code_only", "mixed_language")
@@ -37,7 +38,7 @@ MODELS: Final = ("tiny", "smollm2")
 HELD_OUT: Final = "held out"
 """How the stratum of a rollout begins that was drawn and labelled after the detectors had been written."""
 
-SYNTHETIC_TRACES: Final = 2_000
+SYNTHETIC: Final = "synthetic"
 _Z: Final = 1.959963984540054  # 97.5 % point of the normal distribution
 _FOLDER: Final = "labels"
 
@@ -90,34 +91,25 @@ def labelled() -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def run(*, traces: int = SYNTHETIC_TRACES, seed: int = 0) -> dict[str, Any]:
-    """Figures on `traces` synthetic traces and on the hand labels: the content of results.json.
+def run() -> dict[str, Any]:
+    """The content of results.json: figures on the hand labels, measured now, and on synthetic traces, as stored.
 
-    Raises ValueError for `traces` below 1.
+    Stored figures of another version of the detectors are left out.
     """
-    if traces < 1:
-        raise ValueError(f"traces={traces}: need >= 1; try {SYNTHETIC_TRACES}")
-    real = labelled()
-    scores = [*score(synthetic.traces(traces, seed=seed), "synthetic"), *score(real, "labelled")]
-    for model in MODELS:
-        scores += score([row for row in real if row["model"] == model], model)
+    real, shipped = labelled(), stored()
+    current = shipped["detector_version"] == DETECTOR_VERSION
+    scores = [one for model in MODELS for one in score([row for row in real if row["model"] == model], model)]
     scores += score([row for row in real if row["stratum"].startswith(HELD_OUT)], HELD_OUT)
     return {
         "detector_version": DETECTOR_VERSION,
         "guide_version": GUIDE_VERSION,
-        "synthetic": {"traces": traces, "seed": seed},
+        "synthetic": shipped["synthetic"] if current else None,
         "labelled": {"rollouts": len(real), "spans": sum(len(row["spans"]) for row in real)},
-        "scores": [one.as_dict() for one in scores],
+        "scores": [
+            *(row for row in shipped["scores"] if current and row["corpus"] == SYNTHETIC),
+            *(one.as_dict() for one in [*score(real, "labelled"), *scores]),
+        ],
     }
-
-
-def store(results: Mapping[str, Any], path: Path | None = None) -> Path:
-    """Write `results` as the figures that ship: after a change of the detectors, `store(run())` in a source tree."""
-    path = path or Path(__file__).parent / _FOLDER / "results.json"
-    scores = ",\n  ".join(json.dumps(row) for row in results["scores"])
-    head = json.dumps({key: value for key, value in results.items() if key != "scores"})
-    path.write_text(f'{head[:-1]}, "scores": [\n  {scores}\n]}}\n', encoding="utf-8")
-    return path
 
 
 @cache
@@ -166,7 +158,8 @@ def detectors() -> list[str]:
     return [*names, *(f"markers: {name}" for name in markers.LEXICONS), *(f"hygiene: {flag}" for flag in HYGIENE)]
 
 
-_Counts = tuple[int, int, int]
+_Counts: TypeAlias = tuple[int, int, int]
+_Span: TypeAlias = Mapping[str, Any]
 
 
 def _judge(row: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[tuple[str, _Counts]]:
@@ -174,15 +167,15 @@ def _judge(row: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[tuple[s
     attempts = [span for span in spans if span["type"] == "attempt" and not span["repeat"]]
     seen = [attempt for attempt in found["attempts"] or () if not attempt["repeat"]]
     countdown = row["verifier"] == "countdown"
-    yield "attempts", _matched(attempts, seen, _same_attempt)
+    yield "attempts", _matched(attempts, seen)
     if countdown:
         for status in ("complete", "partial", "illegal"):
             planted, hits = ([one for one in side if one["status"] == status] for side in (attempts, seen))
-            yield f"attempts: {status}", _matched(planted, hits, _same_attempt)
+            yield f"attempts: {status}", _matched(planted, hits)
     yield "transitions", _subsequence(row["transitions"], found["transitions"] or ())
     tests = [span for span in spans if span["type"] == "goal_test"]
     phrases = [span for span in spans if span["type"] == "marker" and span["reflective"]]
-    yield "goal tests", _goal_tests(tests, found["goal_tests"] or (), phrases)
+    yield "goal tests", _said(tests, found["goal_tests"] or (), _same_test, phrases)
     slips = row["counts"]["slips"] if "counts" in row else sum(span["type"] == "slip" for span in spans)
     yield "slips", _subsequence(["slip"] * slips, ["slip"] * (found["slips"] or 0))
     if row["guess"] is not None:
@@ -193,29 +186,27 @@ def _judge(row: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[tuple[s
         yield f"hygiene: {flag}", _flag(flag in row["hygiene"], bool(found[flag]))
 
 
-def _overlap(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+def _overlap(a: _Span, b: _Span) -> bool:
     return bool(a["start"] < b["end"] and b["start"] < a["end"])
 
 
-def _same_attempt(label: Mapping[str, Any], hit: Mapping[str, Any]) -> bool:
+def _same_attempt(label: _Span, hit: _Span) -> bool:
     same = label["value"] == hit["value"] and label["right"] == hit["right"]
     return same and ("status" not in label or label["status"] == hit["status"]) and _overlap(label, hit)
 
 
-def _matched(
-    labels: Sequence[Mapping[str, Any]],
-    hits: Sequence[Mapping[str, Any]],
-    same: Callable[[Mapping[str, Any], Mapping[str, Any]], bool],
-) -> _Counts:
-    """One to one; first come, first served, both being in text order."""
+def _same_test(label: _Span, hit: _Span) -> bool:
+    return _overlap(label, hit) and label["says"] == hit["says"] and label["truth"] == hit["truth"]
+
+
+def _matched(labels: Sequence[_Span], hits: Sequence[_Span]) -> _Counts:
+    """Attempts, one to one; first come, first served, both being in text order."""
     left = list(hits)
-    right = 0
     for label in labels:
-        for hit in left:
-            if same(label, hit):
-                left.remove(hit)
-                right += 1
-                break
+        match = next((hit for hit in left if _same_attempt(label, hit)), None)
+        if match is not None:
+            left.remove(match)
+    right = len(hits) - len(left)
     return right, len(left), len(labels) - right
 
 
@@ -228,33 +219,23 @@ def _subsequence(labels: Sequence[str], hits: Sequence[str]) -> _Counts:
     return best[-1], len(hits) - best[-1], len(labels) - best[-1]
 
 
-def _goal_tests(
-    labels: Sequence[Mapping[str, Any]], hits: Sequence[Mapping[str, Any]], phrases: Sequence[Mapping[str, Any]]
+def _said(
+    labels: Sequence[_Span], hits: Iterable[_Span], same: Callable[[_Span, _Span], bool], neither: Sequence[_Span]
 ) -> _Counts:
+    """Several hits on one label count once; a hit on no label but on a span of `neither` is neither right nor wrong."""
     got: set[int] = set()
     wrong = 0
     for hit in hits:
-        agreeing = [
-            place
-            for place, label in enumerate(labels)
-            if _overlap(label, hit) and label["says"] == hit["says"] and label["truth"] == hit["truth"]
-        ]
-        got.update(agreeing)
-        wrong += not agreeing and not any(_overlap(phrase, hit) for phrase in phrases)
+        agreeing = {place for place, label in enumerate(labels) if same(label, hit)}
+        got |= agreeing
+        wrong += not agreeing and not any(_overlap(other, hit) for other in neither)
     return len(got), wrong, len(labels) - len(got)
 
 
-def _markers(row: Mapping[str, Any], lexicon: str, tests: Sequence[Mapping[str, Any]]) -> _Counts:
-    end = _reasoning_end(row["completion"])
+def _markers(row: Mapping[str, Any], lexicon: str, tests: Sequence[_Span]) -> _Counts:
     phrases = [span for span in row["spans"] if span["type"] == "marker" and span["reflective"]]
-    got: set[int] = set()
-    wrong = 0
-    for marker in markers.find(row["completion"][:end], lexicon):
-        hit = {"start": marker.start, "end": marker.end}
-        right = [place for place, phrase in enumerate(phrases) if _overlap(phrase, hit)]
-        got.update(right)
-        wrong += not right and not any(_overlap(test, hit) for test in tests)
-    return len(got), wrong, len(phrases) - len(got)
+    found = markers.find(row["completion"][: _reasoning_end(row["completion"])], lexicon)
+    return _said(phrases, [marker._asdict() for marker in found], _overlap, tests)
 
 
 def _reasoning_end(completion: str) -> int:

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from r1rl.aha.detect import countdown_sources
 from r1rl.aha.detect.attempts import Attempt, find_attempts, reasoning_spans, trace
 from r1rl.aha.detect.transitions import transitions
 from r1rl.verify import expression as expressions
@@ -234,7 +233,7 @@ def test_no_detector_means_no_attempts(verifier: str, gold: str, meta: dict[str,
 
 
 def test_trace_tells_partial_and_illegal_steps() -> None:
-    steps = [(step.status, step.value) for step in trace("3*5 = 15, 15+5 = 20, 15+7 = 22", [3, 5, 7])]
+    steps = [(step.status, step.value) for step in trace("3*5 = 15, 15+5 = 20, 15+7 = 22", [3, 5, 7], 22)]
     assert steps == [("partial", 15), ("illegal", 20), ("complete", 22)]
 
 
@@ -475,32 +474,3 @@ def test_nothing_is_read_from_disk_or_evaluated(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("builtins.eval", forbidden)
     monkeypatch.setattr("builtins.exec", forbidden)
     assert brief(find("__import__('os').system('x') 3*5+7 = 22 9**9**9")) == [HIT]
-
-
-def test_siblings_are_traced_as_if_alone() -> None:
-    rng = random.Random(7)
-    pieces = (
-        *(
-            "3 * 5 = 15",
-            "15 + 7 = 22",
-            "3 + 5 = 8",
-            "8 * 7 = 56",
-            "15 - 7 = 8",
-            "8 + 3 = 11",
-            "-17 - 5 = -22",
-            "5 - 5 = 0",
-        ),
-        *("7 / 0 = 1", "22 = 3*5 + 7", "9 * 9 = 81", "81 + 3 = 84", "3*5 = 15 + 7 = 22", "no", "wait", "not 22", "\n"),
-    )
-    texts = [" , ".join(rng.choices(pieces, k=rng.randint(1, 12))) for _ in range(400)]
-    together = [find(text) for text in texts]
-    for text, attempts in zip(texts, together, strict=True):
-        countdown_sources.problem.cache_clear()
-        assert find(text) == attempts, text
-
-
-def test_states_of_a_problem_are_bounded() -> None:
-    countdown_sources.problem.cache_clear()
-    for claimed in range(2 * countdown_sources.MAX_STATES):
-        find(f"3 * 5 = {claimed} , {claimed} + 7 = 22")
-    assert countdown_sources.problem((3, 5, 7)).states == countdown_sources.MAX_STATES

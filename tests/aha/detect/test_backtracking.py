@@ -37,7 +37,7 @@ def test_the_solver_agrees_with_enumeration() -> None:
 
 
 def measured(text: str, numbers: list[int], target: int = 22, *, closed: bool = True) -> Backtracking:
-    return backtracking(list(trace(text, numbers, target=target)), numbers, target, closed=closed)
+    return backtracking(trace(text, numbers, target), numbers, target, closed=closed)
 
 
 @pytest.mark.parametrize(

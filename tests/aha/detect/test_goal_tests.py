@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from r1rl.aha.detect.goal_tests import JUDGED_KEYS, judged_after, said_after
-from r1rl.aha.validate import synthetic_styles
+from tests.aha.validate.synthetic import styles
 
 
 def says(text: str, target: int = 22) -> list[bool]:
@@ -54,9 +54,9 @@ def test_spans_are_the_words() -> None:
     assert text[one.start : one.end] == "not 22"
 
 
-@pytest.mark.parametrize("wording", synthetic_styles.all_wordings())
+@pytest.mark.parametrize("wording", styles.all_wordings())
 def test_the_generator_s_wordings(wording: str) -> None:
-    hit = wording in (*synthetic_styles.HIT, *synthetic_styles.HIT_FREE)
+    hit = wording in (*styles.HIT, *styles.HIT_FREE)
     assert says(f". {wording.format(v='22' if hit else '15', t='22', d='7')}") == [hit]
 
 

@@ -13,9 +13,9 @@ from itertools import pairwise, permutations
 
 import pytest
 
-from r1rl.aha.validate import synthetic, synthetic_styles
+from tests.aha.validate.synthetic import styles, traces
 
-TRACES = list(synthetic.traces(1_500, seed=7))
+TRACES = list(traces.traces(1_500, seed=7))
 COUNTDOWN = [trace for trace in TRACES if trace["verifier"] == "countdown"]
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
@@ -38,8 +38,8 @@ def of_type(trace: dict, kind: str) -> list[dict]:
 
 
 def test_same_seed_same_traces_and_another_seed_others() -> None:
-    assert list(synthetic.traces(20, seed=7)) == TRACES[:20]
-    assert list(synthetic.traces(20, seed=8)) != TRACES[:20]
+    assert list(traces.traces(20, seed=7)) == TRACES[:20]
+    assert list(traces.traces(20, seed=8)) != TRACES[:20]
 
 
 def test_every_style_status_transition_and_flag_is_planted() -> None:
@@ -76,7 +76,7 @@ def test_what_is_claimed_stands_in_the_span_and_slips_are_where_claims_differ() 
         for span in of_type(trace, "attempt"):
             said = trace["completion"][span["start"] : span["end"]]
             assert said == said.strip()
-            claimed = synthetic_styles.text(Fraction(span["claimed"]))
+            claimed = styles.text(Fraction(span["claimed"]))
             assert span["repeat"] or claimed in said
         if not trace["counts"]["slips"]:
             assert all(span["claimed"] == span["value"] for span in of_type(trace, "attempt"))
@@ -91,7 +91,7 @@ def test_ascii_chains_are_true_but_for_the_counted_slips() -> None:
         wrong = 0
         for left, sign, right, claimed in step.findall(trace["completion"]):
             a, b = Fraction(left.strip("()")), Fraction(right.strip("()"))
-            wrong += synthetic_styles.apply(sign, a, b) != Fraction(claimed.rstrip("."))
+            wrong += styles.apply(sign, a, b) != Fraction(claimed.rstrip("."))
             seen += 1
         assert wrong == trace["counts"]["slips"]
     assert seen > 300
@@ -124,7 +124,7 @@ def reachable(state: list[Fraction], target: Fraction) -> bool:
     for i, j in permutations(range(len(state)), 2):
         rest = [value for place, value in enumerate(state) if place not in (i, j)]
         for sign in "+-*/":
-            made = synthetic_styles.apply(sign, state[i], state[j])
+            made = styles.apply(sign, state[i], state[j])
             if made is not None and reachable([*rest, made], target):
                 return True
     return False
@@ -180,13 +180,13 @@ def test_mathematics_commits_to_the_numbers_its_labels_say() -> None:
             assert evaluate(signs)[0] != Fraction(claimed)
 
 
-@pytest.mark.parametrize("style", synthetic_styles.STYLES, ids=lambda style: style.name)
-def test_each_style_writes_what_the_tree_is(style: synthetic_styles.Style) -> None:
-    trace = synthetic.countdown(random.Random(3), style)
+@pytest.mark.parametrize("style", styles.STYLES, ids=lambda style: style.name)
+def test_each_style_writes_what_the_tree_is(style: styles.Style) -> None:
+    trace = traces.countdown(random.Random(3), style)
     assert trace["style"] == style.name
     assert of_type(trace, "attempt")
 
 
 def test_unreflective_sentences_hold_words_of_a_lexicon() -> None:
     words = re.compile(r"wait|check|but|however|error|evaluat|wrong|mistake|alternatively|verif", re.IGNORECASE)
-    assert all(words.search(sentence) for sentence in synthetic_styles.UNREFLECTIVE)
+    assert all(words.search(sentence) for sentence in styles.UNREFLECTIVE)

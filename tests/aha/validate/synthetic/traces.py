@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, Final
 
-from r1rl.aha.validate import synthetic_math, synthetic_plan, synthetic_styles
-from r1rl.aha.validate.synthetic_page import Page, tidy
-from r1rl.aha.validate.synthetic_plan import Attempt, Plan
-from r1rl.aha.validate.synthetic_styles import STYLES, Candidate, Style
 from r1rl.verify.countdown import solvable
+from tests.aha.validate.synthetic import mathematics, styles
+from tests.aha.validate.synthetic import plan as plans
+from tests.aha.validate.synthetic.page import Page, tidy
+from tests.aha.validate.synthetic.plan import Attempt, Plan
+from tests.aha.validate.synthetic.styles import STYLES, Candidate, Style
 
 MATH_SHARE: Final = 0.25
 
@@ -25,7 +26,7 @@ def traces(count: int, *, seed: int = 0) -> Iterator[dict[str, Any]]:
     """`count` traces, a quarter of them free-text mathematics; the same (seed, index) is always the same trace."""
     for index in range(count):
         rng = random.Random(f"aha|{seed}|{index}")
-        made = synthetic_math.trace(rng) if rng.random() < MATH_SHARE else countdown(rng)
+        made = mathematics.trace(rng) if rng.random() < MATH_SHARE else countdown(rng)
         yield {"model": "synthetic", "prompt_id": f"synthetic:{seed}:{index}", **tidy(made, rng)}
 
 
@@ -33,7 +34,7 @@ def countdown(rng: random.Random, style: Style | None = None) -> dict[str, Any]:
     """One Countdown trace, in a style drawn at random unless one is given."""
     style = style or rng.choice(STYLES)
     while True:
-        plan = synthetic_plan.draw(rng, style)
+        plan = plans.draw(rng, style)
         if plan is not None:
             return _write(rng, style, plan)
 
@@ -52,28 +53,28 @@ def _write(rng: random.Random, style: Style, plan: Plan) -> dict[str, Any]:
         if number:
             _connect(rng, page, plain=style.plain)
         if prose and rng.random() < 0.12:
-            page.unreflective(rng.choice(synthetic_styles.UNREFLECTIVE))
+            page.unreflective(rng.choice(styles.UNREFLECTIVE))
         if attempt.resumed:
-            page.write(f"Back to {synthetic_styles.text(attempt.candidate.steps[0].claimed)}: ")
+            page.write(f"Back to {styles.text(attempt.candidate.steps[0].claimed)}: ")
         elif prose:
-            lead = "" if style.name == "monologue" else rng.choice(synthetic_styles.NEUTRAL)
+            lead = "" if style.name == "monologue" else rng.choice(styles.NEUTRAL)
             page.write("\n" if style.block else lead)
         index += _attempt(rng, page, style, plan, attempt, index, counts)
     concluded = prose and plan.attempts[-1].says is True and not plan.attempts[-1].resumed and rng.random() < 0.3
     if concluded:
         page.write(" So the answer is ")
         last = plan.attempts[-1]
-        said = synthetic_styles.infix(last.candidate.tree)
+        said = styles.infix(last.candidate.tree)
         page.attempt(said, last.candidate.value, **_judged(last, plan), repeat=True)
         page.write(".")
     made = [a for a in plan.attempts if a.status != "left"]
     guess = rng.random() < 0.1
-    answer = synthetic_plan.worked(rng, plan.numbers, style).tree if guess else made[-1].candidate.tree
-    if guess and synthetic_styles.value(answer) in {a.candidate.value for a in made}:
+    answer = plans.worked(rng, plan.numbers, style).tree if guess else made[-1].candidate.tree
+    if guess and styles.value(answer) in {a.candidate.value for a in made}:
         guess, answer = False, made[-1].candidate.tree
-    page.write(f" </think> <answer> {synthetic_styles.infix(answer, brackets=True)} </answer>")
-    legal = sorted(synthetic_styles.leaves(answer)) == sorted(plan.numbers)
-    solved = legal and synthetic_styles.value(answer) == plan.target
+    page.write(f" </think> <answer> {styles.infix(answer, brackets=True)} </answer>")
+    legal = sorted(styles.leaves(answer)) == sorted(plan.numbers)
+    solved = legal and styles.value(answer) == plan.target
     return {
         "style": style.name,
         "verifier": "countdown",
@@ -92,7 +93,7 @@ def _judged(attempt: Attempt, plan: Plan) -> dict[str, Any]:
         "status": attempt.status,
         "right": attempt.status == "complete" and attempt.candidate.value == plan.target,
         "claimed": str(attempt.candidate.claimed),
-        "expression": synthetic_styles.infix(attempt.candidate.tree, brackets=True),
+        "expression": styles.infix(attempt.candidate.tree, brackets=True),
     }
 
 
@@ -107,7 +108,7 @@ def _attempt(
     counts["resumed"] += attempt.resumed > 0
     if attempt.status == "left":
         rest = list(plan.numbers)
-        for number in synthetic_styles.leaves(candidate.tree):
+        for number in styles.leaves(candidate.tree):
             rest.remove(number)
         state = [int(candidate.value), *rest]
         counts["live_left" if solvable(state, Fraction(plan.target)) else "dead_left"] += 1
@@ -123,7 +124,7 @@ def _attempt(
         said = f"target {plan.target} got {candidate.claimed} {'yes' if attempt.says else 'no'}"
         page.write(" ")
     else:
-        said = synthetic_styles.pick_phrase(rng, attempt.says, candidate.claimed, plan.target, false=attempt.false_test)
+        said = styles.pick_phrase(rng, attempt.says, candidate.claimed, plan.target, false=attempt.false_test)
         page.write("\n" if style.block else rng.choice((". ", ".\n")))
     page.span(said, "goal_test", attempt=index, says=attempt.says, truth=truth)
     return 1
@@ -138,6 +139,6 @@ def _connect(rng: random.Random, page: Page, *, plain: bool) -> None:
         return
     page.write(rng.choice((" ", "\n", "\n\n")))
     if rng.random() < 0.6:
-        phrase, after = rng.choice(synthetic_styles.REFLECTIVE).split("|")
+        phrase, after = rng.choice(styles.REFLECTIVE).split("|")
         page.span(phrase, "marker", reflective=True)
         page.write(after)

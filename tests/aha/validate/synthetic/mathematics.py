@@ -6,9 +6,9 @@ import random
 from fractions import Fraction
 from typing import Any, Final
 
-from r1rl.aha.validate import synthetic_styles
-from r1rl.aha.validate.synthetic_page import Page
 from r1rl.tasks.countdown import apply
+from tests.aha.validate.synthetic import styles
+from tests.aha.validate.synthetic.page import Page
 
 _NAMES: Final = ("Tom", "Ann", "Maria", "Sean", "Olga", "Bo")
 _THINGS: Final = ("apples", "marbles", "books", "stickers", "eggs", "pens")
@@ -48,7 +48,7 @@ def trace(rng: random.Random) -> dict[str, Any]:
     page = Page("<think> ")
     page.write(rng.choice(("", f"{name} starts with {a} {thing}. ", "Let's see. ", f"We need the number of {thing}. ")))
     if rng.random() < 0.2:
-        page.unreflective(rng.choice(synthetic_styles.UNREFLECTIVE))
+        page.unreflective(rng.choice(styles.UNREFLECTIVE))
     count = rng.choice((1, 1, 2, 2, 3))
     value = None
     for number in range(count):
@@ -68,10 +68,10 @@ def trace(rng: random.Random) -> dict[str, Any]:
             right = value == gold
             page.span(rng.choice(_CONFIRMED), "goal_test", attempt=number, says=True, truth=right)
             page.write(": " if rng.random() < 0.3 else ", ")
-            page.attempt(f"the answer is {synthetic_styles.text(value)}", value, right=right, repeat=True)
+            page.attempt(f"the answer is {styles.text(value)}", value, right=right, repeat=True)
             page.write(". ")
     assert value is not None
-    page.write(f"</think> <answer> {synthetic_styles.text(value)} </answer>")
+    page.write(f"</think> <answer> {styles.text(value)} </answer>")
     return {
         "style": "math",
         "verifier": "math",
@@ -112,15 +112,15 @@ def _candidate(
     said = value + rng.choice((-10, -1, 1, 10)) if slip and wanted is None else value
     if said < 0:
         said = value
-    signs = rng.choice((synthetic_styles.ASCII, synthetic_styles.ASCII, synthetic_styles.UNICODE))
+    signs = rng.choice((styles.ASCII, styles.ASCII, styles.UNICODE))
     lines = [
-        f"{synthetic_styles.text(left)} {signs[operator]} {synthetic_styles.text(right)} = "
-        + synthetic_styles.text(said if number == len(steps) else made)
+        f"{styles.text(left)} {signs[operator]} {styles.text(right)} = "
+        + styles.text(said if number == len(steps) else made)
         for number, (operator, left, right, made) in enumerate(steps, 1)
     ]
     unit = rng.choice(("", f" {thing}"))
     form = rng.choice(("both", "both", "working", "statement") if bare else ("both", "working"))
-    commit = rng.choice(COMMITS).format(v=synthetic_styles.text(said), n=name, t=thing)
+    commit = rng.choice(COMMITS).format(v=styles.text(said), n=name, t=thing)
     if form == "statement":
         page.attempt(commit, said, right=False, repeat=False)
         page.write(" ")

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
 
-from r1rl.aha.validate import synthetic_styles
-from r1rl.aha.validate.synthetic_styles import Candidate, Style, Tree
+from tests.aha.validate.synthetic import styles
+from tests.aha.validate.synthetic.styles import Candidate, Style, Tree
 
 LARGEST: Final = 9_999
 _OTHERS: Final = ("illegal", "partial", "again", *("left", "resumed") * 4)
@@ -69,7 +69,7 @@ def _presentable(candidate: Candidate | None, style: Style) -> bool:
 
 def worked(rng: random.Random, numbers: Sequence[int], style: Style) -> Candidate:
     while True:
-        candidate = synthetic_styles.work(_tree(rng, numbers, style))
+        candidate = styles.work(_tree(rng, numbers, style))
         if candidate is not None and _presentable(candidate, style):
             return candidate
 
@@ -147,7 +147,7 @@ def _next(rng: random.Random, style: Style, plan: Plan) -> Attempt | None:
 def _first_step(rng: random.Random, style: Style, plan: Plan) -> Candidate:
     """One operation on two given numbers, half of the time the solution's own, which leaves a live state."""
     first = plan.solution.steps[0]
-    candidate = synthetic_styles.work((first.operator, first.left, first.right))
+    candidate = styles.work((first.operator, first.left, first.right))
     if candidate is None or rng.random() < 0.5:
         return worked(rng, rng.sample(plan.numbers, 2), style)
     return candidate
@@ -157,9 +157,9 @@ def _illegal(rng: random.Random, plan: Plan, style: Style) -> Candidate | None:
     """Over all numbers but one, which is replaced by a number too many."""
     tree = _tree(rng, plan.numbers, style)
     place = rng.randrange(len(plan.numbers))
-    numbers = synthetic_styles.leaves(tree)
+    numbers = styles.leaves(tree)
     other = rng.choice([n for i, n in enumerate(numbers) if i != place] + [rng.randint(1, 30)])
-    candidate = synthetic_styles.work(synthetic_styles.replace_leaf(tree, place, other))
+    candidate = styles.work(styles.replace_leaf(tree, place, other))
     if candidate is None or not _presentable(candidate, style) or other == numbers[place]:
         return None
     made = plan.made | {step.claimed for step in candidate.steps}
@@ -189,7 +189,7 @@ def _resumed(rng: random.Random, plan: Plan, style: Style) -> Candidate | None:
     tree: Tree = (first.operator, first.left, first.right)
     for left in rng.sample(rest, len(rest)):
         tree = (rng.choice("+-*"), tree, Fraction(left))
-    candidate = synthetic_styles.work(tree)
+    candidate = styles.work(tree)
     if candidate is None or not _presentable(candidate, style) or candidate.value == last.value:
         return None
     return candidate
@@ -197,9 +197,7 @@ def _resumed(rng: random.Random, plan: Plan, style: Style) -> Candidate | None:
 
 def _slipped(rng: random.Random, plan: Plan, candidate: Candidate, style: Style) -> Candidate | None:
     """The same expression with one step worked out wrongly."""
-    slipped = synthetic_styles.work(
-        candidate.tree, rng.randrange(len(candidate.steps)), rng.choice((-10, -2, -1, 1, 2))
-    )
+    slipped = styles.work(candidate.tree, rng.randrange(len(candidate.steps)), rng.choice((-10, -2, -1, 1, 2)))
     if slipped is None or not _presentable(slipped, style) or slipped.value.denominator != 1:
         return None
     claims = [step.claimed for step in slipped.steps]
