@@ -84,7 +84,7 @@ def report_of_pandas(run: Path) -> Path:
     frame = _frame(run)
     right = frame.assign(right=frame["verdict"] == "correct")
     rates = right.groupby(["kind", "step"])[["right", "reward", "n_tokens"]].mean()
-    samples = frame[frame["kind"] == "probe"].groupby("verdict").head(3)[["step", "prompt", "completion", "verdict"]]
+    samples = frame[frame["kind"] == "eval"].groupby("verdict").head(3)[["step", "prompt", "completion", "verdict"]]
     path = run / "pandas.html"
     path.write_text(rates.to_html() + samples.to_html(), encoding="utf-8")
     return path
@@ -125,7 +125,7 @@ def add_probes(run: Path, steps: int, seed: int) -> None:
             for i, numbers in enumerate(problems)
             for sample in range(_SAMPLES)
         ]
-        store.write_shard(run, made, kind="probe", step=step, rank=0)
+        store.write_shard(run, made, kind="eval", step=step, rank=0)
 
 
 def _probed(prompt_id: str, numbers: tuple[int, ...], sample: int, *, right: bool) -> dict[str, Any]:

@@ -31,14 +31,14 @@ TARGET_BYTES: Final = 256 * 2**20
 
 @dataclass(frozen=True)
 class Group:
-    """Shards of one kind, of neighbouring steps, to be merged into one."""
+    """Shards of one series, of neighbouring steps, to be merged into one."""
 
     parts: tuple[Shard, ...]
 
     @property
-    def kind(self) -> str:
-        """Their kind."""
-        return self.parts[0].kind
+    def series(self) -> str:
+        """Their series."""
+        return self.parts[0].series
 
     @property
     def range(self) -> tuple[int, int]:
@@ -98,17 +98,17 @@ def is_over(run_dir: str | os.PathLike[str]) -> bool:
 
 
 def plan(found: Iterable[Shard], over: bool, target_bytes: int, old: Iterable[Shard] = ()) -> list[Group]:
-    """Which shards to merge: neighbours of one kind, whole finished steps, up to about `target_bytes` together.
+    """Which shards to merge: neighbours of one series, whole finished steps, up to about `target_bytes` together.
 
     A shard of its own is left alone, unless it is a merged one among `old`: those of an older schema version.
     """
     found, outdated = sorted(found), set(old)
     newest = max((shard.last_step for shard in found), default=0)
     groups: list[Group] = []
-    for kind in sorted({shard.kind for shard in found}):
+    for series in sorted({shard.series for shard in found}):
         parts: list[Shard] = []
         size = 0
-        for shard in (s for s in found if s.kind == kind and (over or s.last_step < newest)):
+        for shard in (s for s in found if s.series == series and (over or s.last_step < newest)):
             try:
                 bytes_more = shard.path.stat().st_size
             except FileNotFoundError:
@@ -128,14 +128,14 @@ def merge(folder: Path, group: Group, schema: pa.Schema) -> bool:
     """Put one merged shard in the place of a group's; False where one of them was changed or deleted meanwhile."""
     first, last = group.range
     generation = 1 + max((p.generation for p in group.parts if (p.step, p.last_step) == (first, last)), default=0)
-    target = shards.merged_path(folder, group.kind, first, last, generation)
+    target = shards.merged_path(folder, group.series, first, last, generation)
     seen: dict[Shard, shard_files.Identity] = {}
     try:
         with shards.temporary_file(target) as file:
             shard_files.write(_rows(group.parts, schema, seen), file, schema)
             with shards.lock(folder, alone=True):
                 counting = shards.listing(folder)[0]
-                now = {s for s in counting if s.kind == group.kind and first <= s.step and s.last_step <= last}
+                now = {s for s in counting if s.series == group.series and first <= s.step and s.last_step <= last}
                 if now != set(group.parts) or any(
                     shard_files.identity(shard.path.stat()) != seen[shard] for shard in now
                 ):
@@ -190,7 +190,7 @@ def put_into(folder: Path, shard: Shard, table: pa.Table, *, step: int, rank: in
                 yield piece.filter(pc.invert(pc.or_(earlier, same)))
             yield from waiting
 
-        target = shards.merged_path(folder, shard.kind, shard.step, shard.last_step, shard.generation + 1)
+        target = shards.merged_path(folder, shard.series, shard.step, shard.last_step, shard.generation + 1)
         return _replace(folder, target, rows(), schema, shard)
 
 
@@ -204,7 +204,7 @@ def cut(folder: Path, shard: Shard, last: int) -> None:
             piece.filter(pc.less_equal(piece.column("step"), last)) for piece in shard_files.pieces(parquet, schema)
         )
         # The longer range counts until it is deleted: that is when the steps after `last` are gone.
-        _replace(folder, shards.merged_path(folder, shard.kind, shard.step, last, 1), kept, schema, shard)
+        _replace(folder, shards.merged_path(folder, shard.series, shard.step, last, 1), kept, schema, shard)
 
 
 def _replace(folder: Path, target: Path, tables: Iterable[pa.Table], schema: pa.Schema, old: Shard) -> Path:

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
+from r1rl.store.schema import OLD_KIND
+
 try:
     import fcntl
 except ImportError:  # Windows: a store can be read and written there, but not compacted
@@ -29,8 +31,8 @@ LOCK_NAME: Final = ".rollouts.lock"
 TEMPORARY_SECONDS: Final = 600
 """A temporary file is litter once nobody has written to it for so long and no process holds it."""
 
-_LOOSE: Final = re.compile(r"(train|probe|eval)-(\d{6,})-(\d{4,})\.parquet")
-_MERGED: Final = re.compile(r"(train|probe|eval)-(\d{6,})-to-(\d{6,})-(\d+)\.parquet")
+_LOOSE: Final = re.compile(r"(train|eval|probe)-(\d{6,})-(\d{4,})\.parquet")
+_MERGED: Final = re.compile(r"(train|eval|probe)-(\d{6,})-to-(\d{6,})-(\d+)\.parquet")
 _TEMPORARY: Final = re.compile(r"\..*\.parquet\.[0-9a-f]{32}\.tmp")
 _NO_LOCKS: Final = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
@@ -46,17 +48,25 @@ class Shard(NamedTuple):
     generation: int = 0  # 0: loose
 
     @property
+    def series(self) -> str:
+        """The first word of its name, its kind; "probe" where an older run sampled held-out prompts.
+
+        Such a run has two series of the kind `eval`, and a shard of one never takes the place of one of the other.
+        """
+        return self.path.name.partition("-")[0]
+
+    @property
     def merged(self) -> bool:
         """Whether it holds a range of steps."""
         return self.generation > 0
 
-    def covers(self, kind: str, first: int, last: int) -> bool:
-        """Whether it is merged and holds everything of `kind` from step `first` to `last`."""
-        return self.merged and self.kind == kind and self.step <= first and last <= self.last_step
+    def covers(self, series: str, first: int, last: int) -> bool:
+        """Whether it is merged and holds everything of `series` from step `first` to `last`."""
+        return self.merged and self.series == series and self.step <= first and last <= self.last_step
 
     def replaces(self, other: Shard) -> bool:
         """Whether `other` is litter because this shard is there."""
-        if not self.covers(other.kind, other.step, other.last_step):
+        if not self.covers(other.series, other.step, other.last_step):
             return False
         return (self.step, self.last_step) != (other.step, other.last_step) or self.generation > other.generation
 
@@ -84,10 +94,14 @@ def merged_path(folder: Path, kind: str, first: int, last: int, generation: int)
 def parse(path: Path) -> Shard | None:
     """What a file's name says; None where it is no shard's."""
     if match := _LOOSE.fullmatch(path.name):
-        return Shard(int(match[2]), match[1], int(match[3]), path, int(match[2]))
+        return Shard(int(match[2]), _kind(match[1]), int(match[3]), path, int(match[2]))
     if (match := _MERGED.fullmatch(path.name)) and int(match[4]) > 0:
-        return Shard(int(match[2]), match[1], -1, path, int(match[3]), int(match[4]))
+        return Shard(int(match[2]), _kind(match[1]), -1, path, int(match[3]), int(match[4]))
     return None
+
+
+def _kind(series: str) -> str:
+    return "eval" if series == OLD_KIND else series
 
 
 def listing(folder: Path) -> tuple[list[Shard], list[Shard]]:
@@ -114,21 +128,21 @@ def _sort_out(found: Iterable[Shard]) -> tuple[list[Shard], list[Shard]]:
     merged: dict[str, list[Shard]] = {}
     for shard in found:
         if shard.merged:
-            merged.setdefault(shard.kind, []).append(shard)
-    # The outermost ranges of a kind do not overlap, so the last one that starts at or before a step decides.
+            merged.setdefault(shard.series, []).append(shard)
+    # The outermost ranges of a series do not overlap, so the last one that starts at or before a step decides.
     outer: dict[str, list[Shard]] = {
-        kind: [a for a in shards if not any(b.replaces(a) for b in shards)] for kind, shards in merged.items()
+        series: [a for a in shards if not any(b.replaces(a) for b in shards)] for series, shards in merged.items()
     }
     positions = dict.fromkeys(outer, 0)
     counting: list[Shard] = []
     litter: list[Shard] = []
     for shard in found:
-        ranges = outer.get(shard.kind, [])
-        at = positions.get(shard.kind, 0)
+        ranges = outer.get(shard.series, [])
+        at = positions.get(shard.series, 0)
         while at + 1 < len(ranges) and ranges[at + 1].step <= shard.step:
             at += 1
         if ranges:
-            positions[shard.kind] = at
+            positions[shard.series] = at
         (litter if ranges and ranges[at].replaces(shard) else counting).append(shard)
     return counting, litter
 

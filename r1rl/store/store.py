@@ -7,7 +7,7 @@ step without doubling them. `r1rl compact` merges shards; see r1rl.store.shards 
 Reading, in one line each:
 
     store.query(run, "SELECT step, avg(reward) FROM rollouts WHERE kind = 'train' GROUP BY step ORDER BY step")
-    store.read(run, kind="probe").to_pandas()
+    store.read(run, kind="eval").to_pandas()
     polars.from_arrow(store.read(run, columns=["step", "completion"]))
     duckdb.sql("SELECT * FROM 'runs/NAME/rollouts/*.parquet' LIMIT 5")
 
@@ -151,9 +151,9 @@ def _read(
     with ThreadPoolExecutor(_THREADS) as pool:
         tables = list(pool.map(one, found))
     parts: list[tuple[tuple[int, str, int], pa.Table]] = []
-    single = len({shard.kind for shard in found}) < 2
+    single = len({shard.series for shard in found}) < 2
     for shard, (table, at) in zip(found, tables, strict=True):
-        if at is None or single:  # merged shards of one kind do not overlap
+        if at is None or single:  # merged shards of one series do not overlap
             parts.append(((shard.step, shard.kind, shard.rank), table))
         else:
             parts += [((step, shard.kind, -1), piece) for step, piece in _by_step(table, at)]
@@ -237,8 +237,9 @@ def rewind(run_dir: str | os.PathLike[str], step: int) -> None:
         counting, litter = names.listing(folder)
         names.remove(litter)  # before the ranges shrink that hide it
         for shard in counting:
-            # Rollouts of step k are sampled by the policy after k updates, probes of step k as well.
-            last = step - 1 if shard.kind == "train" else step
+            # The policy after k updates samples the held-out rollouts of step k, and then those of training. A run that
+            # begins again (step 0) evaluates again as well.
+            last = step if shard.kind == "eval" and step > 0 else step - 1
             if shard.step > last:
                 names.remove([shard])
             elif shard.last_step > last:

@@ -45,12 +45,12 @@ def old_version(path: Path, *, rewards: dict[str, float] | None = None) -> None:
 
 def test_the_same_rows_from_fewer_files(tmp_path: Path) -> None:
     fill(tmp_path, range(6))
-    fill(tmp_path, range(0, 6, 2), kind="probe", ranks=1)
+    fill(tmp_path, range(0, 6, 2), kind="eval", ranks=1)
     before, answer = store.read(tmp_path), store.query(tmp_path, "FROM rollouts").to_pylist()
     finish(tmp_path)
     done = compaction.compact(tmp_path)
     assert (done.before, done.after, done.skipped) == (15, 2, 0)
-    assert names(tmp_path) == {"train-000000-to-000005-1.parquet", "probe-000000-to-000004-1.parquet"}
+    assert names(tmp_path) == {"train-000000-to-000005-1.parquet", "eval-000000-to-000004-1.parquet"}
     assert store.read(tmp_path).to_pylist() == before.to_pylist()
     assert store.read(tmp_path, steps=[3], kind="train").to_pylist() == [
         r for r in before.to_pylist() if r["step"] == 3 and r["kind"] == "train"
@@ -137,14 +137,14 @@ def test_a_lone_old_shard_is_migrated_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("last", [0, 3, 7, 8, 11, 20])
 def test_rewinding_into_a_merged_range(tmp_path: Path, last: int) -> None:
     fill(tmp_path, range(12), ranks=1)
-    fill(tmp_path, range(0, 12, 4), kind="probe", ranks=1)
+    fill(tmp_path, range(0, 12, 4), kind="eval", ranks=1)
     finish(tmp_path)
     compaction.compact(tmp_path, target_bytes=20_000)
     expected = [
         r
         for r in store.read(tmp_path).to_pylist()
-        # The rollouts of step k are sampled after k updates, and so are probes of step k, which stay.
-        if r["step"] < last or (r["step"] == last and r["kind"] != "train")
+        # The rollouts of step k are sampled after k updates; held-out ones stay, but where all begins again.
+        if r["step"] < last or (r["step"] == last > 0 and r["kind"] != "train")
     ]
     store.rewind(tmp_path, last)
     assert store.read(tmp_path).to_pylist() == expected
@@ -153,7 +153,7 @@ def test_rewinding_into_a_merged_range(tmp_path: Path, last: int) -> None:
 
 
 SHARDS = st.lists(
-    st.tuples(st.sampled_from(["train", "probe"]), st.integers(0, 8), st.integers(0, 4), st.integers(0, 2)),
+    st.tuples(st.sampled_from(["train", "eval"]), st.integers(0, 8), st.integers(0, 4), st.integers(0, 2)),
     min_size=1,
     max_size=12,
     unique=True,

@@ -81,16 +81,16 @@ def test_same_key_replaces_and_others_stay(tmp_path: Path) -> None:
 
 
 def test_read_selects_and_orders(tmp_path: Path) -> None:
-    for kind, step in [("train", 10), ("train", 2), ("probe", 0), ("train", 1_000_000), ("eval", 0), ("probe", 10)]:
+    for kind, step in [("train", 10), ("train", 2), ("train", 0), ("train", 1_000_000), ("eval", 0), ("eval", 10)]:
         store.write_shard(tmp_path, [row()], kind=kind, step=step, rank=0)
 
     def keys(**selection: Any) -> list[tuple[Any, ...]]:
         table = store.read(tmp_path, columns=["kind", "step"], **selection)
         return [tuple(r.values()) for r in table.to_pylist()]
 
-    assert keys() == [("eval", 0), ("probe", 0), ("train", 2), ("probe", 10), ("train", 10), ("train", 1_000_000)]
-    assert keys(kind="probe") == [("probe", 0), ("probe", 10)]
-    assert keys(steps={10, 3}) == [("probe", 10), ("train", 10)]
+    assert keys() == [("eval", 0), ("train", 0), ("train", 2), ("eval", 10), ("train", 10), ("train", 1_000_000)]
+    assert keys(kind="eval") == [("eval", 0), ("eval", 10)]
+    assert keys(steps={10, 3}) == [("eval", 10), ("train", 10)]
     assert keys(kind="eval", steps=[1]) == []
     assert store.read(tmp_path, kind="eval", steps=[1]).column_names == schema.SCHEMA.names
 
