@@ -25,7 +25,7 @@ from r1rl.ground.machine import peak_memory, usable_cores
 
 SUMMARY = "The report and a page of rollouts, against pandas."
 TASKS: Final = {"report": "report", "page": "20 wrong rollouts of a step"}
-HELD_OUT: Final = "probe"
+HELD_OUT: Final = "eval"
 _EVALUATIONS, _PROMPTS, _SAMPLES = 5, 64, 4  # held-out evaluations of a run, their prompts, samples of each
 _OFFSET, _LIMIT = 40, 20
 _TAIL = 400

@@ -171,9 +171,9 @@ def test_inspect_hands_over(
     monkeypatch.setattr(r1rl.inspect, "run", lambda run, **options: calls.append((run, options)))
     monkeypatch.setattr(webbrowser, "open", opened.append)
     assert cli.main(["inspect", str(tmp_path)]) == 0
-    assert cli.main(["inspect", str(tmp_path), "--json", "--html", "no"]) == 0
+    assert cli.main(["inspect", str(tmp_path), "--json", "--no-html"]) == 0
     assert opened == []
-    assert cli.main(["inspect", str(tmp_path), "--open", "yes"]) == 0
+    assert cli.main(["inspect", str(tmp_path), "--open"]) == 0
     assert calls[0] == (tmp_path, {"as_json": False, "html": True})
     assert calls[1] == (tmp_path, {"as_json": True, "html": False})
     assert opened == [(tmp_path / "report.html").resolve().as_uri()]

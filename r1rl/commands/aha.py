@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from r1rl.commands import user_errors
 
 if TYPE_CHECKING:
-    from r1rl.aha.figures.figures import Figure
+    from r1rl.aha.figures.figures import Figure, Selection
     from r1rl.aha.figures.suite import Result
 
 SUMMARY = "Measure reflection in a run's rollouts, against step 0."
@@ -38,10 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sql", action="store_true", help="print the SQL that recomputes each figure, and no figures")
     parser.add_argument(
         "--kind",
-        choices=("probe", "eval", "train"),
-        default="probe",
-        help="rollouts to measure: the probes (default), greedy ones, or the training's, which have no step 0",
+        choices=("eval", "train"),
+        default="eval",
+        help="rollouts to measure: the held-out ones (default), or the training's, which have no step 0",
     )
+    parser.add_argument("--greedy", action="store_true", help="the held-out rollouts of temperature 0, not the sampled")
     parser.add_argument("--exclude-unclean", action="store_true", help="leave rollouts with a hygiene flag out")
     parser.add_argument("--lexicon", help="show one lexicon's markers alone, or all (default: strict, peers' rates)")
     parser.add_argument("--workers", type=int, help="processes that annotate (default: one per available core)")
@@ -56,6 +57,9 @@ def run(parsed: argparse.Namespace) -> None:
     from r1rl.ground.machine import cores_of_a_rank
 
     with user_errors():
+        if parsed.greedy and parsed.kind == "train":
+            raise ValueError("--greedy, --kind train: training rollouts are sampled; leave one of the two out")
+        selection = figures.Selection(parsed.kind, parsed.greedy, parsed.exclude_unclean)
         wanted = figures.chosen(parsed.lexicon)
         figures.check(parsed.figure, wanted)
         workers = cores_of_a_rank() if parsed.workers is None else parsed.workers
@@ -63,11 +67,9 @@ def run(parsed: argparse.Namespace) -> None:
             compute(path, kind=parsed.kind, workers=workers, progress=sys.stderr.isatty())
         if parsed.sql:
             shown = [figure for figure in wanted if not parsed.figure or figure.key in parsed.figure]
-            _print_sql(parsed.runs, shown, parsed.kind, clean_only=parsed.exclude_unclean)
+            _print_sql(parsed.runs, shown, selection)
             return
-        results = suite.measure(
-            parsed.runs, kind=parsed.kind, lexicon=parsed.lexicon, clean_only=parsed.exclude_unclean
-        )
+        results = suite.measure(parsed.runs, selection, figures=wanted)
     _show(results, parsed.figure, as_json=parsed.json)
 
 
@@ -87,7 +89,7 @@ def _show(results: Sequence[Result], keys: Sequence[str], *, as_json: bool) -> N
         terminal.print_result(result, console, keys)
 
 
-def _print_sql(runs: Sequence[Path], wanted: Sequence[Figure], kind: str, *, clean_only: bool) -> None:
+def _print_sql(runs: Sequence[Path], wanted: Sequence[Figure], selection: Selection) -> None:
     """Statements for any DuckDB; each figure's line gives the numbers of the table at every step."""
     from r1rl.aha.figures import figures
     from r1rl.aha.figures.annotations import views
@@ -95,7 +97,7 @@ def _print_sql(runs: Sequence[Path], wanted: Sequence[Figure], kind: str, *, cle
     for path in runs:
         sys.stdout.write(f"-- {path}\n{views(path)}\n")
         for figure in wanted:
-            line = figures.sql(figure, kind, clean_only=clean_only)
+            line = figures.sql(figure, selection)
             sys.stdout.write(f"-- {figure.label}: {figure.definition}\n{line};\n")
         if len(runs) > 1:
             sys.stdout.write("DROP VIEW rollouts; DROP VIEW annotations;\n")

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--columns", metavar="A,B", help="columns in this order (default: all but the lists token_ids and logprobs)"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="the first N at most")
-    parser.add_argument("--overwrite", choices=("yes", "no"), default="no", help="replace the file (default: no)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file")
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -42,7 +42,7 @@ def run(parsed: argparse.Namespace) -> None:
             where=parsed.where,
             columns=columns,
             limit=parsed.limit,
-            overwrite=parsed.overwrite == "yes",
+            overwrite=parsed.overwrite,
             progress=sys.stderr.isatty(),
         )
     sys.stdout.write(f"{rows:,} rollouts in {parsed.to}\n")

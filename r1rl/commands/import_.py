@@ -25,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="SOURCE", help="a file, or the folder that holds them")
     parser.add_argument("--to", type=Path, required=True, metavar="RUN", help="the run folder to make")
     parser.add_argument("--format", choices=("trl", "verl", "jsonl"), help="default: told from the files")
-    parser.add_argument("--kind", choices=("train", "probe", "eval"), default="train", help="default: train")
+    parser.add_argument(
+        "--kind", choices=("train", "eval"), default="train", help="eval: of prompts not trained on (default: train)"
+    )
+    parser.add_argument(
+        "--temperature", type=float, metavar="T", help="of rollouts whose file does not tell; 0: decoded greedily"
+    )
     parser.add_argument("--task", default="imported", metavar="NAME", help="where the prompts are from, as countdown")
     parser.add_argument("--verifier", metavar="NAME", help="judge every answer by it: math, countdown, choice, …")
     parser.add_argument(
@@ -45,6 +50,7 @@ def run(parsed: argparse.Namespace) -> None:
     with user_errors():
         settings = importers.Settings(
             kind=parsed.kind,
+            temperature=parsed.temperature,
             task=parsed.task,
             verifier=parsed.verifier,
             extraction=parsed.extraction,

@@ -12,22 +12,24 @@ EXAMPLES = """\
 examples:
   r1rl inspect runs/countdown-1
   r1rl inspect runs/countdown-1 --json
-  r1rl inspect runs/countdown-1 --open yes"""
+  r1rl inspect runs/countdown-1 --open"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.add_argument("--html", choices=("yes", "no"), default="yes", help="write report.html (default: yes)")
-    parser.add_argument("--open", choices=("yes", "no"), default="no", help="open the report (default: no)")
+    parser.add_argument("--no-html", action="store_true", help="write no report.html")
+    parser.add_argument("--open", action="store_true", help="open the report")
 
 
 def run(parsed: argparse.Namespace) -> None:
     from r1rl import inspect
 
     with user_errors():
-        inspect.run(parsed.run, as_json=parsed.json, html=parsed.html == "yes")
-    if parsed.open == "yes":
+        if parsed.open and parsed.no_html:
+            raise ValueError("--open, --no-html: without a report there is none to open; leave one of the two out")
+        inspect.run(parsed.run, as_json=parsed.json, html=not parsed.no_html)
+    if parsed.open:
         import webbrowser
 
         webbrowser.open((parsed.run / "report.html").resolve().as_uri())

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample", type=int, default=200, metavar="N", help="rollouts, over all steps (default: 200)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample and its order (default: 0)")
     parser.add_argument("--where", default="true", metavar="SQL", help="a condition on rollouts (default: all)")
-    parser.add_argument("--kind", choices=("probe", "eval", "train"), default="probe", help="(default: probe)")
+    parser.add_argument("--kind", choices=("eval", "train"), default="eval", help="(default: eval)")
     parser.add_argument("--parallel", type=int, default=4, metavar="N", help="requests at a time (default: 4)")
     parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="for a reply (default: 120)")
     parser.add_argument("--retries", type=int, default=4, metavar="N", help="after overload or failure (default: 4)")

@@ -186,11 +186,11 @@ def _workload(
 
 
 def _cached_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: plan_models.Size, prompt_tokens: int) -> int:
-    """Tokens in the embedded engine's cache: of a step's rollouts or of a probe, whichever are more.
+    """Tokens in the embedded engine's cache: of a step's rollouts or of a held-out evaluation, whichever are more.
 
-    On a CPU with every copy that is made on the way (prefilled, shared, one a row, grown), and with half of a probe's
-    greedy part besides its sampled part: the heap finds no place for all of it in what was freed. Storage grows for the
-    rows that are left, so that a row counts between the mean and the greatest length.
+    On a CPU with every copy that is made on the way (prefilled, shared, one a row, grown), and with half of an
+    evaluation's greedy part besides its sampled part: the heap finds no place for all of it in what was freed. Storage
+    grows for the rows that are left, so that a row counts between the mean and the greatest length.
     """
     own, grpo = loaded.recipe, loaded.grpo
     copies = 1 if machines.gpus else 2

@@ -1,4 +1,4 @@
-"""Tokens, floating-point operations, hours and cost of a whole run. Probes are left out."""
+"""Tokens, floating-point operations, hours and cost of a whole run. Held-out evaluations are left out."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def export(
     if not path.parent.is_dir():
         raise ValueError(f"to={str(path)!r}: no folder {path.parent}")
     if path.exists() and not overwrite:
-        raise ValueError(f"to={str(path)!r}: exists; give another name, or --overwrite yes")
+        raise ValueError(f"to={str(path)!r}: exists; give another name, or --overwrite")
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}: need >= 1")
     write = _write_jsonl if path.suffix == ".jsonl" else _write_parquet

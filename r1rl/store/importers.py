@@ -54,10 +54,12 @@ class Settings:
     """How to read what the files leave open.
 
     `columns` says which of theirs is meant by one of ours; `weights` are those of TRL's rewards (default 1 each, as
-    in TRL). With a `verifier` every completion is judged again, its answer taken from it by `extraction`.
+    in TRL). With a `verifier` every completion is judged again, its answer taken from it by `extraction`. `temperature`
+    is that of rows that do not tell theirs; 0 says that they were decoded greedily.
     """
 
     kind: str = "train"
+    temperature: float | None = None
     task: str = "imported"
     verifier: str | None = None
     extraction: str = "answer-tag"
@@ -189,7 +191,7 @@ class _Reading:
         gold, meta = _gold(row.get("gold"), row.get("meta"))
         row |= {
             "run": self.run,
-            "kind": kind or self.settings.kind,
+            "kind": "eval" if kind == schema.OLD_KIND else kind or self.settings.kind,
             "step": step,
             "policy_step": row.get("policy_step", step),
             "prompt": text_of(row.get("prompt", "")),
@@ -200,6 +202,8 @@ class _Reading:
             "task": row.get("task", self.settings.task),
             "template": row.get("template", "imported"),
         }
+        if self.settings.temperature is not None:
+            row.setdefault("temperature", self.settings.temperature)
         given = left.pop("prompt_id", None) if self.format == "jsonl" else None
         row["prompt_id"] = _prompt_id(row["prompt"], gold) if given is None else str(given)
         if self.settings.verifier is not None:
@@ -266,10 +270,10 @@ class _Sink:
             self._rows -= len(rows)
             part = self._parts[kind, step]
             self._parts[kind, step] += 1
-            groups: dict[str, int] = {}
-            samples: Counter[str] = Counter()
+            groups: dict[tuple[str, bool], int] = {}
+            samples: Counter[tuple[str, bool]] = Counter()
             for row in rows:
-                name = row["prompt_id"]
+                name = row["prompt_id"], row.get("temperature") == 0
                 row["group_id"] = f"{kind}-{step}-{part}-{groups.setdefault(name, len(groups))}"
                 row["sample_idx"] = samples[name]
                 samples[name] += 1

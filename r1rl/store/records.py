@@ -32,6 +32,7 @@ def rows(
     sampling: Sampling,
     *,
     samples_per_prompt: int,
+    first_group: int = 0,
     rewards: dict[str, Sequence[float | None]] | None = None,
     reward: Sequence[float | None] | None = None,
     advantages: Sequence[float] | None = None,
@@ -42,6 +43,7 @@ def rows(
     Args:
         inputs: dataset rows (prompt, prompt_id, gold, meta, …), one per completion.
         texts: the decoded completions.
+        first_group: number of the first group, for completions that share a shard with others.
         rewards: per-rule rewards by rule name; `reward` is their weighted sum.
         kept: false for a completion whose group is thrown away; None where no group can be.
     """
@@ -55,7 +57,7 @@ def rows(
             "policy_step": origin.policy_step,
             "rank": origin.rank,
             "prompt_id": example["prompt_id"],
-            "group_id": f"{origin.kind}-{origin.step}-{origin.rank}-{i // samples_per_prompt}",
+            "group_id": f"{origin.kind}-{origin.step}-{origin.rank}-{first_group + i // samples_per_prompt}",
             "sample_idx": i % samples_per_prompt,
             "task": example["task"],
             "template": example["template"],

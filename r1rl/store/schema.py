@@ -11,9 +11,16 @@ import pyarrow.compute as pc
 
 from r1rl.verify import VERIFIER_OF_TASK
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 VERSION_KEY: Final = b"r1rl.rollout_schema_version"
-KINDS: Final = ("train", "probe", "eval")
+KINDS: Final = ("train", "eval")
+OLD_KIND: Final = "probe"
+"""How versions 1 and 2 call sampled held-out rollouts, in the column `kind` and in the names of shards; today they are
+`eval` as the greedy ones are, whose temperature has always been 0."""
+KIND_SQL: Final = f"CASE kind WHEN '{OLD_KIND}' THEN 'eval' ELSE kind END AS kind"
+"""The column `kind` of rows of any version, for DuckDB."""
+SAMPLED_SQL: Final = "temperature IS DISTINCT FROM 0"
+"""Holds for every rollout but the greedy ones, for DuckDB: one whose temperature is not known counts as sampled."""
 FINISH_REASONS: Final = ("eos", "stop", "length")
 REWARD_PREFIX: Final = "reward_"
 
@@ -33,7 +40,7 @@ def _field(name: str, kind: pa.DataType) -> pa.Field:
 SCHEMA: Final = pa.schema(
     [
         _field("run", pa.string()),
-        _field("kind", pa.string()),  # train | probe | eval
+        _field("kind", pa.string()),  # train | eval, of held-out prompts; until version 2 also probe, see OLD_KIND
         _field("step", pa.int64()),  # updates made before this rollout's step
         _field("policy_step", pa.int64()),  # updates made by the policy that sampled it
         _field("rank", pa.int32()),
@@ -89,12 +96,15 @@ def current(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """A shard's rows, of any version up to this one, as rows of `schema`, which is a selection of `stored` columns.
 
     A column that the shard lacks is null; `verifier` is derived from `task` where only one verifier can be meant,
-    so a table without the column `verifier` must bring `task` for that.
+    so a table without the column `verifier` must bring `task` for that. The kind OLD_KIND becomes `eval`.
     """
     columns = []
     for field in schema:
         if field.name in table.column_names:
-            columns.append(table.column(field.name))
+            column = table.column(field.name)
+            if field.name == "kind":
+                column = pc.if_else(pc.equal(column, OLD_KIND), "eval", column)
+            columns.append(column)
         elif field.name == "verifier" and "task" in table.column_names:
             known = pa.table({"task": list(VERIFIER_OF_TASK), "verifier": list(VERIFIER_OF_TASK.values())})
             at = pc.index_in(table.column("task"), value_set=known.column("task"))

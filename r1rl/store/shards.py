@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
+from r1rl.store.schema import OLD_KIND
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -24,7 +26,7 @@ FOLDER: Final = "rollouts"
 TEMPORARY_SECONDS: Final = 600
 """A temporary file is litter once nobody has written to it for so long and no process holds it."""
 
-_NAME: Final = re.compile(r"(train|probe|eval)-(\d{6,})-(\d{4,})\.parquet")
+_NAME: Final = re.compile(rf"(train|eval|{OLD_KIND})-(\d{{6,}})-(\d{{4,}})\.parquet")
 _TEMPORARY: Final = re.compile(r"\..*\.parquet\.[0-9a-f]{32}\.tmp")
 
 
@@ -57,7 +59,8 @@ def listing(folder: Path) -> list[Shard]:
     found = []
     for name in os.listdir(folder):
         if match := _NAME.fullmatch(name):
-            found.append(Shard(int(match[2]), match[1], int(match[3]), folder / name))
+            kind = "eval" if match[1] == OLD_KIND else match[1]
+            found.append(Shard(int(match[2]), kind, int(match[3]), folder / name))
     return sorted(found)
 
 

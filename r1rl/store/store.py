@@ -7,7 +7,7 @@ step without doubling them.
 Reading, in one line each:
 
     store.query(run, "SELECT step, avg(reward) FROM rollouts WHERE kind = 'train' GROUP BY step ORDER BY step")
-    store.read(run, kind="probe").to_pandas()
+    store.read(run, kind="eval").to_pandas()
     polars.from_arrow(store.read(run, columns=["step", "completion"]))
     duckdb.sql("SELECT * FROM 'runs/NAME/rollouts/*.parquet' LIMIT 5")
 
@@ -184,8 +184,10 @@ def rewind(run_dir: str | os.PathLike[str], step: int) -> None:
     """
     folder = names.rollouts_of(run_dir)
     names.clean_temporaries(folder, older_than_seconds=0)
-    # Rollouts of step k are sampled by the policy after k updates, and so are held-out rollouts of step k, which stay.
-    names.remove(s for s in names.listing(folder) if s.step > (step - 1 if s.kind == "train" else step))
+    # The policy after k updates samples the held-out rollouts of step k, and then those of training. A run that begins
+    # again (step 0) evaluates again as well.
+    keep_evaluation = step if step > 0 else -1
+    names.remove(s for s in names.listing(folder) if s.step > (keep_evaluation if s.kind == "eval" else step - 1))
     names.sync_folder(folder)
 
 

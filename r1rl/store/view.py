@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from r1rl.store import schema as rollout_schema
 from r1rl.store import shard_files, shards
-from r1rl.store.schema import REWARD_PREFIX
+from r1rl.store.schema import KIND_SQL, OLD_KIND, REWARD_PREFIX
 from r1rl.verify import VERIFIER_OF_TASK
 
 NAME: Final = "rollouts"
@@ -124,6 +124,8 @@ def _definitions(found: list[Path], feet: list[shard_files.Footer]) -> list[str]
         if field.name == "verifier" and any(field.name not in foot.columns for foot in feet):
             stored = name if field.name in present else "NULL"
             column = f"coalesce({stored}, CASE task {known} END) AS {name}"
+        if field.name == "kind" and any(path.name.startswith(OLD_KIND) for path in found):
+            column = KIND_SQL
         columns.append(column)
     names = ", ".join(_quoted(field.name) for field in schema)
     if found:

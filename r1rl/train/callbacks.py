@@ -112,7 +112,7 @@ class EvaluateEvery(TrainerCallback):
             logger.info(
                 "step %d: held-out accuracy %.1f %% sampled, %.1f %% greedy",
                 state.global_step,
-                100 * metrics["heldout/accuracy_sampled"],
+                100 * metrics["heldout/accuracy"],
                 100 * metrics["heldout/accuracy_greedy"],
             )
 

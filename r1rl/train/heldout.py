@@ -1,4 +1,4 @@
-"""Held-out problems under the current policy: the same prompts each time, sampled and greedy."""
+"""Held-out problems under the current policy: the same prompts each time, sampled and greedy, in one shard."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from r1rl.rollout.sampling import Sampling, row_key
 from r1rl.store import records, store
 from r1rl.tasks import Row, Task
 from r1rl.tasks.prompts import Prompt
+from r1rl.train.reflection import measured
 
 if TYPE_CHECKING:
     from r1rl.train.trainer import ZeroTrainer
@@ -53,22 +54,29 @@ class HeldoutEvaluation:
     def run(self, trainer: ZeroTrainer) -> dict[str, float]:
         """Sample, judge and store this process's part; returns `heldout/…` metrics over all processes.
 
+        Figures of reflection, `heldout/aha/…`, are read from the store by the first process, which alone returns them.
         Every process must call it together.
         """
         step = trainer.state.global_step
-        sampled = self._sample(trainer, "probe", step, self.generations, trainer.sampling(self.temperature))
-        greedy = self._sample(trainer, "eval", step, 1, trainer.sampling(0))
-        over_samples, over_greedy = trainer.rollout_metrics(sampled), trainer.rollout_metrics(greedy)
+        origin = records.Origin(
+            trainer.folder.name, "eval", step, policy_step=step, rank=trainer.accelerator.process_index
+        )
+        sampled = self._sample(trainer, origin, self.generations, trainer.sampling(self.temperature))
+        greedy = self._sample(trainer, origin, 1, trainer.sampling(0), first_group=len(sampled) // self.generations)
+        if sampled:
+            store.write_shard(trainer.folder.path, [*sampled, *greedy], kind="eval", step=step, rank=origin.rank)
         metrics = {
-            "heldout/accuracy_sampled": over_samples["task_accuracy"],
-            "heldout/accuracy_greedy": over_greedy["task_accuracy"],
+            "heldout/accuracy": trainer.rollout_metrics(sampled)["task_accuracy"],
+            "heldout/accuracy_greedy": trainer.rollout_metrics(greedy)["task_accuracy"],
         }
-        return metrics | {f"heldout/{k}": v for k, v in over_samples.items() if k.startswith("aha/")}
+        # Every process has written its shard: the metrics were gathered.
+        figures = measured(trainer.folder.path, "eval", step) if trainer.accelerator.is_main_process else {}
+        return metrics | {f"heldout/{name}": value for name, value in figures.items()}
 
     def _sample(
-        self, trainer: ZeroTrainer, kind: str, step: int, count: int, sampling: Sampling
+        self, trainer: ZeroTrainer, origin: records.Origin, count: int, sampling: Sampling, *, first_group: int = 0
     ) -> list[dict[str, Any]]:
-        rank, world_size = trainer.accelerator.process_index, trainer.accelerator.num_processes
+        rank, world_size = origin.rank, trainer.accelerator.num_processes
         # Every process gets the same number of prompts: under ZeRO-3 they run their forward passes together.
         # What is left over is sampled by all and kept by one.
         share = -(-len(self.rows) // world_size)
@@ -77,21 +85,19 @@ class HeldoutEvaluation:
         prompts = trainer.processing_class([self.rows[i]["prompt"] for i in indices])["input_ids"]
         completions = trainer.sample(
             [ids for ids in prompts for _ in range(count)],
-            [row_key(self.seed, kind, i, sample) for i in indices for sample in range(count)],
+            [row_key(self.seed, origin.kind, i, sample) for i in indices for sample in range(count)],
             sampling,
         )
         inputs = [self.rows[indices[i]] for i in mine for _ in range(count)]
         completions = completions[: len(inputs)]
         texts = trainer.processing_class.batch_decode([c.token_ids for c in completions], skip_special_tokens=True)
-        rows = records.rows(
-            records.Origin(trainer.folder.name, kind, step, step, rank),
+        return records.rows(
+            origin,
             inputs,
             completions,
             texts,
             trainer.judge(texts, inputs),
             sampling,
             samples_per_prompt=count,
+            first_group=first_group,
         )
-        if rows:
-            store.write_shard(trainer.folder.path, rows, kind=kind, step=step, rank=rank)
-        return rows

@@ -1,4 +1,7 @@
-"""Reflection of each training step, measured while the update runs where a core is spare, and logged with the step."""
+"""Reflection of a step's rollouts for its log line: the figures of `r1rl aha`, under the same names.
+
+A training step is measured by a process of its own where a core is spare, so that the update does not wait.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _STOP_SECONDS: Final = 30
+
+
+def measured(run_dir: Path, kind: str, step: int) -> dict[str, float]:
+    """What to log of a stored step: `{"aha/retried": 0.25, …}`; empty where that fails, and a warning says why."""
+    from r1rl.aha.figures import live_process
+
+    return _figures(live_process.measured(run_dir, kind, step))
+
+
+def _figures(answer: dict[str, Any]) -> dict[str, float]:
+    if "error" in answer:
+        logger.warning("step %d: reflection was not measured: %.200s", answer["step"], answer["error"])
+    figures: dict[str, float] = answer.get("metrics", {})
+    return figures
 
 
 def has_spare_core(device: str, processes: int) -> bool:
@@ -67,7 +84,7 @@ class MeasureReflection(TrainerCallback):
 
     @property
     def folder(self) -> Path:
-        """The run's."""
+        """The run's folder."""
         return self.trainer.folder.path.resolve()
 
     def stored(self, step: int) -> None:
@@ -92,7 +109,7 @@ class MeasureReflection(TrainerCallback):
                 self._lost()
                 return
             self.asked.pop(0)
-            self._add(json.loads(line))
+            self._add(_figures(json.loads(line)))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -110,17 +127,13 @@ class MeasureReflection(TrainerCallback):
             process.kill()
             process.wait()
 
-    def _add(self, answer: dict[str, Any]) -> None:
-        if "error" in answer:
-            logger.warning("step %d: reflection was not measured: %.200s", answer["step"], answer["error"])
-        for name, value in answer.get("metrics", {}).items():
+    def _add(self, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
             self.trainer._metrics["train"][name].append(value)
 
     def _measure(self) -> None:
-        from r1rl.aha.figures.live_process import measured
-
         while self.asked:
-            self._add(measured(self.folder, self.asked.pop(0)))
+            self._add(measured(self.folder, "train", self.asked.pop(0)))
 
     def _lost(self) -> None:
         logger.warning("the process that measures reflection has ended; from now on this one does it between the steps")

@@ -21,7 +21,6 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import nanstd, pad
 
-from r1rl.aha.detect import transitions
 from r1rl.rollout.engine import Completion, Engine
 from r1rl.rollout.sampling import Sampling, row_key
 from r1rl.rollout.weights import SamplingWeights, format_for
@@ -418,7 +417,7 @@ class ZeroTrainer(GRPOTrainer):
         store.write_shard(self.folder.path, rows, kind="train", step=self.state.global_step, rank=process)
         paid = self._earned(step.rewards.flatten(0, 1))
         self.earned, self.judged_rollouts = int((paid > 0).sum()), len(paid)
-        metrics = self.rollout_metrics(rows, reflection=self.on_stored is None)
+        metrics = self.rollout_metrics(rows)
         if self.on_stored is not None:
             self.on_stored(self.state.global_step)  # every process has written: the metrics were gathered
         counts = self.accelerator.gather(torch.tensor([step.counts()], device=self.accelerator.device)).sum(0).tolist()
@@ -447,19 +446,17 @@ class ZeroTrainer(GRPOTrainer):
         super(GRPOTrainer, self).log(metrics)
         self.control.should_log = due  # every log takes it back, and the step's own is still to come
 
-    def rollout_metrics(self, rows: list[dict[str, Any]], *, reflection: bool = True) -> dict[str, float]:
-        """Task accuracy, verdict shares and, if asked for, reflection of rows spread over all processes."""
-        kept = (
-            "completion", "prefill", "gold", "meta", "task", "verdict", "verdict_reason", "finish_reason", "n_tokens",
-        )  # fmt: skip
-        everything = gather_object([{key: row[key] for key in kept} for row in rows])
-        outcomes = Counter(outcome(row["verdict"], row["verdict_reason"], row["finish_reason"]) for row in everything)
+    def rollout_metrics(self, rows: list[dict[str, Any]]) -> dict[str, float]:
+        """Task accuracy and verdict shares of rows spread over all processes."""
+        everything = gather_object(
+            [outcome(row["verdict"], row["verdict_reason"], row["finish_reason"]) for row in rows]
+        )
+        outcomes = Counter(everything)
         judged = len(everything) - outcomes["bad_gold"]
         metrics = {"task_accuracy": outcomes["correct"] / judged if judged else math.nan}
         for name in OUTCOMES[1:]:
             metrics[f"verdicts/{name}"] = outcomes[name] / len(everything)
-        figures = transitions.summarise(everything) if reflection else {}
-        return metrics | {name: value for name, value in figures.items() if value is not None}
+        return metrics
 
     def _compute_loss(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
         """The loss of a micro-batch, of which only the last forward pass is left to differentiate.

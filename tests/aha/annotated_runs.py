@@ -108,7 +108,7 @@ def write_run(
     steps: Sequence[int] = (0, 10, 20),
     prompts: int = 12,
     samples: int = 4,
-    kind: str = "probe",
+    kind: str = "eval",
     prefix: str = "p",
 ) -> Path:
     """A run whose rollouts get the annotations that `draw` gives, computed and on disk."""

@@ -25,11 +25,11 @@ def run_dir(tmp_path: Path) -> Path:
             for prompt in range(20)
             for sample in range(4)
         ]
-        store.write_shard(run, rows, kind="probe", step=step, rank=0)
+        store.write_shard(run, rows, kind="eval", step=step, rank=0)
     return run
 
 
-def test_the_table_and_the_verdict(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_and_the_conclusion(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["aha", str(run_dir), "--workers", "1"]) == 0
     shown = capsys.readouterr().out
     for text in ("step 0", "step 20", "retried after a miss", "detector P / R", "Self-correction emerged: 0 % → 75 %"):
@@ -69,7 +69,9 @@ def test_one_figure(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         pytest.param(["--figure", "retrid"], "figure='retrid'.*did you mean 'retried'", id="unknown figure"),
         pytest.param(["--lexicon", "mine"], "lexicon='mine': need one of strict", id="unknown lexicon"),
-        pytest.param(["--kind", "eval"], "no annotated eval rollouts", id="nothing of that kind"),
+        pytest.param(["--kind", "train"], "no annotated train rollouts", id="nothing of that kind"),
+        pytest.param(["--greedy"], "no held-out rollouts, greedy; leave --greedy out", id="none greedy"),
+        pytest.param(["--greedy", "--kind", "train"], "leave one of the two out", id="greedy training"),
         pytest.param(["--workers", "0"], "workers=0: need at least 1", id="no workers"),
     ],
 )

@@ -38,7 +38,7 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             for prompt in range(15)
             for sample in range(4)
         ]
-        store.write_shard(run, rows, kind="probe", step=step, rank=0)
+        store.write_shard(run, rows, kind="eval", step=step, rank=0)
     return run
 
 
@@ -51,7 +51,7 @@ def test_the_tables(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with playing(by_words) as played:
         assert judge(run_dir, played.url, "--sample", "90") == 0
     shown = capsys.readouterr().out
-    for text in ("judge org/judge", "90 of 90 probe rollouts judged · 15 prompts · 3 steps", "Void claims, left out: 0",
+    for text in ("judge org/judge", "90 of 90 eval rollouts judged · 15 prompts · 3 steps", "Void claims, left out: 0",
                  "checks itself", "a goal test", "tries again", "more than one attempt", "reflective words alone",
                  "1.00 (1.00 … 1.00)", "step 0 (n 30)", "step 20 (n 30)"):  # fmt: skip
         assert text in shown, text
@@ -144,8 +144,8 @@ def test_failures_are_one_line_and_code_1(
     ("words", "match"),
     [
         pytest.param(["--where", "stp = 1"], "stp", id="condition"),
-        pytest.param(["--where", "step = 7"], "no probe rollouts", id="no rollouts"),
-        pytest.param(["--kind", "eval"], "no eval rollouts", id="kind"),
+        pytest.param(["--where", "step = 7"], "no eval rollouts", id="no rollouts"),
+        pytest.param(["--kind", "train"], "no train rollouts", id="kind"),
         pytest.param(["--sample", "0"], "need a sample >= 1", id="sample"),
         pytest.param(["--url", "http://127.0.0.1:1/v1", "--parallel", "0"], "parallel=0: need >= 1", id="parallel"),
         pytest.param(["--url", "example.org"], "url='example.org': need an address", id="url"),

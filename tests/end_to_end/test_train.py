@@ -36,8 +36,8 @@ def test_train_then_inspect(small_run):
     shown = r1rl("inspect", folder, "--json")
     assert shown.returncode == 0, shown.stderr
     summary = json.loads(shown.stdout)
-    for key in ("heldout_accuracy_greedy", "heldout_accuracy_sampled", "retry_after_miss", "wrong_to_right"):
-        assert set(summary[key]) == {"first", "last", "diff", "ci_low", "ci_high"}
+    for key in ("accuracy", "accuracy_greedy", "retry_after_miss", "wrong_to_right"):
+        assert {"first", "last", "change", "p_adjusted"} <= set(summary["figures"][key])
     assert (summary["steps"], summary["rollouts"]) == (3, 48)
     assert summary["wall_seconds"] > 0
     printed = r1rl("inspect", folder)
@@ -62,8 +62,7 @@ def test_two_processes_give_the_same_metrics_and_every_row_once(small_run):
     assert {row["rank"] for row in tables[1]} == {0, 1}
     for kind, step, columns in (
         ("train", 0, ("prompt_id", "token_ids", "reward", "advantage")),
-        ("probe", 0, ("prompt_id", "sample_idx", "token_ids")),
-        ("eval", 0, ("prompt_id", "token_ids")),
+        ("eval", 0, ("prompt_id", "temperature", "sample_idx", "token_ids")),
     ):
         # Before the first update both runs have the same policy, so they sample the same rollouts.
         same = [

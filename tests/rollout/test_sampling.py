@@ -37,7 +37,7 @@ def test_uniforms_look_uniform_over_rows_and_positions():
 
 
 def test_row_keys_depend_on_every_part():
-    keys = {row_key(*parts) for parts in [(0, "train", 1, 2), (0, "train", 12), (1, "train", 1, 2), (0, "probe", 1, 2)]}
+    keys = {row_key(*parts) for parts in [(0, "train", 1, 2), (0, "train", 12), (1, "train", 1, 2), (0, "eval", 1, 2)]}
     assert len(keys) == 4
     assert all(0 <= key < 2**63 for key in keys)
 

@@ -187,7 +187,7 @@ def test_rewind_forgets_what_a_resumed_run_does_again(tmp_path):
     with folder.metrics.open("a") as stream:
         stream.write('{"step": 3, "rew')  # torn by a kill
     kept = []
-    for kind, step in [("train", 0), ("train", 1), ("train", 2), ("probe", 0), ("probe", 2), ("eval", 2), ("probe", 3)]:
+    for kind, step in [("train", 0), ("train", 1), ("train", 2), ("eval", 0), ("probe", 2), ("eval", 2), ("probe", 3)]:
         path = folder.rollouts / f"{kind}-{step:06d}-0000.parquet"
         path.write_bytes(b"")
         if step < 2 or (step == 2 and kind != "train"):

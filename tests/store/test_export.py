@@ -100,7 +100,7 @@ def test_a_bad_condition_is_said_and_nothing_is_written(
     [
         pytest.param(["--to", "{0}/out.csv"], "need a name that ends in .jsonl or .parquet", id="suffix"),
         pytest.param(["--to", "{0}/no/out.jsonl"], "no folder", id="folder"),
-        pytest.param(["--to", "{0}/there.jsonl"], "--overwrite yes", id="taken"),
+        pytest.param(["--to", "{0}/there.jsonl"], "--overwrite", id="taken"),
         pytest.param(["--to", "{0}/out.jsonl", "--columns", "step,colour"], "column=colour: not in this run", id="col"),
         pytest.param(["--to", "{0}/out.jsonl", "--limit", "0"], "limit=0: need >= 1", id="limit"),
     ],
@@ -117,7 +117,7 @@ def test_user_errors(
 def test_the_command_says_how_many(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "there.jsonl"
     target.write_text("old\n")
-    arguments = ["--columns", "prompt, completion", "--where", "step = 1 -- only that", "--overwrite", "yes"]
+    arguments = ["--columns", "prompt, completion", "--where", "step = 1 -- only that", "--overwrite"]
     assert cli.main(["export", str(run), "--to", str(target), *arguments]) == 0
     assert capsys.readouterr().out == f"6 rollouts in {target}\n"
     assert [r["completion"] for r in lines(target)] == [f"é1.{i}\n" for i in range(6)]

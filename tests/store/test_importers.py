@@ -208,7 +208,7 @@ def test_plain_lines_with_other_names(tmp_path: Path) -> None:
 
 
 def test_what_was_exported_comes_back(tmp_path: Path) -> None:
-    rows = [{"completion": f"c{i}", "prompt": "p", "step": i // 4, "kind": "probe", "reward": i / 2} for i in range(12)]
+    rows = [{"completion": f"c{i}", "prompt": "p", "step": i // 4, "kind": "eval", "reward": i / 2} for i in range(12)]
     source = tmp_path / "a.jsonl"
     source.write_text("\n".join(map(json.dumps, rows)))
     load(source, tmp_path / "run")
@@ -216,7 +216,7 @@ def test_what_was_exported_comes_back(tmp_path: Path) -> None:
     load(tmp_path / "b.jsonl", tmp_path / "again")
     first, second = (store.read(tmp_path / name).drop_columns(["run"]) for name in ("run", "again"))
     assert first.to_pylist() == second.to_pylist()
-    assert set(first.column("kind").to_pylist()) == {"probe"}
+    assert set(first.column("kind").to_pylist()) == {"eval"}
 
 
 def test_few_rows_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from r1rl.aha.detect import annotation
 from r1rl.aha.detect.annotation import annotate
 from r1rl.aha.figures import annotations, figures, live_process
-from r1rl.aha.figures.live_process import METRICS
+from r1rl.aha.figures.figures import LOGGED
 from r1rl.run import folder as run_folder
 from r1rl.store import store
 from r1rl.train import main as train
@@ -66,18 +66,32 @@ ARGUMENTS = TrainingArguments(use_cpu=True)
 
 
 def test_every_metric_is_a_figure() -> None:
-    assert set(METRICS.values()) <= set(figures.FIGURES)
+    assert set(LOGGED) <= set(figures.FIGURES)
 
 
 def test_the_figures_of_the_steps_that_were_asked_for(run_dir: Path) -> None:
-    store.write_shard(run_dir, [rollout("p0", 0)], kind="probe", step=0, rank=0)
     found = answers(run_dir, {"step": 0}, {"step": 2})
     assert [answer["step"] for answer in found] == [0, 2]
-    assert found[0]["metrics"]["aha/retried"] == found[0]["metrics"]["aha/marker_rate"] == 0.5
+    assert found[0]["metrics"]["aha/retried"] == found[0]["metrics"]["aha/marker_strict_rate"] == 0.5
     assert found[0]["metrics"]["aha/wrong_to_right"] == 0.5
     assert found[0]["metrics"]["aha/retry_after_miss"] == 0.5
-    # What was annotated for that stays, the probes' too.
+    # What was annotated for that stays.
     assert [part.shard.name for part in annotations.missing(run_dir)] == ["train-000001-0000.parquet"]
+
+
+def test_held_out_figures_are_of_the_sampled_rollouts_alone(run_dir: Path) -> None:
+    rows = [rollout(f"p{i}", 0, completion=TEXTS[1]) for i in range(4)]
+    greedy = [rollout(f"p{i}", 0, completion=TEXTS[0], temperature=0.0) for i in range(4)]
+    store.write_shard(run_dir, [*rows, *greedy], kind="eval", step=0, rank=0)
+    assert live.measured(run_dir, "eval", 0)["aha/retried"] == 0.0
+    assert not annotations.missing(run_dir, kind="eval")
+
+
+def test_a_held_out_evaluation_that_cannot_be_measured_stops_nothing(
+    run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert live.measured(run_dir, "eval", 0) == {}
+    assert "step 0: reflection was not measured: ValueError" in caplog.text
 
 
 def test_an_empty_request_ends_it(run_dir: Path) -> None:
@@ -215,7 +229,7 @@ def test_a_run_logs_what_the_store_says(small_run: list[str], beside: bool, monk
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert not annotations.missing(folder.path, kind="train")
     for line in lines:
-        expected = figures.of_step(folder.path, "train", line["step"] - 1, list(METRICS.values()))
-        logged = {METRICS[name]: value for name, value in line.items() if name in METRICS}
+        expected = figures.of_step(folder.path, "train", line["step"] - 1, LOGGED)
+        logged = {name.removeprefix("aha/"): value for name, value in line.items() if name.startswith("aha/")}
         assert logged == pytest.approx(expected)
         assert {"marker_strict_rate", "retried"} <= set(logged)

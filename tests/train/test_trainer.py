@@ -81,19 +81,21 @@ def test_every_rollout_is_stored_with_the_advantage_it_was_trained_on(small_run)
         assert torch.allclose(torch.tensor([row["advantage"] for row in group]).float(), expected, atol=1e-4)
 
 
-def test_probes_cover_the_same_heldout_prompts_at_every_probed_step(small_run):
+def test_evaluations_cover_the_same_heldout_prompts_at_every_evaluated_step(small_run):
     folder = run(small_run)
     train_prompts = set(store.read(folder.path, kind="train", columns=["prompt_id"])["prompt_id"].to_pylist())
     seen = {}
-    for kind, count in (("probe", 2), ("eval", 1)):
-        for row in store.read(folder.path, kind=kind).to_pylist():
-            seen.setdefault((kind, row["step"]), []).append((row["prompt_id"], row["sample_idx"]))
-            assert row["prompt_id"] not in train_prompts
-            assert row["temperature"] == (1.0 if kind == "probe" else 0.0)
+    for row in store.read(folder.path, kind="eval").to_pylist():
+        seen.setdefault((row["temperature"], row["step"]), []).append((row["prompt_id"], row["sample_idx"]))
+        assert row["prompt_id"] not in train_prompts
+    for temperature, count in ((1.0, 2), (0.0, 1)):
         for step in (0, 2, 3):
-            assert len(seen[kind, step]) == len(set(seen[kind, step])) == 6 * count
-            assert set(seen[kind, step]) == set(seen[kind, 0])
+            found = seen[temperature, step]
+            assert len(found) == len(set(found)) == 6 * count
+            assert set(found) == set(seen[temperature, 0])
     assert {step for _, step in seen} == {0, 2, 3}
+    groups = store.read(folder.path, kind="eval", steps=[0], columns=["group_id"])["group_id"].to_pylist()
+    assert len(set(groups)) == 2 * 6, "a greedy completion is a group of its own"
 
 
 def test_metrics_have_the_keys_that_the_report_reads(small_run):
@@ -104,7 +106,7 @@ def test_metrics_have_the_keys_that_the_report_reads(small_run):
     for line in steps:
         assert {
             "task_accuracy", "rewards/accuracy/mean", "rewards/format/mean", "completions/mean_length",
-            "completions/clipped_ratio", "entropy", "grad_norm", "learning_rate", "step_time", "aha/marker_rate",
+            "completions/clipped_ratio", "entropy", "grad_norm", "learning_rate", "step_time", "aha/marker_strict_rate",
         } <= set(line)  # fmt: skip
     rows = store.read(folder.path, kind="train", steps=[0]).to_pylist()
     first = steps[0]
@@ -285,7 +287,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(small_run, tmp_path)
     final = [(folder.checkpoints / "final" / "model.safetensors").read_bytes() for folder in (whole, resumed)]
     assert final[0] == final[1]
     assert whole.path != resumed.path
-    for kind in ("train", "probe"):
+    for kind in ("train", "eval"):
         first, second = (
             store.read(folder.path, kind=kind, columns=["step", "prompt_id", "token_ids", "advantage"]).to_pylist()
             for folder in (whole, resumed)

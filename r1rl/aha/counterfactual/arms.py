@@ -1,6 +1,6 @@
-"""The counterfactual probe: what reflecting is worth, found by sampling on from where a rollout reflects.
+"""The counterfactual: what reflecting is worth, found by sampling on from where a rollout reflects.
 
-Rollouts that the run's probe sampled from a policy are cut, and that same policy goes on, in several arms:
+Held-out rollouts that the run sampled from a policy are cut, and that same policy goes on, in several arms:
 
 - `answer_before` (A): the answer is forced where the clause of a marker begins;
 - `answer_after` (B): the answer is forced where that reflection ends;

@@ -1,4 +1,4 @@
-"""What the counterfactual probe's rows say: accuracy by arm, gains between arms, what became of falsified values.
+"""What the counterfactual's rows say: accuracy by arm, gains between arms, what became of falsified values.
 
 Everything is a ratio of sums over continuations; intervals come from draws of prompts, the same for every arm and
 run, so that gains are paired. Of several runs, seeds of one recipe, it is the mean over them, with an interval for new
@@ -120,8 +120,7 @@ def together(runs: Sequence[str], step: int, rows_of_runs: Sequence[Sequence[Row
     for run, rows in zip(runs, rows_of_runs, strict=True):
         if not rows:
             raise ValueError(
-                f"run={run!r}, step={step}: no marker and no claimed value in its rollouts, so there is nothing to "
-                "probe"
+                f"run={run!r}, step={step}: no marker and no claimed value in its rollouts, so there is nowhere to cut"
             )
     names = sorted({row["prompt_id"] for rows in rows_of_runs for row in rows})
     place = {name: i for i, name in enumerate(names)}

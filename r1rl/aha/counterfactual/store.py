@@ -1,9 +1,9 @@
-"""The counterfactual probe of a run on disk, made a part at a time: RUN/counterfactual/<settings>/*.parquet.
+"""The counterfactual of a run on disk, made a part at a time: RUN/counterfactual/<settings>/*.parquet.
 
 `step-000100-<sources>.points.2-of-8.parquet` holds every continuation of one part of the points (or `.claims.` of the
 corruption test). <settings> and <sources> are digests of the settings, which settings.json spells out, and of the
 source rollouts: what was made otherwise, or of a step that was sampled again, is not taken for this. A file is whole
-or not there, so a probe that was cut off goes on where it stopped.
+or not there, so one that was cut off goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from r1rl.aha.detect.annotation import DETECTOR_VERSION
 from r1rl.ground import whole_files
 from r1rl.run.folder import RunFolder
 from r1rl.store import store
+from r1rl.store.schema import SAMPLED_SQL
 
 if TYPE_CHECKING:
     from r1rl.aha.counterfactual.checkpoints import Policy
@@ -63,7 +64,7 @@ SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a probe's content; `inject` and `answer` None: chosen by the vocabulary and the rollouts."""
+    """What decides the content; `inject` and `answer` None: chosen by the vocabulary and the rollouts."""
 
     points: int = 200
     samples: int = 2
@@ -92,32 +93,34 @@ class Part:
 
 
 def usable(run_dir: Path | str) -> list[int]:
-    """Steps that have both a kept policy and probe rollouts with token ids, ascending. Raises ValueError for no run."""
+    """Steps with a kept policy and sampled held-out rollouts with token ids, ascending. Raises ValueError: no run."""
     found = store.query(
-        run_dir, "SELECT DISTINCT step FROM rollouts WHERE kind = 'probe' AND token_ids IS NOT NULL ORDER BY step"
+        run_dir,
+        f"SELECT DISTINCT step FROM rollouts WHERE kind = 'eval' AND {SAMPLED_SQL} AND token_ids IS NOT NULL "
+        "ORDER BY step",
     )
-    probed = set(found["step"].to_pylist())
-    return [step for step in kept(run_dir) if step in probed]
+    evaluated = set(found["step"].to_pylist())
+    return [step for step in kept(run_dir) if step in evaluated]
 
 
 def check(run_dir: Path | str, settings: Settings, steps: Sequence[int] | None) -> list[int]:
-    """The steps to probe: those asked for, else the first and the last usable one.
+    """The steps to sample on from: those asked for, else the first and the last usable one.
 
-    Raises ValueError for settings out of range or a step that cannot be probed.
+    Raises ValueError for settings out of range or a step that cannot be used.
     """
     for name, least in (("points", 1), ("samples", 1), ("seed", 0)):
         if getattr(settings, name) < least:
             raise ValueError(f"{name}={getattr(settings, name)}: need >= {least}")
     possible = usable(run_dir)
     if not possible:
-        raise ValueError(f"run={str(run_dir)!r}: no step has both a kept policy and probe rollouts; train with probes")
+        raise ValueError(f"run={str(run_dir)!r}: no step has both a kept policy and held-out rollouts; set eval_steps")
     if steps is None:
         return sorted({possible[0], possible[-1]})
     for step in steps:
         if step not in possible:
             raise ValueError(
-                f"steps={step}: no kept policy with probe rollouts; this run has {', '.join(map(str, possible))} (more "
-                "with --save_steps equal to --eval_steps and no --save_total_limit)"
+                f"steps={step}: no kept policy with held-out rollouts; this run has {', '.join(map(str, possible))} "
+                "(more with --save_steps equal to --eval_steps and no --save_total_limit)"
             )
     return sorted(set(steps))
 
@@ -139,7 +142,7 @@ def compute(
     from r1rl.aha.counterfactual import corruption
 
     sources = sorted(
-        store.read(run_dir, kind="probe", steps=[step]).to_pylist(),
+        (row for row in store.read(run_dir, kind="eval", steps=[step]).to_pylist() if row["temperature"] != 0),
         key=lambda row: (row["prompt_id"], row["sample_idx"]),
     )
     found = counterfactual.points(sources, most=settings.points, seed=settings.seed, lexicon=settings.lexicon)

@@ -1,7 +1,7 @@
 """The annotations of a run on disk: RUN/annotations/v<DETECTOR_VERSION>/*.parquet, one row a rollout.
 
-Each rollout shard, loose or merged, has its own files, of at most PART_ROWS rows each:
-`probe-000020-0000.<size>-<time>.1-of-1.parquet`. Size and time of change are the shard's, in hexadecimal, so what was
+Each rollout shard has its own files, of at most PART_ROWS rows each:
+`eval-000020-0000.<size>-<time>.1-of-1.parquet`. Size and time of change are the shard's, in hexadecimal, so what was
 computed from a shard that was replaced since is not taken for current, and a listing alone tells what is missing.
 A file is written under a temporary name, synced and renamed: it is whole or not there, and work that was cut off
 goes on where it stopped. Other detector versions keep their own folders.
@@ -29,7 +29,8 @@ from tqdm.auto import tqdm
 
 from r1rl.aha.detect.annotation import DETECTOR_VERSION, SCHEMA, annotate_all
 from r1rl.ground import whole_files
-from r1rl.store import shards, store
+from r1rl.store import schema, shard_files, shards, store
+from r1rl.store.schema import KIND_SQL, OLD_KIND
 
 FOLDER: Final = "annotations"
 PART_ROWS: Final = 5_000
@@ -38,7 +39,7 @@ PART_ROWS: Final = 5_000
 _FEW_ROWS: Final = 3_000  # less work than starting processes
 _TRIES: Final = 3
 _TEMPORARY: Final = re.compile(r"\..*\.[0-9a-f]{32}\.tmp")
-# What `annotate` reads; a shard of an older schema may lack some.
+# What `annotate` reads.
 _COLUMNS: Final = (
     *("run", "kind", "step", "rank", "group_id", "prompt_id", "sample_idx", "temperature", "task", "verifier"),
     *("prompt", "prefill", "completion", "n_tokens", "finish_reason", "gold", "meta", "verdict", "verdict_reason"),
@@ -143,7 +144,7 @@ def connection(
     # A cursor has temporary views of its own, so two of them do not see each other's.
     with _database(os.getpid(), threads).cursor() as opened:
         listed = ", ".join("'" + name.replace("'", "''") + "'" for name in found)
-        opened.execute(f"CREATE TEMP VIEW annotations AS SELECT * FROM read_parquet([{listed}])")
+        opened.execute(f"CREATE TEMP VIEW annotations AS {_select(found)} FROM read_parquet([{listed}])")
         yield opened
 
 
@@ -173,10 +174,18 @@ def _close(pid: int) -> None:
 def views(run_dir: str | os.PathLike[str]) -> str:
     """Two statements that give any DuckDB the views `rollouts` and `annotations` of a run."""
     root = str(Path(run_dir)).replace("'", "''")
+    select = _select([path.name for path in files(run_dir)])
     return (
-        f"CREATE VIEW rollouts AS FROM read_parquet('{root}/{shards.FOLDER}/*.parquet', union_by_name = true);\n"
-        f"CREATE VIEW annotations AS FROM '{root}/{FOLDER}/v{DETECTOR_VERSION}/*.parquet';"
+        f"CREATE VIEW rollouts AS {select} "
+        f"FROM read_parquet('{root}/{shards.FOLDER}/*.parquet', union_by_name = true);\n"
+        f"CREATE VIEW annotations AS {select} FROM '{root}/{FOLDER}/v{DETECTOR_VERSION}/*.parquet';"
     )
+
+
+def _select(names: Sequence[str]) -> str:
+    """All columns of the rows in annotation files or shards, those of shards before version 3 with today's kinds."""
+    old = any(Path(name).name.startswith(OLD_KIND) for name in names)
+    return f"SELECT * REPLACE ({KIND_SQL})" if old else "SELECT *"
 
 
 def _compute(parts: Sequence[Part], workers: int, progress: bool) -> int:
@@ -241,7 +250,7 @@ def _stamp(path: Path) -> str:
 
 
 def _rows(path: Path, first: int, end: int) -> list[dict[str, Any]]:
-    """Rows `first` to `end` of a shard, with whatever of _COLUMNS it has."""
+    """Rows `first` to `end` of a shard, with the columns _COLUMNS."""
     with pq.ParquetFile(path) as file:
         columns = [name for name in _COLUMNS if name in file.schema_arrow.names]
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
@@ -251,5 +260,5 @@ def _rows(path: Path, first: int, end: int) -> list[dict[str, Any]]:
             return []
         before = ends[groups[0]] - sizes[groups[0]]
         table = file.read_row_groups(groups, columns).slice(first - before, end - first)
-    rows: list[dict[str, Any]] = table.to_pylist()
+    rows: list[dict[str, Any]] = schema.current(table, shard_files.stored_schema((), _COLUMNS)).to_pylist()
     return rows

@@ -1,7 +1,7 @@
 """Prompts drawn anew, for many figures and steps at once: the paired cluster bootstrap as matrix products.
 
 A draw is a number of times each prompt is taken. The same draws serve every step and figure, so differences between
-steps are paired, and figures of one run can be compared. `statistics.compare` is the same for one pair of steps.
+steps are paired, and figures of one run can be compared.
 Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993), percentile interval; Cameron, Gelbach and
 Miller (2008), clusters; Holm, A Simple Sequentially Rejective Multiple Test Procedure (1979), correction;
 Satterthwaite (1946), degrees of freedom of a sum of variances.

@@ -1,28 +1,34 @@
 """Every reported figure: a ratio of two sums over rollouts, each a SQL expression on the annotations' columns.
 
-This is their one definition: the table is computed from it, and `r1rl aha RUN --sql` prints it. As both sums run over
-rollouts, they can be kept apart by prompt, and a bootstrap can draw prompts.
+This is their one definition: the training log, held-out metrics, `r1rl inspect` and `r1rl aha` are computed from it,
+and `r1rl aha RUN --sql` prints it. As both sums run over rollouts, they can be kept apart by prompt, and a bootstrap
+can draw prompts.
 
 Where a rollout says nothing about a figure (no detector for its task, no miss to retry after), its denominator is
-null or zero; "not looked for" is never "not there".
+null or zero; "not looked for" is never "not there". An example: of three rollouts whose attempts go wrong → right,
+right, and wrong, `retry_after_miss` sums 1 + 0 + 0 over 1 + 0 + 1, so it is 1/2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from r1rl.aha.detect.annotation import FIRST_TOKENS
-from r1rl.aha.figures.annotations import connection
+from r1rl.aha.figures.annotations import annotate_part, connection, missing
 from r1rl.aha.figures.bootstrap import Array
 from r1rl.ground.errors import nearest
+from r1rl.store.schema import SAMPLED_SQL
 
-Unit = Literal["share", "gap", "count", "tokens", "per_1k"]
+if TYPE_CHECKING:
+    import duckdb
+
+Unit = Literal["share", "gap", "count", "tokens", "per_1k", "reward"]
 LEXICONS: Final = ("strict", "r1-nature", "oat", "orz", "simplerl")
 
 
@@ -33,26 +39,63 @@ class Figure:
     Args:
         key: its name in JSON, SQL and metrics.
         label: its name for readers.
-        section: the part of the table it stands in.
         numerator, denominator: what one rollout adds, in DuckDB's SQL.
         definition: the same in words.
         unit: a share or a gap (difference of shares) is shown in points, a count or tokens as a number.
         detector: whose precision and recall belong beside it, a name that `validation` knows; None for no detector.
         source: what the sums run over, a key of SOURCES.
+        section: the part of the table it stands in.
     """
 
     key: str
     label: str
-    section: str
     numerator: str
     denominator: str
     definition: str
     unit: Unit = "share"
     detector: str | None = None
     source: str = "rollouts"
+    section: str = ""
 
 
-# A figure's rollouts, as SQL; {where} selects the kind.
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rollouts of a run are measured: the held-out ones that were sampled, if nothing else is said.
+
+    Args:
+        kind: `eval` or `train`, as in the store.
+        greedy: the held-out rollouts of temperature 0 instead of the sampled ones.
+        clean_only: without those that a hygiene flag is on.
+    """
+
+    kind: str = "eval"
+    greedy: bool = False
+    clean_only: bool = False
+
+    @property
+    def compared(self) -> bool:
+        """Whether steps can be compared: held-out prompts are the same at every step, those trained on are not."""
+        return self.kind == "eval"
+
+    @property
+    def words(self) -> str:
+        """`held-out rollouts, sampled`, for readers."""
+        if self.kind == "train":
+            return "training rollouts"
+        return f"held-out rollouts, {'greedy' if self.greedy else 'sampled'}"
+
+    @property
+    def where(self) -> str:
+        """The same as a condition on the view `annotations`."""
+        conditions = [f"kind = '{self.kind}'"]
+        if self.kind == "eval":
+            conditions.append("temperature = 0" if self.greedy else SAMPLED_SQL)
+        if self.clean_only:
+            conditions.append("clean")
+        return " AND ".join(conditions)
+
+
+# A figure's rollouts, as SQL; {where} selects them.
 _ROLLOUTS: Final = "annotations WHERE {where}"
 
 # The chance of an independent redraw: the first attempts of the prompt's other rollouts at this step. Leaving the own
@@ -79,153 +122,225 @@ SOURCES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
-_TRANSITIONS: Final = {
-    "right_right": "right → right",
-    "right_wrong": "right → wrong",
-    "wrong_right": "wrong → right",
-    "wrong_same": "wrong → same",
-    "wrong_different": "wrong → other wrong",
-}
-_LABELS: Final = {
-    "effective": "wrong → right",
-    "confirmatory": "right → right",
-    "harmful": "right → wrong",
-    "idle": "no attempt that changes anything",
-}
-_HYGIENE: Final = {
-    "truncated": "cut off at the cap",
-    "repetition_loop": "ends in a loop",
-    "continues_after_answer": "goes on after the answer",
-    "code_only": "code only",
-    "mixed_language": "mixed languages",
-}
-_FROM_WRONG: Final = "len([t for t in transitions if t[:6] = 'wrong_'])"
 _WRONG_RIGHT: Final = "len([t for t in transitions if t = 'wrong_right'])"
-_KNOWN: Final = "(n_attempts IS NOT NULL)::INT"
-_RATE: Final = "CASE WHEN marker_strict > 0 THEN {0} * n0 / (n0 + n1) ELSE {1} END"
+_FROM_WRONG: Final = "len([t for t in transitions if t[:6] = 'wrong_'])"
+_STRICT: Final = "markers: strict"
 
 
-def _tests(condition: str) -> str:
-    return f"len([g for g in goal_tests if {condition}])"
+def _share(
+    key: str, label: str, condition: str, definition: str, *, given: str | None = None, detector: str | None = None
+) -> Figure:
+    """The share of rollouts for which a condition holds, of those for which it is known, or of those `given`."""
+    holds, of = f"({condition})::INT", f"(({condition}) IS NOT NULL)::INT"
+    if given is not None:
+        holds, of = f"({given} AND {condition})::INT", f"({given})::INT"
+    return Figure(key, label, holds, of, definition, detector=detector)
 
 
-def _markers(lexicon: str) -> list[Figure]:
-    column = f"marker_{lexicon.replace('-', '_')}"
-    detector = f"markers: {lexicon}"
-    name = "" if lexicon == "strict" else f" ({lexicon})"
-    shown = "markers"
-    return [
-        Figure(f"{column}_rate", f"with a marker{name}", shown, f"({column} > 0)::INT", f"({column} IS NOT NULL)::INT",
-               f"rollouts with a marker of the lexicon {lexicon} in the reasoning / rollouts", detector=detector),
-        Figure(f"{column}_per_1k", f"markers per 1,000 tokens{name}", shown, f"1000 * {column}",
-               f"CASE WHEN {column} IS NOT NULL THEN n_tokens END", f"markers ({lexicon}) / 1,000 tokens", "per_1k",
-               detector),
-    ]  # fmt: skip
+def _mean(
+    key: str, label: str, column: str, definition: str, *, unit: Unit = "count", detector: str | None = None
+) -> Figure:
+    """The mean of a column over the rollouts in which it is known."""
+    return Figure(key, label, column, f"({column} IS NOT NULL)::INT", f"{definition} / rollouts", unit, detector)
 
 
-def _all() -> list[Figure]:
-    found = [
-        Figure("accuracy", "right answers", "task", "correct::INT", "(correct IS NOT NULL)::INT",
-               "rollouts that the verifier calls correct / judged rollouts"),
-        Figure("tokens", "tokens", "task", "n_tokens", "(n_tokens IS NOT NULL)::INT", "tokens / rollouts", "tokens"),
-        Figure("attempts", "attempts", "attempts", "n_attempts", _KNOWN, "attempts, repeats left out / rollouts",
-               "count", "attempts"),
-        Figure("retried", "retried", "attempts", "(n_attempts > 1)::INT", _KNOWN,
-               "rollouts with more than one attempt / rollouts", detector="attempts"),
-        Figure("retry_after_miss", "retried after a miss", "attempts", "(NOT first_right AND n_attempts > 1)::INT",
-               "(NOT first_right)::INT", "of the rollouts whose first attempt is wrong, those with another",
-               detector="attempts"),
-        Figure("retry_after_hit", "retried after a hit", "attempts", "(first_right AND n_attempts > 1)::INT",
-               "first_right::INT", "of the rollouts whose first attempt is right, those with another",
-               detector="attempts"),
-        Figure("first_accuracy", "first attempt right", "attempts", "first_right::INT",
-               "(first_right IS NOT NULL)::INT", "first attempts that hit / rollouts with an attempt",
-               detector="attempts"),
-        Figure("final_accuracy", "final attempt right", "attempts", "final_right::INT",
-               "(final_right IS NOT NULL)::INT", "last attempts that hit / rollouts with an attempt",
-               detector="attempts"),
-        Figure("wrong_to_right", "went wrong → right", "attempts", "list_contains(transitions, 'wrong_right')::INT",
-               _KNOWN, "rollouts in which a right attempt follows a wrong one / rollouts", detector="transitions"),
-        Figure("right_to_wrong", "went right → wrong", "attempts", "list_contains(transitions, 'right_wrong')::INT",
-               _KNOWN, "rollouts in which a wrong attempt follows a right one / rollouts", detector="transitions"),
-        Figure("retry_hits", "retries that hit", "attempts", _WRONG_RIGHT, _FROM_WRONG,
-               "attempts right after a wrong one that are right / attempts right after a wrong one",
-               detector="transitions"),
-        Figure("retry_lift", "retry lift over a redraw", "attempts", f"{_WRONG_RIGHT} - {_FROM_WRONG} * redraw",
-               f"CASE WHEN redraw IS NOT NULL THEN {_FROM_WRONG} END",
-               "retries that hit, minus the first attempts of the same prompt's other rollouts that hit", "gap",
-               "transitions", "redraw"),
-    ]  # fmt: skip
-    found += [
-        Figure(f"transition_{key}", label, "transitions", f"len([t for t in transitions if t = '{key}'])",
-               "len(transitions)", f"transitions {label} / transitions", detector="transitions")
-        for key, label in _TRANSITIONS.items()
-    ]  # fmt: skip
-    found += [
-        Figure("tested", "attempts with a goal test", "self-verification",
-               "len(list_distinct([g.attempt for g in goal_tests]))", "CASE WHEN goal_tests IS NOT NULL THEN "
-               "len(attempts) END", "attempts with a goal test / attempts, repeats too", detector="goal tests"),
-        Figure("verify_precision", "precision of “hits”", "self-verification", _tests("g.says AND g.truth"),
-               _tests("g.says"), "of the goal tests that say the attempt hits, those that are true",
-               detector="goal tests"),
-        Figure("verify_recall", "recall of “hits”", "self-verification", _tests("g.says AND g.truth"),
-               _tests("g.truth"), "of the goal tests of attempts that hit, those that say so", detector="goal tests"),
-        Figure("yes_after_miss", "says “hits” after a miss", "self-verification", _tests("g.says AND NOT g.truth"),
-               _tests("NOT g.truth"), "of the goal tests of attempts that miss, those that say they hit",
-               detector="goal tests"),
-        Figure("slips", "arithmetic slips", "self-verification", "slips", "checked_steps",
-               "steps whose claimed value is wrong / steps with a claimed value", detector="slips"),
-        Figure("guesses", "answer never evaluated", "self-verification", "guess::INT", "(guess IS NOT NULL)::INT",
-               "rollouts whose answer is not among what the reasoning evaluated / rollouts", detector="guess"),
-        Figure("restarts", "restarts", "search", "restarts", _KNOWN, "attempts begun anew / rollouts", "count",
-               "backtracking"),
-        Figure("resumes", "resumes", "search", "resumes", _KNOWN, "attempts that go on from an earlier partial result "
-               "/ rollouts", "count", "backtracking"),
-        Figure("duplicate_retries", "duplicate retries", "search", "duplicate_retries", _KNOWN,
-               "attempts equal to an earlier one up to order / rollouts", "count", "backtracking"),
-        Figure("abandon_dead", "left a dead state", "search", "dead_left", "dead_seen",
-               "of the partial states from which the target cannot be reached, those left", detector="backtracking"),
-        Figure("abandon_live", "left a live state", "search", "live_left", "live_seen",
-               "of the partial states from which it can, those left", detector="backtracking"),
-    ]  # fmt: skip
-    for lexicon in LEXICONS:
-        found += _markers(lexicon)
-    found += [
-        Figure("marker_first_n", f"with a marker in the first {FIRST_TOKENS} tokens", "markers",
-               "(marker_strict_first_n > 0)::INT", "(marker_strict_first_n IS NOT NULL)::INT",
-               f"rollouts with a strict marker in the first {FIRST_TOKENS} tokens / rollouts",
-               detector="markers: strict"),
-    ]  # fmt: skip
-    found += [
-        Figure(f"marker_{key}", f"markers {key}", "markers", f"len([m for m in markers if m.label = '{key}'])",
-               "len(markers)", f"strict markers followed by {what} / strict markers", detector="markers: strict")
-        for key, what in _LABELS.items()
-    ]  # fmt: skip
-    for key, source, label in (
-        ("reflection_gap", "prompt", "right with marker − without, same prompt"),
-        ("reflection_gap_matched", "prompt and length", "the same, same length too"),
-    ):
-        found.append(
-            Figure(key, label, "markers", _RATE.format("correct::INT", "-correct::INT * n1 / (n0 + n1)"),
-                   _RATE.format("1", "0"), f"accuracy with a strict marker minus accuracy without, within {source} "
-                   "(Mantel-Haenszel risk difference; Greenland and Robins 1985)", "gap", "markers: strict", source)
-        )  # fmt: skip
-    found += [
-        Figure(key, label, "hygiene", f"{key}::INT", f"({key} IS NOT NULL)::INT", f"rollouts: {label} / rollouts",
-               detector=f"hygiene: {key}")
-        for key, label in _HYGIENE.items()
-    ]  # fmt: skip
-    found.append(
-        Figure("unclean", "any of these", "hygiene", "(NOT clean)::INT", "(clean IS NOT NULL)::INT",
-               "rollouts with any hygiene flag / rollouts")
+def _tests(key: str, label: str, says: str, given: str, definition: str) -> Figure:
+    """Of the goal tests `given`, the share for which `says` holds as well; both are conditions on a goal test g."""
+    count = "len([g for g in goal_tests if {}])"
+    return Figure(
+        key, label, count.format(f"{says} AND {given}"), count.format(given), definition, detector="goal tests"
+    )
+
+
+def _lexicon(name: str) -> tuple[Figure, Figure]:
+    """How many rollouts have a marker of a lexicon, and how many markers there are."""
+    column = f"marker_{name.replace('-', '_')}"
+    of = "" if name == "strict" else f" ({name})"
+    return (
+        _share(
+            f"{column}_rate", f"with a marker{of}", f"{column} > 0",
+            f"rollouts with a marker of the lexicon {name} in the reasoning / rollouts", detector=f"markers: {name}",
+        ),
+        Figure(
+            f"{column}_per_1k", f"markers per 1,000 tokens{of}",
+            numerator=f"1000 * {column}", denominator=f"CASE WHEN {column} IS NOT NULL THEN n_tokens END",
+            definition=f"markers ({name}) / 1,000 tokens", unit="per_1k", detector=f"markers: {name}",
+        ),
     )  # fmt: skip
-    return found
 
 
-FIGURES: Final[Mapping[str, Figure]] = MappingProxyType({figure.key: figure for figure in _all()})
+def _gap(key: str, label: str, source: str) -> Figure:
+    """Accuracy of rollouts with a strict marker minus that of rollouts without, among those alike in `source`."""
+    term = "CASE WHEN marker_strict > 0 THEN {} * n0 / (n0 + n1) ELSE {} END"
+    return Figure(
+        key, label,
+        numerator=term.format("correct::INT", "-correct::INT * n1 / (n0 + n1)"), denominator=term.format("1", "0"),
+        definition=f"accuracy with a strict marker minus accuracy without, within {source} "
+        "(Mantel-Haenszel risk difference; Greenland and Robins 1985)",
+        unit="gap", detector=_STRICT, source=source,
+    )  # fmt: skip
+
+
+_TASK: Final = (
+    _share("accuracy", "right answers", "correct", "rollouts that the verifier calls correct / judged rollouts"),
+    _mean("tokens", "tokens", "n_tokens", "tokens", unit="tokens"),
+)
+_ATTEMPTS: Final = (
+    _mean("attempts", "attempts", "n_attempts", "attempts, repeats left out", detector="attempts"),
+    _share(
+        "retried", "retried", "n_attempts > 1", "rollouts with more than one attempt / rollouts", detector="attempts",
+    ),
+    _share(
+        "retry_after_miss", "retried after a miss", "n_attempts > 1",
+        "of the rollouts whose first attempt is wrong, those with another", given="NOT first_right",
+        detector="attempts",
+    ),
+    _share(
+        "retry_after_hit", "retried after a hit", "n_attempts > 1",
+        "of the rollouts whose first attempt is right, those with another", given="first_right", detector="attempts",
+    ),
+    _share(
+        "first_accuracy", "first attempt right", "first_right", "first attempts that hit / rollouts with an attempt",
+        detector="attempts",
+    ),
+    _share(
+        "final_accuracy", "final attempt right", "final_right", "last attempts that hit / rollouts with an attempt",
+        detector="attempts",
+    ),
+    _share(
+        "wrong_to_right", "went wrong → right", "list_contains(transitions, 'wrong_right')",
+        "rollouts in which a right attempt follows a wrong one / rollouts", detector="transitions",
+    ),
+    _share(
+        "right_to_wrong", "went right → wrong", "list_contains(transitions, 'right_wrong')",
+        "rollouts in which a wrong attempt follows a right one / rollouts", detector="transitions",
+    ),
+    Figure(
+        "retry_hits", "retries that hit", numerator=_WRONG_RIGHT, denominator=_FROM_WRONG,
+        definition="attempts right after a wrong one that are right / attempts right after a wrong one",
+        detector="transitions",
+    ),
+    Figure(
+        "retry_lift", "retry lift over a redraw",
+        numerator=f"{_WRONG_RIGHT} - {_FROM_WRONG} * redraw",
+        denominator=f"CASE WHEN redraw IS NOT NULL THEN {_FROM_WRONG} END",
+        definition="retries that hit, minus the first attempts of the same prompt's other rollouts that hit",
+        unit="gap", detector="transitions", source="redraw",
+    ),
+)  # fmt: skip
+_TRANSITIONS: Final = tuple(
+    Figure(
+        f"transition_{name}", label, f"len([t for t in transitions if t = '{name}'])", "len(transitions)",
+        f"transitions {label} / transitions", detector="transitions",
+    )
+    for name, label in (
+        ("right_right", "right → right"),
+        ("right_wrong", "right → wrong"),
+        ("wrong_right", "wrong → right"),
+        ("wrong_same", "wrong → same"),
+        ("wrong_different", "wrong → other wrong"),
+    )
+)  # fmt: skip
+_SELF_VERIFICATION: Final = (
+    Figure(
+        "tested", "attempts with a goal test", numerator="len(list_distinct([g.attempt for g in goal_tests]))",
+        denominator="CASE WHEN goal_tests IS NOT NULL THEN len(attempts) END",
+        definition="attempts with a goal test / attempts, repeats too", detector="goal tests",
+    ),
+    _tests(
+        "verify_precision", "precision of “hits”", "g.truth", "g.says",
+        "of the goal tests that say the attempt hits, those that are true",
+    ),
+    _tests(
+        "verify_recall", "recall of “hits”", "g.says", "g.truth",
+        "of the goal tests of attempts that hit, those that say so",
+    ),
+    _tests(
+        "yes_after_miss", "says “hits” after a miss", "g.says", "NOT g.truth",
+        "of the goal tests of attempts that miss, those that say they hit",
+    ),
+    Figure(
+        "slips", "arithmetic slips", numerator="slips", denominator="checked_steps",
+        definition="steps whose claimed value is wrong / steps with a claimed value", detector="slips",
+    ),
+    _share(
+        "guesses", "answer never evaluated", "guess",
+        "rollouts whose answer is not among what the reasoning evaluated / rollouts", detector="guess",
+    ),
+)  # fmt: skip
+_SEARCH: Final = (
+    _mean("restarts", "restarts", "restarts", "attempts begun anew", detector="backtracking"),
+    _mean(
+        "resumes", "resumes", "resumes", "attempts that go on from an earlier partial result", detector="backtracking",
+    ),
+    _mean(
+        "duplicate_retries", "duplicate retries", "duplicate_retries", "attempts equal to an earlier one up to order",
+        detector="backtracking",
+    ),
+    Figure(
+        "abandon_dead", "left a dead state", numerator="dead_left", denominator="dead_seen",
+        definition="of the partial states from which the target cannot be reached, those left",
+        detector="backtracking",
+    ),
+    Figure(
+        "abandon_live", "left a live state", numerator="live_left", denominator="live_seen",
+        definition="of the partial states from which it can, those left", detector="backtracking",
+    ),
+)  # fmt: skip
+_MARKERS: Final = (
+    *(figure for name in LEXICONS for figure in _lexicon(name)),
+    _share(
+        "marker_first_n", f"with a marker in the first {FIRST_TOKENS} tokens", "marker_strict_first_n > 0",
+        f"rollouts with a strict marker in the first {FIRST_TOKENS} tokens / rollouts", detector=_STRICT,
+    ),
+    *(
+        Figure(
+            f"marker_{label}", f"markers {label}", f"len([m for m in markers if m.label = '{label}'])", "len(markers)",
+            f"strict markers followed by {what} / strict markers", detector=_STRICT,
+        )
+        for label, what in (
+            ("effective", "wrong → right"),
+            ("confirmatory", "right → right"),
+            ("harmful", "right → wrong"),
+            ("idle", "no attempt that changes anything"),
+        )
+    ),
+    _gap("reflection_gap", "right with marker − without, same prompt", "prompt"),
+    _gap("reflection_gap_matched", "the same, same length too", "prompt and length"),
+)  # fmt: skip
+_HYGIENE: Final = (
+    *(
+        _share(flag, label, flag, f"rollouts: {label} / rollouts", detector=f"hygiene: {flag}")
+        for flag, label in (
+            ("truncated", "cut off at the cap"),
+            ("repetition_loop", "ends in a loop"),
+            ("continues_after_answer", "goes on after the answer"),
+            ("code_only", "code only"),
+            ("mixed_language", "mixed languages"),
+        )
+    ),
+    _share("unclean", "any of these", "NOT clean", "rollouts with any hygiene flag / rollouts"),
+)
+_SECTIONS: Final[Mapping[str, tuple[Figure, ...]]] = {
+    "task": _TASK,
+    "attempts": _ATTEMPTS,
+    "transitions": _TRANSITIONS,
+    "self-verification": _SELF_VERIFICATION,
+    "search": _SEARCH,
+    "markers": _MARKERS,
+    "hygiene": _HYGIENE,
+}
+
+FIGURES: Final[Mapping[str, Figure]] = MappingProxyType(
+    {figure.key: replace(figure, section=section) for section, found in _SECTIONS.items() for figure in found}
+)
 MAIN: Final = ("accuracy", "retried", "retry_after_miss", "wrong_to_right", "retry_lift", "verify_precision",
                "verify_recall", "marker_strict_rate")  # fmt: skip
 """Shown besides without the rollouts that a hygiene flag is on."""
+LOGGED: Final = ("marker_strict_rate", "marker_strict_per_1k", "attempts", "retried", "retry_after_miss",
+                 "wrong_to_right", "right_to_wrong", "first_accuracy", "final_accuracy", "retry_lift",
+                 "verify_precision", "verify_recall", "slips", "guesses", "unclean")  # fmt: skip
+"""Logged in training as `aha/<key>`, and of held-out rollouts as `heldout/aha/<key>`."""
 
 
 def chosen(lexicon: str | None = None) -> list[Figure]:
@@ -253,17 +368,46 @@ def check(keys: Sequence[str], among: Sequence[Figure]) -> None:
             raise ValueError(f"figure={key!r}: no figure of the table{nearest(key, known)} (--sql lists all)")
 
 
-def sql(figure: Figure, kind: str, *, clean_only: bool = False) -> str:
+def sql(figure: Figure, selection: Selection) -> str:
     """One line of SQL that gives the figure at each step, from the view `annotations`."""
-    return (
-        f"SELECT step, {_ratio(figure)} AS {figure.key} FROM "
-        f"{SOURCES[figure.source].format(where=_where(kind, clean_only))} GROUP BY step ORDER BY step"
-    )
+    rollouts = SOURCES[figure.source].format(where=selection.where)
+    return f"SELECT step, {_ratio(figure)} AS {figure.key} FROM {rollouts} GROUP BY step ORDER BY step"
+
+
+def by_step(
+    run_dir: Path | str, selection: Selection, wanted: Sequence[Figure], *, steps: Collection[int] | None = None
+) -> dict[int, dict[str, float]]:
+    """Figures of annotated rollouts at each step, or at some steps; those that are not defined are left out.
+
+    Raises ValueError where there are no annotations.
+    """
+    found: dict[int, dict[str, float]] = {}
+    threads = None if steps is None else 1  # a single step is measured beside a training run
+    with connection(run_dir, kind=selection.kind, steps=steps, threads=threads) as database:
+        for mine, rollouts in _by_source(wanted, selection):
+            columns = ", ".join(map(_ratio, mine))
+            for step, *values in database.execute(f"SELECT step, {columns} FROM {rollouts} GROUP BY step").fetchall():
+                if steps is None or step in steps:
+                    pairs = zip(mine, values, strict=True)
+                    found.setdefault(step, {}).update({f.key: value for f, value in pairs if value is not None})
+    return dict(sorted(found.items()))
+
+
+def of_step(run_dir: Path | str, kind: str, step: int, keys: Sequence[str]) -> dict[str, float]:
+    """Figures of one step, its rollouts annotated first where they are not. Raises ValueError for no rollouts."""
+    for part in missing(run_dir, kind=kind, steps=[step]):
+        annotate_part(part)
+    found = by_step(run_dir, Selection(kind), [FIGURES[key] for key in keys], steps=[step]).get(step, {})
+    return {key: found[key] for key in keys if key in found}
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Sums by prompt: `sums[figure]` is [prompts, steps, 2], numerator and denominator."""
+    """Sums by prompt: `sums[figure]` is [prompts, steps, 2], numerator and denominator.
+
+    Of 2 prompts with 4 samples each at steps 0 and 10, `sums["retried"][1, 0]` is (3, 4) where 3 of the 4 samples of
+    the second prompt at step 0 make another attempt.
+    """
 
     steps: list[int]
     prompts: list[str]
@@ -272,71 +416,58 @@ class Counts:
     left_out: list[int]  # steps at which rollouts are missing: of a run that is still writing them
 
 
-def counts(run_dir: Path | str, kind: str, wanted: Sequence[Figure], *, clean_only: bool = False) -> Counts:
-    """The sums of one run over rollouts of `kind`. Raises ValueError where there are none."""
-    where = _where(kind, clean_only)
-    with connection(run_dir, kind=kind) as database:
-        sizes = database.execute(
-            "SELECT step, count(DISTINCT (prompt_id, sample_idx, temperature)) FROM annotations WHERE kind = ? "
-            "GROUP BY step ORDER BY step",
-            [kind],
-        ).fetchall()
-        # Several ranks write one shard each. Training steps see other prompts each time, and are whole in the store.
-        whole = max(size for _, size in sizes)
-        steps = [step for step, size in sizes if size == whole or kind == "train"]
-        rows = [
-            row[0]
-            for row in database.execute(
-                "SELECT DISTINCT prompt_id FROM annotations WHERE kind = ? ORDER BY 1", [kind]
+def counts(
+    run_dir: Path | str, selection: Selection, wanted: Sequence[Figure], *, steps: Collection[int] | None = None
+) -> Counts:
+    """The sums of one run over its selected rollouts, at every step or some. Raises ValueError where there are none."""
+    with connection(run_dir, kind=selection.kind, steps=steps) as database:
+        every = replace(selection, clean_only=False).where  # whether a step is whole does not depend on hygiene
+        sizes = dict(
+            database.execute(
+                "SELECT step, count(DISTINCT (prompt_id, sample_idx, temperature)) FROM annotations "
+                f"WHERE {every} GROUP BY step ORDER BY step"
             ).fetchall()
+        )
+        if not sizes:
+            other = "leave --greedy out" if selection.greedy else "try --greedy, or --kind train"
+            raise ValueError(f"run={str(run_dir)!r}: no {selection.words}; {other}")
+        whole = max(sizes.values())
+        # Several ranks write one shard each. Training steps see other prompts each time, and are whole in the store.
+        kept = [
+            step
+            for step, size in sizes.items()
+            if (steps is None or step in steps) and (size == whole or not selection.compared)
         ]
-        at = {prompt: i for i, prompt in enumerate(rows)}
-        place = {step: i for i, step in enumerate(steps)}
-        found: dict[str, Array] = {}
-        for source, text in SOURCES.items():
-            mine = [figure for figure in wanted if figure.source == source]
-            if not mine:
-                continue
-            columns = ", ".join(
-                f"coalesce(sum(({part})::DOUBLE), 0)" for f in mine for part in (f.numerator, f.denominator)
-            )
-            answer = database.execute(
-                f"SELECT prompt_id, step, {columns} FROM {text.format(where=where)} GROUP BY prompt_id, step"
-            ).fetchnumpy()
-            names = list(answer)
-            keep = np.isin(answer["step"], steps)
-            prompts = np.array([at[name] for name in answer["prompt_id"][keep]], dtype=int)
-            when = np.array([place[step] for step in answer["step"][keep].tolist()], dtype=int)
-            for i, figure in enumerate(mine):
-                sums = np.zeros((len(rows), len(steps), 2))
-                for side in (0, 1):
-                    values = np.ma.filled(answer[names[2 + 2 * i + side]], 0.0)[keep]
-                    sums[prompts, when, side] = values
-                found[figure.key] = sums
-    left_out = [step for step, _ in sizes if step not in place]
-    return Counts(steps, rows, whole, {figure.key: found[figure.key] for figure in wanted}, left_out)
+        names = database.execute(f"SELECT DISTINCT prompt_id FROM annotations WHERE {every} ORDER BY 1").fetchall()
+        prompts = [name for (name,) in names]
+        sums: dict[str, Array] = {}
+        for mine, rollouts in _by_source(wanted, selection):
+            sums |= _sums(database, mine, rollouts, prompts, kept)
+    left_out = [step for step in sizes if step not in kept] if selection.compared else []
+    return Counts(kept, prompts, whole, {figure.key: sums[figure.key] for figure in wanted}, left_out)
 
 
-def of_step(run_dir: Path | str, kind: str, step: int, keys: Sequence[str]) -> dict[str, float]:
-    """Figures of one step's annotated rollouts, those that are not defined left out. Raises ValueError for none."""
-    found: dict[str, float] = {}
-    where = f"{_where(kind, clean_only=False)} AND step = {int(step)}"
-    with connection(run_dir, kind=kind, steps=[step], threads=1) as database:
-        # One statement a source: most of the time of a small one goes into its planning.
-        for source, text in SOURCES.items():
-            mine = [FIGURES[key] for key in keys if FIGURES[key].source == source]
-            if not mine:
-                continue
-            columns = ", ".join(_ratio(figure) for figure in mine)
-            values = database.execute(f"SELECT {columns} FROM {text.format(where=where)}").fetchone()
-            assert values is not None
-            found |= {figure.key: value for figure, value in zip(mine, values, strict=True) if value is not None}
-    return {key: found[key] for key in keys if key in found}
+def _sums(
+    database: duckdb.DuckDBPyConnection, mine: Sequence[Figure], rollouts: str, prompts: list[str], steps: list[int]
+) -> dict[str, Array]:
+    """`Counts.sums` of figures over one source."""
+    parts = [part for figure in mine for part in (figure.numerator, figure.denominator)]
+    columns = ", ".join(f"coalesce(sum(({part})::DOUBLE), 0)" for part in parts)
+    answer = database.execute(f"SELECT prompt_id, step, {columns} FROM {rollouts} GROUP BY prompt_id, step").fetchall()
+    row_of, column_of = ({name: i for i, name in enumerate(names)} for names in (prompts, steps))
+    found = np.zeros((len(mine), len(prompts), len(steps), 2))
+    for prompt, step, *values in answer:
+        if step in column_of:
+            found[:, row_of[prompt], column_of[step]] = np.reshape(values, (len(mine), 2))
+    return {figure.key: sums for figure, sums in zip(mine, found, strict=True)}
+
+
+def _by_source(wanted: Sequence[Figure], selection: Selection) -> Iterator[tuple[list[Figure], str]]:
+    """The figures of each source and its rollouts: one statement a source, as planning one takes most of its time."""
+    for source, text in SOURCES.items():
+        if mine := [figure for figure in wanted if figure.source == source]:
+            yield mine, text.format(where=selection.where)
 
 
 def _ratio(figure: Figure) -> str:
     return f"sum(({figure.numerator})::DOUBLE) / nullif(sum(({figure.denominator})::DOUBLE), 0)"
-
-
-def _where(kind: str, clean_only: bool) -> str:
-    return f"kind = '{kind}'" + (" AND clean" if clean_only else "")

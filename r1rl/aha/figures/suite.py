@@ -1,14 +1,14 @@
 """The figures of a run, or of several runs of one recipe, against step 0: intervals, adjusted p-values, onsets.
 
-All of it rests on the probes: the same prompts, samples and temperature at every probed step. Rollouts of training
-steps see other prompts at each, so a change there may be the prompts'; they get values and no comparison.
+All of it rests on held-out evaluations: the same prompts, samples and temperature at every evaluated step. Rollouts of
+training steps see other prompts at each, so a change there may be the prompts'; they get values and no comparison.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +16,11 @@ import numpy as np
 
 from r1rl.aha.figures import bootstrap, onset
 from r1rl.aha.figures.bootstrap import Array, Estimate
-from r1rl.aha.figures.figures import MAIN, Counts, Figure, chosen, counts
+from r1rl.aha.figures.figures import MAIN, Counts, Figure, Selection, by_step, chosen, counts
 from r1rl.aha.figures.onset import Onset
+
+TRAINING_INTERVALS: Final = 12
+"""So many training steps at most get intervals: the first, the last and evenly many between."""
 
 _ALPHA: Final = 0.05
 _NOTHING: Final = Estimate(None)
@@ -25,21 +28,34 @@ _NOTHING: Final = Estimate(None)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure. `p` is Holm's, adjusted for all figures of the table; `clean_…`: without unclean rollouts.
+    """One figure.
 
-    `onsets` has one entry a run, None for "no onset".
+    Args:
+        series: its value at each step of the result; without interval where none is known.
+        change: last minus first.
+        p: Holm's, adjusted for all figures of the table.
+        onsets: one entry a run, None for "no onset".
+        clean_first, clean_last, clean_change: the same without unclean rollouts.
     """
 
     figure: Figure
-    first: Estimate
-    last: Estimate
-    change: Estimate
-    p: float | None
-    onsets: tuple[Onset | None, ...]
-    series: tuple[float | None, ...]
+    series: tuple[Estimate, ...]
+    change: Estimate = _NOTHING
+    p: float | None = None
+    onsets: tuple[Onset | None, ...] = ()
     clean_first: Estimate = _NOTHING
     clean_last: Estimate = _NOTHING
     clean_change: Estimate = _NOTHING
+
+    @property
+    def first(self) -> Estimate:
+        """At the first step."""
+        return self.series[0]
+
+    @property
+    def last(self) -> Estimate:
+        """At the last step."""
+        return self.series[-1]
 
     @property
     def rose(self) -> bool:
@@ -63,38 +79,38 @@ class Result:
     """The figures of one run, or of several put together (`runs` names them)."""
 
     runs: tuple[str, ...]
-    kind: str
+    selection: Selection
     steps: tuple[int, ...]
     prompts: int
     rollouts: int  # at each step, over all runs
     rows: Mapping[str, Row]
     left_out: tuple[int, ...] = ()
-    clean_only: bool = False
 
     @property
     def compared(self) -> bool:
         """Whether there is anything to compare with step 0."""
-        return self.kind != "train" and len(self.steps) > 1
+        return self.selection.compared and len(self.steps) > 1
 
 
 @dataclass(frozen=True)
-class _Resampled:
-    """A figure of one run and its draws over all steps: values [steps], draws [resamples, steps]."""
+class _Run:
+    """What was counted in one run.
 
-    values: Array
-    draws: Array
+    `tidy` counts the main figures without unclean rollouts, at `counts.steps`. `values` are the figures at every
+    training step: only at some of them, `counts.steps`, are prompts counted apart and drawn. Empty for other rollouts.
+    """
 
-    @property
-    def change(self) -> Array:
-        return np.append(self.draws[:, -1] - self.draws[:, 0], self.values[-1] - self.values[0])
+    name: str
+    counts: Counts
+    tidy: Counts
+    values: Mapping[int, Mapping[str, float]]
 
 
 def measure(
     runs: Sequence[Path | str],
+    selection: Selection | None = None,
     *,
-    kind: str = "probe",
-    lexicon: str | None = None,
-    clean_only: bool = False,
+    figures: Sequence[Figure] | None = None,
     resamples: int = bootstrap.RESAMPLES,
     seed: int = 0,
 ) -> list[Result]:
@@ -102,22 +118,30 @@ def measure(
 
     Several runs are taken as runs of one recipe over seeds: the mean over them, with an interval for new seeds and
     new prompts (`bootstrap.over_seeds`). Only steps that all of them have are put together.
-    Raises ValueError where a run has no rollouts of `kind`, or the runs have no step in common.
+    Raises ValueError where a run has no such rollouts, or the runs have no step in common.
     """
-    wanted = chosen(lexicon)
-    main = [figure for figure in wanted if figure.key in MAIN]
-    names = run_names(runs)
-    every = [counts(run, kind, wanted, clean_only=clean_only) for run in runs]
-    tidy = every if clean_only else [counts(run, kind, main, clean_only=True) for run in runs]
-    prompts = sorted({prompt for one in every for prompt in one.prompts})
+    selection = selection or Selection()
+    wanted = chosen() if figures is None else figures
+    found = [_counted(name, run, selection, wanted) for name, run in zip(run_names(runs), runs, strict=True)]
+    prompts = sorted({prompt for run in found for prompt in run.counts.prompts})
     drawn = bootstrap.draws(len(prompts), resamples, seed)
-    results = [
-        _of_run(name, kind, one, without, wanted, _pick(drawn, prompts, one), clean_only)
-        for name, one, without in zip(names, every, tidy, strict=True)
-    ]
+    results = [_of_run(run, selection, wanted, _pick(drawn, prompts, run.counts)) for run in found]
     if len(runs) > 1:
-        results.append(_together(names, kind, every, tidy, wanted, prompts, drawn, results))
+        results.append(_together(found, selection, wanted, prompts, drawn, results))
     return results
+
+
+def _counted(name: str, run: Path | str, selection: Selection, wanted: Sequence[Figure]) -> _Run:
+    values: Mapping[int, Mapping[str, float]] = {}
+    steps: Collection[int] | None = None
+    if not selection.compared:
+        values = by_step(run, selection, wanted)
+        every = list(values)
+        few = min(TRAINING_INTERVALS, len(every))
+        steps = {every[i * (len(every) - 1) // max(1, few - 1)] for i in range(few)}
+    main = [figure for figure in wanted if figure.key in MAIN]
+    tidy = counts(run, replace(selection, clean_only=True), main, steps=steps)
+    return _Run(name, counts(run, selection, wanted, steps=steps), tidy, values)
 
 
 def _pick(drawn: np.ndarray[Any, np.dtype[np.uint16]], prompts: list[str], one: Counts) -> Any:
@@ -128,108 +152,93 @@ def _pick(drawn: np.ndarray[Any, np.dtype[np.uint16]], prompts: list[str], one: 
     return drawn[:, [at[prompt] for prompt in one.prompts]]
 
 
-def _of_run(
-    name: str, kind: str, one: Counts, tidy: Counts, wanted: Sequence[Figure], drawn: Any, clean_only: bool
-) -> Result:
-    compared = kind != "train" and len(one.steps) > 1
-    made: dict[str, _Resampled] = {}
-    plain: dict[str, float | None] = {}
-    for figure in wanted:
-        sums = one.sums[figure.key]
-        made[figure.key] = found = _Resampled(bootstrap.values(sums), bootstrap.ratios(sums, drawn))
-        plain[figure.key] = bootstrap.p_value(found.change[:-1]) if compared and _finite(found.change[-1]) else None
-    adjusted = bootstrap.holm(plain)
-    family = sum(p is not None for p in adjusted.values())
+def _of_run(run: _Run, selection: Selection, wanted: Sequence[Figure], drawn: Any) -> Result:
+    one = run.counts
+    compared = selection.compared and len(one.steps) > 1
+    values = {figure.key: bootstrap.values(one.sums[figure.key]) for figure in wanted}
+    draws = {figure.key: bootstrap.ratios(one.sums[figure.key], drawn) for figure in wanted}
+    adjusted = bootstrap.holm(
+        {
+            key: bootstrap.p_value(draws[key][:, -1] - draws[key][:, 0])
+            if compared and math.isfinite(values[key][-1] - values[key][0])
+            else None
+            for key in values
+        }
+    )
+    # Corrected for the number of series that are looked at, as the p-values are.
+    alpha = _ALPHA / max(1, sum(p is not None for p in adjusted.values()))
+    steps = tuple(run.values) or tuple(one.steps)
     rows = {}
     for figure in wanted:
-        key, found = figure.key, made[figure.key]
+        key = figure.key
+        known = {step: bootstrap.estimate(values[key][i], draws[key][:, i]) for i, step in enumerate(one.steps)}
         rows[key] = Row(
             figure,
-            bootstrap.estimate(found.values[0], found.draws[:, 0]),
-            bootstrap.estimate(found.values[-1], found.draws[:, -1]),
-            bootstrap.estimate(found.change[-1], found.change[:-1]) if compared else _NOTHING,
+            tuple(known.get(step) or Estimate(run.values[step].get(key)) for step in steps),
+            _change(values[key], draws[key]) if compared else _NOTHING,
             adjusted[key],
-            # Corrected for the number of series that are looked at, as the p-values are.
-            (onset.find(one.steps, found.values, found.draws, alpha=_ALPHA / max(1, family)) if compared else None,),
-            tuple(float(v) if math.isfinite(v) else None for v in found.values),
-            *_clean(tidy, key, drawn, compared),
+            (onset.find(one.steps, values[key], draws[key], alpha=alpha) if compared else None,),
+            *_clean(run.tidy, key, drawn, compared),
         )
-    return Result(
-        (name,), kind, tuple(one.steps), len(one.prompts), one.rollouts, rows, tuple(one.left_out), clean_only
-    )
+    return Result((run.name,), selection, steps, len(one.prompts), one.rollouts, rows, tuple(one.left_out))
+
+
+def _change(values: Array, draws: Array) -> Estimate:
+    """The last value minus the first, with its interval; both steps of a draw have the same prompts."""
+    return bootstrap.estimate(values[-1] - values[0], draws[:, -1] - draws[:, 0])
 
 
 def _clean(tidy: Counts, key: str, drawn: Any, compared: bool) -> tuple[Estimate, Estimate, Estimate]:
     if key not in tidy.sums:
         return _NOTHING, _NOTHING, _NOTHING
-    sums = tidy.sums[key]
-    found = _Resampled(bootstrap.values(sums), bootstrap.ratios(sums[:, [0, -1]], drawn))
-    return (
-        bootstrap.estimate(found.values[0], found.draws[:, 0]),
-        bootstrap.estimate(found.values[-1], found.draws[:, -1]),
-        bootstrap.estimate(found.change[-1], found.change[:-1]) if compared else _NOTHING,
-    )
+    ends = tidy.sums[key][:, [0, -1]]
+    values, draws = bootstrap.values(ends), bootstrap.ratios(ends, drawn)
+    first, last = (bootstrap.estimate(values[i], draws[:, i]) for i in (0, 1))
+    return first, last, _change(values, draws) if compared else _NOTHING
 
 
 def _together(
-    names: Sequence[str],
-    kind: str,
-    every: Sequence[Counts],
-    tidy: Sequence[Counts],
+    found: Sequence[_Run],
+    selection: Selection,
     wanted: Sequence[Figure],
     prompts: list[str],
     drawn: Any,
     results: Sequence[Result],
 ) -> Result:
-    steps = sorted(set.intersection(*(set(one.steps) for one in every)))
+    steps = sorted(set.intersection(*(set(run.counts.steps) for run in found)))
     if not steps:
-        raise ValueError(f"runs={', '.join(names)}: no probed step in common, so they cannot be put together")
-    compared = kind != "train" and len(steps) > 1
-    plain: dict[str, float | None] = {}
-    parts: dict[str, list[Any]] = {}
+        names = ", ".join(run.name for run in found)
+        raise ValueError(f"runs={names}: no evaluated step in common, so they cannot be put together")
+    compared = selection.compared and len(steps) > 1
+    rows: dict[str, Row] = {}
     for figure in wanted:
         key = figure.key
-        first, last, change, p = _over_seeds(key, every, steps, prompts, drawn)
-        clean = (_NOTHING,) * 3
-        if key in tidy[0].sums:
-            clean = _over_seeds(key, tidy, steps, prompts, drawn)[:3]
-        plain[key] = p if compared else None
-        means = np.mean([bootstrap.values(_at(one, key, steps)) for one in every], axis=0)
-        series = tuple(float(v) if math.isfinite(v) else None for v in means)
-        parts[key] = [first, last, change if compared else _NOTHING, series, clean]
-    adjusted = bootstrap.holm(plain)
-    rows = {}
-    for figure in wanted:
-        first, last, change, series, clean = parts[figure.key]
-        onsets = tuple(result.rows[figure.key].onsets[0] for result in results)
-        rows[figure.key] = Row(figure, first, last, change, adjusted[figure.key], onsets, series, *clean)
-    rollouts = sum(one.rollouts for one in every)
-    return Result(tuple(names), kind, tuple(steps), len(prompts), rollouts, rows, (), results[0].clean_only)
+        series, change, p = _over_seeds(key, [run.counts for run in found], steps, prompts, drawn)
+        row = Row(figure, series, onsets=tuple(result.rows[key].onsets[0] for result in results))
+        if key in found[0].tidy.sums:
+            ends = [steps[0], steps[-1]]
+            clean, clean_change, _ = _over_seeds(key, [run.tidy for run in found], ends, prompts, drawn)
+            row = replace(row, clean_first=clean[0], clean_last=clean[1])
+            row = replace(row, clean_change=clean_change) if compared else row
+        rows[key] = replace(row, change=change, p=p) if compared else row
+    for key, adjusted in bootstrap.holm({key: row.p for key, row in rows.items()}).items():
+        rows[key] = replace(rows[key], p=adjusted)
+    rollouts = sum(run.counts.rollouts for run in found)
+    return Result(tuple(run.name for run in found), selection, tuple(steps), len(prompts), rollouts, rows)
 
 
 def _over_seeds(
-    key: str, every: Sequence[Counts], steps: list[int], prompts: list[str], drawn: Any
-) -> tuple[Estimate, Estimate, Estimate, float | None]:
-    """First, last and change over the runs, and the change's p."""
-    ends = [steps[0], steps[-1]]
-    values, draws = [], []
-    for one in every:
-        sums = _at(one, key, ends)
-        values.append(bootstrap.values(sums))
-        draws.append(bootstrap.ratios(sums, _pick(drawn, prompts, one)))
-    mean = np.mean(draws, axis=0)
-    first, _ = bootstrap.over_seeds([value[0] for value in values], mean[:, 0])
-    last, _ = bootstrap.over_seeds([value[1] for value in values], mean[:, 1])
-    change, p = bootstrap.over_seeds([value[1] - value[0] for value in values], mean[:, 1] - mean[:, 0])
-    return first, last, change, p
-
-
-def _at(one: Counts, key: str, steps: Sequence[int]) -> Array:
-    return one.sums[key][:, [one.steps.index(step) for step in steps]]
-
-
-def _finite(value: float) -> bool:
-    return math.isfinite(value)
+    key: str, every: Sequence[Counts], steps: Sequence[int], prompts: list[str], drawn: Any
+) -> tuple[tuple[Estimate, ...], Estimate, float | None]:
+    """The mean over the runs at each step, its change from the first to the last one, and the change's p."""
+    sums = [one.sums[key][:, [one.steps.index(step) for step in steps]] for one in every]
+    values = np.array([bootstrap.values(one) for one in sums])
+    mean = np.mean(
+        [bootstrap.ratios(s, _pick(drawn, prompts, one)) for s, one in zip(sums, every, strict=True)], axis=0
+    )
+    series = tuple(bootstrap.over_seeds(values[:, i], mean[:, i])[0] for i in range(len(steps)))
+    change, p = bootstrap.over_seeds(values[:, -1] - values[:, 0], mean[:, -1] - mean[:, 0])
+    return series, change, p
 
 
 def run_names(runs: Sequence[Path | str]) -> list[str]:

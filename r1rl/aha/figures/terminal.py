@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from rich.console import Console
@@ -12,9 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from r1rl.aha.detect.annotation import DETECTOR_VERSION
-from r1rl.aha.figures.bootstrap import Estimate
+from r1rl.aha.figures.conclusion import change, conclude, number, onset_words
 from r1rl.aha.figures.suite import Result, Row
-from r1rl.aha.figures.verdict_words import change, conclude, number, onset_words
 
 UNVALIDATED: Final = "unvalidated"
 _LABEL_WIDTH: Final = 24
@@ -39,81 +38,94 @@ def detector_scores() -> dict[str, str]:
 
 
 def print_result(result: Result, console: Console, keys: Collection[str] = ()) -> None:
-    """One table, the figures without unclean rollouts, and the verdict; with `keys` those figures alone."""
+    """One table, the figures without unclean rollouts, and the conclusion; with `keys` those figures alone."""
     facts = [
-        f"{result.kind} rollouts",
+        result.selection.words,
         f"{result.prompts} prompts",
         f"{result.rollouts} rollouts at each of {len(result.steps)} steps",
     ]
-    if result.clean_only:
+    if result.selection.clean_only:
         facts.append("unclean ones left out")
     if result.left_out:
         facts.append(f"incomplete and left out: step {', '.join(map(str, result.left_out))}")
     title = "runs " if len(result.runs) > 1 else "run "
     console.print(Text.assemble((title, "dim"), (_visible(", ".join(result.runs)), "bold"), "  ", " · ".join(facts)))
-    console.print(_table(result, detector_scores(), console.width, keys))
+    rows = [row for key, row in result.rows.items() if not keys or key in keys]
+    console.print(table(result.steps, rows, console.width))
     if keys:
         return
-    if not result.clean_only and (main := _clean_table(result)) is not None:
+    if not result.selection.clean_only and (main := _clean_table(result)) is not None:
         console.print(main)
-    verdict = conclude(result)
-    console.print(Padding(Text(verdict.figures, style="bold"), (0, 0, 0, 2)))
-    for sentence in verdict.words:
+    print_conclusion(result, console)
+
+
+def print_conclusion(result: Result, console: Console) -> None:
+    """The line of figures, and what they allow to be said."""
+    conclusion = conclude(result)
+    console.print(Padding(Text(conclusion.figures, style="bold"), (0, 0, 0, 2)))
+    for sentence in conclusion.words:
         console.print(Padding(Text(sentence), (0, 0, 0, 2)))
 
 
 def as_json(result: Result, keys: Collection[str] = ()) -> dict[str, Any]:
     """Everything the table shows and more, as JSON values; with `keys` only those figures."""
-    verdict = conclude(result)
-    scores = detector_scores()
+    conclusion = conclude(result)
     return {
         "runs": list(result.runs),
-        "kind": result.kind,
+        "kind": result.selection.kind,
+        "greedy": result.selection.greedy,
         "detector_version": DETECTOR_VERSION,
-        "exclude_unclean": result.clean_only,
+        "exclude_unclean": result.selection.clean_only,
         "steps": list(result.steps),
         "incomplete_steps": list(result.left_out),
         "prompts": result.prompts,
         "rollouts_per_step": result.rollouts,
-        "emerged": verdict.emerged,
-        "verdict": [verdict.figures, *verdict.words],
-        "figures": {
-            key: {
-                "label": row.figure.label,
-                "definition": row.figure.definition,
-                "unit": row.figure.unit,
-                "first": _estimate(row.first),
-                "last": _estimate(row.last),
-                "change": _estimate(row.change),
-                "p_adjusted": row.p,
-                "onsets": [None if one is None else dataclasses.asdict(one) for one in row.onsets],
-                "series": list(row.series),
-                "clean": {
-                    "first": _estimate(row.clean_first),
-                    "last": _estimate(row.clean_last),
-                    "change": _estimate(row.clean_change),
-                },
-                "detector": row.figure.detector,
-                "detector_precision_recall": scores.get(row.figure.detector or ""),
-            }
-            for key, row in result.rows.items()
-            if not keys or key in keys
-        },
+        "emerged": conclusion.emerged,
+        "conclusion": [conclusion.figures, *conclusion.words],
+        "figures": figures_json([row for key, row in result.rows.items() if not keys or key in keys]),
     }
 
 
-def _table(result: Result, scores: dict[str, str], width: int, keys: Collection[str]) -> Table:
+def figures_json(rows: Iterable[Row]) -> dict[str, Any]:
+    """Figures by their keys, as JSON values."""
+    scores = detector_scores()
+    return {
+        row.figure.key: {
+            "label": row.figure.label,
+            "definition": row.figure.definition,
+            "unit": row.figure.unit,
+            "first": dataclasses.asdict(row.first),
+            "last": dataclasses.asdict(row.last),
+            "change": dataclasses.asdict(row.change),
+            "p_adjusted": row.p,
+            "onsets": [None if one is None else dataclasses.asdict(one) for one in row.onsets],
+            "series": [estimate.value for estimate in row.series],
+            "clean": {
+                "first": dataclasses.asdict(row.clean_first),
+                "last": dataclasses.asdict(row.clean_last),
+                "change": dataclasses.asdict(row.clean_change),
+            },
+            "detector": row.figure.detector,
+            "detector_precision_recall": scores.get(row.figure.detector or ""),
+        }
+        for row in rows
+    }
+
+
+def table(steps: Sequence[int], rows: Iterable[Row], width: int) -> Table:
+    """The figures that are known, section by section, with as many columns as the terminal is wide enough for."""
+    scores = detector_scores()
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("", min_width=_LABEL_WIDTH)
-    first, last = (f"step {result.steps[i]}" for i in (0, -1))
+    first, last = (f"step {steps[i]}" for i in (0, -1))
     columns = [first, last, "change (95 %)", "adj. p", "onset", "detector P / R"]
     kept = next((n for n, wide in _WIDE_ENOUGH.items() if width >= wide), min(_WIDE_ENOUGH))
     for heading in columns[:kept]:
         words = heading in columns[4:]
         table.add_column(heading, justify="left" if words else "right", no_wrap=True)
     section = ""
-    for key, row in result.rows.items():
-        if (row.first.value is None and row.last.value is None) or (keys and key not in keys):
+    for row in rows:
+        if row.first.value is None and row.last.value is None:
             continue
         if row.figure.section != section:
             section = row.figure.section
@@ -124,7 +136,7 @@ def _table(result: Result, scores: dict[str, str], width: int, keys: Collection[
             number(row.first.value, unit),
             number(row.last.value, unit),
             Text(change(row.change, unit), style="bold" if row.rose or row.fell else "dim"),
-            _p(row.p),
+            p_words(row),
             _onset(row),
             Text(score, style="dim"),
         ]
@@ -135,7 +147,7 @@ def _table(result: Result, scores: dict[str, str], width: int, keys: Collection[
 def _clean_table(result: Result) -> Table | None:
     """The main figures again without unclean rollouts, if there are any such."""
     unclean = result.rows["unclean"]
-    if unclean.last.value is None or not any(unclean.series):
+    if unclean.last.value is None or not any(share.value for share in unclean.series):
         return None
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("without unclean rollouts", style="dim")
@@ -153,10 +165,11 @@ def _clean_table(result: Result) -> Table | None:
     return table
 
 
-def _p(value: float | None) -> str:
-    if value is None:
+def p_words(row: Row) -> str:
+    """The adjusted p-value of a figure's change, for readers."""
+    if row.p is None:
         return ""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+    return "< 0.001" if row.p < 0.001 else f"{row.p:.3f}" if row.p < 0.1 else f"{row.p:.2f}"
 
 
 def _onset(row: Row) -> Text:
@@ -166,10 +179,6 @@ def _onset(row: Row) -> Text:
     if len(row.onsets) == 1 and (one := row.onsets[0]) is not None:
         words += f" {one.shape}" + ("" if one.lasting else f", peak {one.peak}")
     return Text(words)
-
-
-def _estimate(estimate: Estimate) -> dict[str, float | None]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
 def _visible(text: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from r1rl.aha.detect.annotation import KEY
 from r1rl.aha.figures.annotations import connection
 from r1rl.store import store
-from r1rl.store.schema import KINDS
+from r1rl.store.schema import KINDS, SAMPLED_SQL
 
 DETECTORS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
@@ -48,9 +48,7 @@ class Item:
     detected: Mapping[str, bool | None]
 
 
-def draw(
-    run_dir: Path | str, *, kind: str = "probe", where: str = "true", size: int = 200, seed: int = 0
-) -> list[Item]:
+def draw(run_dir: Path | str, *, kind: str = "eval", where: str = "true", size: int = 200, seed: int = 0) -> list[Item]:
     """`size` rollouts of a run, as many at each step as can be, in an order that mixes the steps.
 
     Annotations must be there. Raises ValueError for no run, a condition that DuckDB does not take, or no rollouts.
@@ -62,7 +60,7 @@ def draw(
     if not where.strip():
         raise ValueError("where='': need an SQL condition; try \"step IN (0, 100)\"")
     keys = store.query(
-        run_dir, f"SELECT {', '.join(KEY)} FROM rollouts WHERE kind = '{kind}' AND ({where}\n)"
+        run_dir, f"SELECT {', '.join(KEY)} FROM rollouts WHERE kind = '{kind}' AND {SAMPLED_SQL} AND ({where}\n)"
     ).to_pylist()
     if not keys:
         raise ValueError(f"where={where!r}: no {kind} rollouts of {str(run_dir)!r} fit; try another --where or --kind")

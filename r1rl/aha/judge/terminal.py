@@ -13,7 +13,7 @@ from rich.text import Text
 
 from r1rl.aha.detect.annotation import DETECTOR_VERSION
 from r1rl.aha.figures.bootstrap import Estimate
-from r1rl.aha.figures.verdict_words import change, number
+from r1rl.aha.figures.conclusion import change, number
 from r1rl.aha.judge.agreement import Agreement
 from r1rl.aha.judge.judged import Result
 from r1rl.aha.judge.labels import LABELS, PROMPT_VERSION, visible

@@ -1,4 +1,4 @@
-"""Where the probe cuts, what it puts there, and what it keeps on disk."""
+"""Where the counterfactual cuts, what it puts there, and what it keeps on disk."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run = tmp_path / "run"
     for step in (0, 20, 30):
         rows = [row(f"p{i}", 0, RETRIED) for i in range(PART + 5)]
-        store.write_shard(run, rows, kind="probe", step=step, rank=0)
+        store.write_shard(run, rows, kind="eval", step=step, rank=0)
     (run / "recipe.yaml").write_text("model_name_or_path: base:countdown\nmax_completion_length: 100\n")
     for step in (10, 20):
         (run / "checkpoints" / f"checkpoint-{step}").mkdir(parents=True)
@@ -187,7 +187,7 @@ def made_up(calls: list[int]) -> Any:
     return sample
 
 
-def test_a_probe_goes_on_where_it_was_cut_off(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_goes_on_where_it_was_cut_off(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     monkeypatch.setattr(continuations, "sample", made_up(calls))
     settings = Settings(points=PART + 2)
@@ -214,7 +214,7 @@ def test_other_settings_and_other_sources_are_sampled_anew(run_dir: Path, monkey
     for settings in (Settings(points=3), Settings(points=3, seed=1), Settings(points=3, samples=1)):
         counterfactual_store.compute(run_dir, 20, settings)
     assert len(calls) == 6
-    store.write_shard(run_dir, [row("p0", 0, RETRIED)], kind="probe", step=20, rank=0)
+    store.write_shard(run_dir, [row("p0", 0, RETRIED)], kind="eval", step=20, rank=0)
     rows = counterfactual_store.compute(run_dir, 20, Settings(points=3))
     assert len(calls) == 8
     assert {found["prompt_id"] for found in rows} == {"p0"}
@@ -233,7 +233,7 @@ def test_steps(run_dir: Path, steps: list[int] | None, expected: list[int]) -> N
     ("settings", "steps", "match"),
     [
         pytest.param(
-            Settings(), [10], "steps=10: no kept policy with probe rollouts; this run has 0, 20, 30", id="step"
+            Settings(), [10], "steps=10: no kept policy with held-out rollouts; this run has 0, 20, 30", id="step"
         ),
         pytest.param(Settings(points=0), None, "points=0: need >= 1", id="points"),
         pytest.param(Settings(samples=0), None, "samples=0: need >= 1", id="samples"),

@@ -23,7 +23,7 @@ EXACT = {"verifier": "exact", "task": "file", "gold": "Paris", "meta": "{}"}
 
 
 def row(completion: str, kind: dict[str, Any] = COUNTDOWN, **columns: Any) -> dict[str, Any]:
-    key = {"run": "r", "kind": "probe", "step": 0, "rank": 0, "group_id": "g", "prompt_id": "p", "sample_idx": 1}
+    key = {"run": "r", "kind": "eval", "step": 0, "rank": 0, "group_id": "g", "prompt_id": "p", "sample_idx": 1}
     rest = {"temperature": 1.0, "n_tokens": 40, "finish_reason": "stop", "verdict": "wrong", "prefill": ""}
     return {**key, **rest, "completion": completion, **kind, **columns}
 

@@ -12,7 +12,7 @@ from r1rl.aha.detect.annotation import annotate
 def found(
     text: str, gold: str = "12", *, verifier: str = "math", prompt: str = "", cut: bool = False
 ) -> dict[str, Any]:
-    row = {"run": "r", "kind": "probe", "step": 0, "rank": 0, "group_id": "g", "prompt_id": "p", "sample_idx": 0}
+    row = {"run": "r", "kind": "eval", "step": 0, "rank": 0, "group_id": "g", "prompt_id": "p", "sample_idx": 0}
     row |= {"temperature": 1.0, "n_tokens": 9, "finish_reason": "length" if cut else "stop", "verdict": "wrong"}
     row |= {"completion": text, "prefill": "", "gold": gold, "verifier": verifier, "meta": "{}", "prompt": prompt}
     return annotate(row)

@@ -23,7 +23,7 @@ def run_dir(tmp_path: Path) -> Path:
     for step in range(SHARDS):
         rows = [rollout(f"p{prompt}", 0, n_tokens=20 + step) for prompt in range(7)]
         store.write_shard(tmp_path, rows, kind="train", step=step, rank=0)
-    store.write_shard(tmp_path, [rollout("p0", 0)], kind="probe", step=0, rank=0)
+    store.write_shard(tmp_path, [rollout("p0", 0)], kind="eval", step=0, rank=0)
     return tmp_path
 
 
@@ -58,8 +58,8 @@ def test_every_rollout_once(run_dir: Path, workers: int, part_rows: int, monkeyp
 
 
 def test_only_what_is_asked_for(run_dir: Path) -> None:
-    assert annotations.compute(run_dir, kind="probe") == 1
-    assert {row["kind"] for row in found(run_dir)} == {"probe"}
+    assert annotations.compute(run_dir, kind="eval") == 1
+    assert {row["kind"] for row in found(run_dir)} == {"eval"}
     assert len(annotations.missing(run_dir)) == SHARDS
     annotations.compute(run_dir)
     assert {row["step"] for row in found(run_dir, kind="train", steps=[1, 3])} == {1, 3}
@@ -139,23 +139,23 @@ def test_errors(run_dir: Path, make: Any, match: str) -> None:
 def test_two_connections_at_a_time_see_what_each_was_opened_for(run_dir: Path) -> None:
     annotations.compute(run_dir)
     with annotations.connection(run_dir, kind="train", steps=[0]) as first:
-        with annotations.connection(run_dir, kind="probe") as second:
+        with annotations.connection(run_dir, kind="eval") as second:
             assert first.sql("SELECT DISTINCT kind FROM annotations").fetchall() == [("train",)]
-            assert second.sql("SELECT DISTINCT kind FROM annotations").fetchall() == [("probe",)]
+            assert second.sql("SELECT DISTINCT kind FROM annotations").fetchall() == [("eval",)]
         assert first.sql("SELECT count(*) FROM annotations").fetchall() == [(7,)]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_process_reads_by_itself_and_leaves_its_parent_reading(run_dir: Path) -> None:
-    annotations.compute(run_dir, kind="probe")
-    assert len(found(run_dir, kind="probe", threads=1)) == 1
+    annotations.compute(run_dir, kind="eval")
+    assert len(found(run_dir, kind="eval", threads=1)) == 1
     child = os.fork()
     if child == 0:
         code = 1
         with contextlib.suppress(BaseException):
             signal.alarm(30)
-            code = int(len(found(run_dir, kind="probe", threads=1)) != 1)
+            code = int(len(found(run_dir, kind="eval", threads=1)) != 1)
         os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert len(found(run_dir, kind="probe", threads=1)) == 1
+    assert len(found(run_dir, kind="eval", threads=1)) == 1

@@ -1,4 +1,4 @@
-"""Draws of prompts for many figures at once: against `statistics.compare`, tables of known values, and coverage."""
+"""Draws of prompts for many figures at once: against a slow loop, tables of known values, and coverage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from r1rl.aha.figures import bootstrap
-from r1rl.aha.figures.statistics import compare
 
 
 def drawn_counts(seed: int, prompts: int = 40, steps: int = 3) -> bootstrap.Array:
@@ -54,15 +53,66 @@ def test_few_prompts_give_no_interval() -> None:
     assert bootstrap.estimate(bootstrap.values(counts)[1], found[:, 1]) == bootstrap.Estimate(1.0)
 
 
-def test_agrees_with_the_comparison_of_two_steps() -> None:
-    counts = drawn_counts(2)
-    pair = [{f"p{i:02}": tuple(row) for i, row in enumerate(counts[:, step].tolist())} for step in (0, 2)]
-    slow = compare(*pair, resamples=20_000)
-    draws = bootstrap.ratios(counts, bootstrap.draws(len(counts), 20_000, 5))
+def change(counts: bootstrap.Array, resamples: int, seed: int) -> bootstrap.Estimate:
+    """The last step minus the first, as the suite compares them."""
+    draws = bootstrap.ratios(counts, bootstrap.draws(len(counts), resamples, seed))
     values = bootstrap.values(counts)
-    fast = bootstrap.estimate(values[2] - values[0], draws[:, 2] - draws[:, 0])
-    assert fast.value == pytest.approx(slow.diff)
-    assert (fast.low, fast.high) == pytest.approx((slow.ci_low, slow.ci_high), abs=0.01)
+    return bootstrap.estimate(values[-1] - values[0], draws[:, -1] - draws[:, 0])
+
+
+def slow_interval(counts: bootstrap.Array, resamples: int) -> tuple[float, float]:
+    """The same by a loop: prompts drawn one by one, each draw used at both steps."""
+    generator = np.random.default_rng(17)
+    differences = []
+    for _ in range(resamples):
+        above, below = [0.0, 0.0], [0.0, 0.0]
+        for prompt in generator.integers(len(counts), size=len(counts)):
+            for side, step in enumerate((0, -1)):
+                above[side] += counts[prompt, step, 0]
+                below[side] += counts[prompt, step, 1]
+        differences.append(above[1] / below[1] - above[0] / below[0])
+    differences.sort()
+    return differences[round(0.025 * (resamples - 1))], differences[round(0.975 * (resamples - 1))]
+
+
+def test_agrees_with_a_slow_loop_over_single_prompts() -> None:
+    counts = drawn_counts(2)
+    fast = change(counts, 20_000, 5)
+    values = [counts[:, step, 0].sum() / counts[:, step, 1].sum() for step in (0, -1)]
+    assert fast.value == pytest.approx(values[1] - values[0])
+    assert (fast.low, fast.high) == pytest.approx(slow_interval(counts, 4_000), abs=0.015)
+
+
+def test_a_constant_gain_has_no_spread() -> None:
+    # Paired: prompts differ widely, the gain does not. Unpaired draws would give a wide interval.
+    counts = np.array([[[i, 10], [i + 1, 10]] for i in range(12)], dtype=float)
+    found = change(counts, 500, 0)
+    assert (found.value, found.low, found.high) == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_most_draws_undefined_give_no_interval() -> None:
+    counts = np.zeros((40, 2, 2))
+    counts[:10, 0], counts[30:, 1] = 1, 1
+    draws = bootstrap.ratios(counts, bootstrap.draws(40, 200, 0))
+    draws[:120, 0] = np.nan
+    assert bootstrap.estimate(1.0, draws[:, 0]) == bootstrap.Estimate(1.0)
+    assert bootstrap.estimate(np.nan, draws[:, 1]) == bootstrap.Estimate(None)
+
+
+def test_covers_the_true_difference_in_about_95_of_100_runs() -> None:
+    generator = np.random.default_rng(7)
+    runs, prompts, samples, gain = 300, 60, 8, 0.15
+    covered = excludes_zero = 0
+    for run in range(runs):
+        ease = generator.beta(1.0, 2.0, size=prompts) * (1 - gain)  # prompts differ widely
+        hits = np.stack([generator.binomial(samples, ease), generator.binomial(samples, ease + gain)], axis=1)
+        found = change(np.stack([hits, np.full((prompts, 2), samples)], axis=-1).astype(float), 400, run)
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= gain <= found.high
+        excludes_zero += found.low > 0
+    assert 0.91 <= covered / runs <= 0.985
+    assert excludes_zero / runs > 0.95
 
 
 @pytest.mark.parametrize(

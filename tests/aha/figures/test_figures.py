@@ -12,7 +12,7 @@ import pytest
 
 from r1rl.aha.figures import bootstrap, figures
 from r1rl.aha.figures.annotations import connection, views
-from r1rl.aha.figures.figures import FIGURES
+from r1rl.aha.figures.figures import FIGURES, Selection
 from tests.aha.annotated_runs import Annotation, attempts_of, counted, drawn_annotation, write_run
 
 
@@ -24,7 +24,7 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
 
 
-def rows_of(run_dir: Path, kind: str = "probe") -> dict[int, list[Annotation]]:
+def rows_of(run_dir: Path, kind: str = "eval") -> dict[int, list[Annotation]]:
     found: dict[int, list[Annotation]] = {}
     with connection(run_dir, kind=kind) as database:
         for row in database.sql("FROM annotations").to_arrow_table().to_pylist():
@@ -36,7 +36,7 @@ def rows_of(run_dir: Path, kind: str = "probe") -> dict[int, list[Annotation]]:
 def test_sums_and_sql_agree_with_loops(run_dir: Path, clean_only: bool) -> None:
     wanted = figures.chosen("all")
     assert {figure.key for figure in wanted} == set(FIGURES)
-    found = figures.counts(run_dir, "probe", wanted, clean_only=clean_only)
+    found = figures.counts(run_dir, Selection(clean_only=clean_only), wanted)
     assert found.steps == [0, 10, 20]
     assert (len(found.prompts), found.rollouts) == (12, 48)
     by_step = rows_of(run_dir)
@@ -49,22 +49,22 @@ def test_sums_and_sql_agree_with_loops(run_dir: Path, clean_only: bool) -> None:
             for figure in wanted:
                 value = bootstrap.values(found.sums[figure.key])[i]
                 assert value == pytest.approx(expected[figure.key], abs=1e-12), figure.key
-                line = figures.sql(figure, "probe", clean_only=clean_only)
+                line = figures.sql(figure, Selection(clean_only=clean_only))
                 assert "\n" not in line
                 answer = dict(outside.execute(line).fetchall())
                 assert answer[step] == pytest.approx(expected[figure.key], abs=1e-12), line
 
 
 def test_sums_are_kept_apart_by_prompt(run_dir: Path) -> None:
-    found = figures.counts(run_dir, "probe", [FIGURES["retried"]])
+    found = figures.counts(run_dir, Selection(), [FIGURES["retried"]])
     rows = [row for row in rows_of(run_dir)[20] if row["prompt_id"] == found.prompts[3]]
     assert found.sums["retried"][3, 2].tolist() == [sum(row["n_attempts"] > 1 for row in rows), 4]
 
 
-def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], **options: Any) -> Any:
+def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]]) -> Any:
     """The sums of one step with one prompt whose samples have these columns."""
     run = write_run(tmp_path / "run", monkeypatch, lambda _s, _p, i: rows[i], steps=[0], prompts=1, samples=len(rows))
-    return figures.counts(run, "probe", list(FIGURES.values()), **options).sums
+    return figures.counts(run, Selection(), list(FIGURES.values())).sums
 
 
 def test_lift_leaves_the_own_first_attempt_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_lift_of_independent_redraws_is_zero(tmp_path: Path, monkeypatch: pytest
         return {**drawn_annotation(generator, 0.3, 0.3), **attempts_of(path)}
 
     run = write_run(tmp_path / "run", monkeypatch, draw, steps=[0], prompts=400)
-    sums = figures.counts(run, "probe", [FIGURES["retry_lift"], FIGURES["retry_hits"]]).sums
+    sums = figures.counts(run, Selection(), [FIGURES["retry_lift"], FIGURES["retry_hits"]]).sums
     draws = bootstrap.ratios(sums["retry_lift"], bootstrap.draws(400, 2000, 0))
     lift = bootstrap.estimate(bootstrap.values(sums["retry_lift"])[0], draws[:, 0])
     assert lift.low is not None
@@ -107,10 +107,10 @@ def test_a_task_without_detectors_is_not_measured(tmp_path: Path, monkeypatch: p
     assert measured == {"accuracy", "tokens", "marker_strict_rate", "marker_strict_per_1k", "unclean"}
 
 
-def test_a_probe_that_lacks_rollouts_is_left_out(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_evaluation_that_lacks_rollouts_is_left_out(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = random.Random(0)
     write_run(run_dir, monkeypatch, lambda *_: drawn_annotation(generator, 0.3, 0.3), steps=[30], prompts=5)
-    found = figures.counts(run_dir, "probe", [FIGURES["retried"]])
+    found = figures.counts(run_dir, Selection(), [FIGURES["retried"]])
     assert (found.steps, found.left_out) == ([0, 10, 20], [30])
 
 

@@ -17,7 +17,7 @@ DRAWS = 500
 def simulate(
     rates: Sequence[float], seed: int, *, prompts: int = 64, samples: int = 4, spread: float = 1.5
 ) -> Onset | None:
-    """A run probed every 20 steps; prompts differ in difficulty by `spread` logits."""
+    """A run evaluated every 20 steps; prompts differ in difficulty by `spread` logits."""
     generator = np.random.default_rng((seed, len(rates)))
     share = np.clip(np.array(rates), 1e-6, 1 - 1e-6)
     ease = np.log(share / (1 - share)) + generator.normal(0, spread, size=(prompts, 1))
@@ -29,10 +29,10 @@ def simulate(
 
 
 @pytest.mark.parametrize("spread", [0.0, 2.0], ids=["prompts alike", "prompts differ"])
-@pytest.mark.parametrize("probes", [6, 21])
+@pytest.mark.parametrize("evaluations", [6, 21])
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
-def test_no_change_seldom_has_an_onset(rate: float, probes: int, spread: float) -> None:
-    found = [simulate([rate] * probes, seed, spread=spread) for seed in range(200)]
+def test_no_change_seldom_has_an_onset(rate: float, evaluations: int, spread: float) -> None:
+    found = [simulate([rate] * evaluations, seed, spread=spread) for seed in range(200)]
     assert sum(one is not None for one in found) <= 0.05 * len(found)
 
 
@@ -52,7 +52,7 @@ def test_step() -> None:
 
 
 def test_ramp() -> None:
-    # Level up to step 60, the first probe above it is at 80.
+    # Level up to step 60, the first evaluation above it is at 80.
     found = [simulate([0.1] * 3 + np.linspace(0.1, 0.7, 8).tolist(), seed) for seed in range(40)]
     kept = [one for one in found if one is not None]
     assert len(kept) == 40
@@ -72,7 +72,7 @@ def test_rise_and_fall_is_dated_by_its_rise() -> None:
 
 
 def test_published_rise_and_fall_in_counts() -> None:
-    # The same run's own numbers, verifications per response, with probes between.
+    # The same run's own numbers, verifications per response, with evaluations between.
     means = [0.62, 0.7, 4.0, 11.6, 9.0, 4.0, 1.0, 0.5, 0.3, 0.2, 0.18]
     generator = np.random.default_rng(0)
     counts = np.stack([generator.poisson(means, size=(80, 11)), np.ones((80, 11))], axis=-1).astype(np.float64)
@@ -96,13 +96,13 @@ def exact(values: Sequence[float], noise: float = 1e-4, **options: float) -> Ons
         pytest.param([0, 0, 1, 2, 2, 2], (20, 10, 20, "ramp", True), id="ramp to a level"),
         pytest.param([0, 1, 1], (10, 0, 10, "step", True), id="at once"),
         pytest.param([0, 0, 1, 1, 0, 0], (20, 10, 20, "step", False), id="gone again"),
-        pytest.param([0, 0, 1, 0, 0], None, id="one probe is not sustained"),
-        pytest.param([0, 0, 0, 0, 1], None, id="the last probe is not sustained"),
-        pytest.param([0, 1], None, id="two probes"),
+        pytest.param([0, 0, 1, 0, 0], None, id="one evaluation is not sustained"),
+        pytest.param([0, 0, 0, 0, 1], None, id="the last evaluation is not sustained"),
+        pytest.param([0, 1], None, id="two evaluations"),
         pytest.param([1, 0, 0, 0], None, id="fall"),
         pytest.param([1, 0, 0, 1, 1], None, id="back to where it was"),
         pytest.param([np.nan, 1, 1, 1], None, id="step 0 not defined"),
-        pytest.param([0, np.nan, 1, 1], (20, 0, 20, "step", True), id="a probe not defined"),
+        pytest.param([0, np.nan, 1, 1], (20, 0, 20, "step", True), id="an evaluation not defined"),
         pytest.param([0, 0, 0], None, id="never"),
     ],
 )
@@ -120,7 +120,7 @@ def test_no_spread_at_all() -> None:
 
 
 def test_alpha_is_for_the_whole_series() -> None:
-    # 2.2 errors above step 0 at two probes: enough for one probe at 5 %, not for ten.
+    # 2.2 errors above step 0 at two evaluations: enough for one evaluation at 5 %, not for ten.
     values = [0.0] * 5 + [3.1, 3.1] + [0.0] * 4
     draws = np.random.default_rng(1).normal(0, 1, size=(4000, 11)) + np.array(values)
     steps = list(range(11))

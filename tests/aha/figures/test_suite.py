@@ -1,4 +1,4 @@
-"""From annotations to a verdict: what is planted is found, and what is not is not claimed."""
+"""From annotations to a conclusion: what is planted is found, and what is not is not claimed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from r1rl.aha.figures import suite, terminal
-from r1rl.aha.figures.verdict_words import conclude
+from r1rl.aha.figures.conclusion import conclude
+from r1rl.aha.figures.figures import Selection
 from tests.aha.annotated_runs import Annotation, attempts_of, write_run
 
 STEPS = (0, 10, 20, 30, 40)
@@ -64,20 +65,20 @@ CASES = [
                  id="more draws, no correction"),
     pytest.param(retrying(lambda s: 0.7 * (s >= 20)), 1.0, False, "not among clean rollouts", id="only in loops"),
     pytest.param(retrying(lambda s: 0.7 * (s in (10, 20))), 0.0, False, "came and went", id="comes and goes"),
-    pytest.param(retrying(lambda s: 0.7 * (s == 40)), 0.0, False, "not sustained", id="at the last probe alone"),
+    pytest.param(retrying(lambda s: 0.7 * (s == 40)), 0.0, False, "not sustained", id="at the last evaluation alone"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("path", "loops", "emerged", "words"), CASES)
-def test_verdicts(
+def test_conclusions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Path_, loops: float, emerged: bool, words: str
 ) -> None:
     run = write_run(tmp_path / "run", monkeypatch, draw(path, loops=loops), steps=STEPS, prompts=60)
     (result,) = suite.measure([run], resamples=RESAMPLES)
-    verdict = conclude(result)
-    assert verdict.emerged is emerged, verdict
-    assert words in verdict.words[0]
-    assert "One run" in verdict.words[-1]
+    conclusion = conclude(result)
+    assert conclusion.emerged is emerged, conclusion
+    assert words in conclusion.words[0]
+    assert "One run" in conclusion.words[-1]
 
 
 def test_the_line_of_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +121,7 @@ def test_one_seed_that_drifts_is_no_emergence_of_the_recipe(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("steps", "kind", "words"),
     [
-        pytest.param((0,), "probe", "nothing to compare it with yet", id="one probe"),
+        pytest.param((0,), "eval", "nothing to compare it with yet", id="one evaluation"),
         pytest.param((0, 10, 20), "train", "nothing is compared with step 0", id="training rollouts"),
     ],
 )
@@ -128,10 +129,10 @@ def test_what_cannot_be_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: tuple[int, ...], kind: str, words: str
 ) -> None:
     run = write_run(tmp_path / "run", monkeypatch, draw(retrying(lambda s: 0.5)), steps=steps, kind=kind)
-    (result,) = suite.measure([run], kind=kind, resamples=100)
-    verdict = conclude(result)
-    assert verdict.emerged is None
-    assert words in " ".join(verdict.words)
+    (result,) = suite.measure([run], Selection(kind), resamples=100)
+    conclusion = conclude(result)
+    assert conclusion.emerged is None
+    assert words in " ".join(conclusion.words)
     assert all(row.change.value is None for row in result.rows.values())
 
 
@@ -140,17 +141,17 @@ def test_a_task_without_attempts_is_not_judged(tmp_path: Path, monkeypatch: pyte
         tmp_path / "run", monkeypatch, lambda s, *_: {"n_tokens": 9, "marker_strict": int(s > 0), "clean": True}
     )
     (result,) = suite.measure([run], resamples=RESAMPLES)
-    verdict = conclude(result)
-    assert verdict.emerged is None
-    assert verdict.figures == "retries: not measured"
-    assert "words alone are not self-verification" in " ".join(verdict.words)
+    conclusion = conclude(result)
+    assert conclusion.emerged is None
+    assert conclusion.figures == "retries: not measured"
+    assert "words alone are not self-verification" in " ".join(conclusion.words)
 
 
 @pytest.mark.parametrize(
     ("second", "match"),
     [
         pytest.param("same", "given twice", id="twice"),
-        pytest.param("other steps", "no probed step in common", id="no common step"),
+        pytest.param("other steps", "no evaluated step in common", id="no common step"),
     ],
 )
 def test_runs_that_cannot_be_put_together(

@@ -177,7 +177,7 @@ def test_nothing_but_question_and_completion_is_sent(tmp_path: Path, monkeypatch
         name: value for name, value in HIDDEN.items() if name != "prompt_id"
     })  # fmt: skip
     row["prompt_id"] = HIDDEN["prompt_id"]
-    store.write_shard(run, [row], kind="probe", step=213243, rank=0)
+    store.write_shard(run, [row], kind="eval", step=213243, rank=0)
     annotations.compute(run)
     (item,) = sample.draw(run)
     with playing(by_words) as played:
@@ -484,7 +484,7 @@ def test_ctrl_c_does_not_wait_for_replies_under_way(tmp_path: Path) -> None:
 def written(run: Path, sizes: Sequence[int], prompts: int = 10) -> Path:
     for step, size in enumerate(sizes):
         rows = [rollout(f"it's {i % prompts}", i // prompts, completion=f"{step} {i}") for i in range(size)]
-        store.write_shard(run, rows, kind="probe", step=10 * step, rank=0)
+        store.write_shard(run, rows, kind="eval", step=10 * step, rank=0)
     annotations.compute(run)
     return run
 
@@ -513,9 +513,9 @@ def test_steps_are_evenly_drawn_and_mixed(tmp_path: Path) -> None:
     [
         ({"where": "stp = 1"}, "stp"),
         ({"where": " "}, "where='': need an SQL condition"),
-        ({"where": "step = 7"}, "where='step = 7': no probe rollouts"),
+        ({"where": "step = 7"}, "where='step = 7': no eval rollouts"),
         ({"where": "true) UNION SELECT (1"}, "sql="),
-        ({"kind": "eval"}, "no eval rollouts"),
+        ({"kind": "train"}, "no train rollouts"),
         ({"kind": "none"}, "kind='none': need one of"),
         ({"size": 0}, "need a sample >= 1"),
     ],
@@ -539,7 +539,7 @@ def test_what_the_detectors_say_comes_along(tmp_path: Path) -> None:
     run = tmp_path / "run"
     rows = [rollout(name, 0, completion=text) for name, (text, _) in texts.items()]
     rows.append(rollout("unknown", 0, completion="Wait, no.", task="other", gold="a gold"))
-    store.write_shard(run, rows, kind="probe", step=0, rank=0)
+    store.write_shard(run, rows, kind="eval", step=0, rank=0)
     annotations.compute(run)
     found = {one.prompt_id: tuple(one.detected.values()) for one in sample.draw(run)}
     assert found == {**{name: said for name, (_, said) in texts.items()}, "unknown": (None, None, None, True)}
@@ -621,7 +621,7 @@ def test_measured_beside_the_detectors(tmp_path: Path) -> None:
         if i != 21:
             cache.put(labels.key("m", "question", text), Answer(reply))
     cache.put(labels.key("m", "question", f"{TEXT} 0"), Answer("{", None, 5))
-    found = judged.measure(tmp_path, "probe", items, cache, {"HTTP 400: too long": 1})
+    found = judged.measure(tmp_path, "eval", items, cache, {"HTTP 400: too long": 1})
     assert (found.rollouts, found.usable, found.steps, found.at_ends) == (24, 21, (0, 50), (12, 12))
     assert found.unusable == {"not JSON": 1, "cut off at 5 tokens": 1}
     assert found.unanswered == {"HTTP 400: too long": 1}
@@ -644,9 +644,9 @@ def test_many_reasons_are_not_all_listed(tmp_path: Path) -> None:
     cache = Cache(tmp_path, "m")
     reasons = {"twice": 2, **{f"HTTP 400: request {i}": 1 for i in range(15)}}
     with pytest.raises(ValueError, match=r"judged by it: twice; HTTP 400: request 0; HTTP 400: request 1$"):
-        judged.measure(tmp_path, "probe", items, cache, reasons)
+        judged.measure(tmp_path, "eval", items, cache, reasons)
     cache.put(labels.key("m", "question", items[0].completion), Answer(labelled()))
-    (line,) = terminal.replies(judged.measure(tmp_path, "probe", items, cache, reasons))
+    (line,) = terminal.replies(judged.measure(tmp_path, "eval", items, cache, reasons))
     assert line.startswith("Without a reply: 2 twice, 2 not asked, 1 HTTP 400: request 0, ")
     assert line.endswith(", 12 for other reasons.")
 
@@ -660,13 +660,13 @@ def test_two_judges_are_compared(tmp_path: Path) -> None:
                 reply = labelled(**({"retry": "wait"} if i % step == 0 else {}))
                 cache.put(labels.key(model, "question", one.completion), Answer(reply))
     Cache(tmp_path, "silent").put("of another text", Answer("{}"))
-    found = judged.measure(tmp_path, "probe", items, Cache(tmp_path, "m"))
+    found = judged.measure(tmp_path, "eval", items, Cache(tmp_path, "m"))
     assert list(found.others) == ["n"]
     retry = found.others["n"]["retry"]
     assert (retry.both, retry.first_only, retry.second_only, retry.neither) == (2, 4, 2, 4)
-    assert list(judged.measure(tmp_path, "probe", items, Cache(tmp_path, "n")).others) == ["m"]
+    assert list(judged.measure(tmp_path, "eval", items, Cache(tmp_path, "n")).others) == ["m"]
 
 
 def test_without_any_answer(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="model='m': none of these 1 rollouts was judged by it; ask it with --url"):
-        judged.measure(tmp_path, "probe", [item("p")], Cache(tmp_path, "m"))
+        judged.measure(tmp_path, "eval", [item("p")], Cache(tmp_path, "m"))

@@ -22,12 +22,13 @@ from r1rl.aha.figures.figures import Unit
 from r1rl.aha.figures.onset import Onset
 from r1rl.aha.figures.suite import Result, Row
 
+_FORMATS: Final = {"gap": "+.2f", "count": ".2f", "reward": ".3f"}
 PRESENT: Final = 0.01
 """A share from here on counts as "there" at step 0."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Conclusion:
     """`emerged`: see this module; None: cannot be told. `figures` is one line, `words` are some sentences."""
 
     emerged: bool | None
@@ -35,23 +36,25 @@ class Verdict:
     words: tuple[str, ...]
 
 
-def conclude(result: Result) -> Verdict:
-    """The verdict on a result."""
+def conclude(result: Result) -> Conclusion:
+    """What a result allows to be said."""
     rows = result.rows
     line = figures_line(result)
-    if result.kind == "train":
-        return Verdict(None, line, (
+    if not result.selection.compared:
+        return Conclusion(None, line, (
             "Training rollouts: the prompts change with the step, so nothing is compared with step 0.",))  # fmt: skip
     if len(result.steps) < 2:
-        return Verdict(None, line, (f"One probe so far (step {result.steps[0]}): nothing to compare it with yet.",))
+        return Conclusion(
+            None, line, (f"One evaluation so far (step {result.steps[0]}): nothing to compare it with yet.",)
+        )
     if rows["wrong_to_right"].last.value is None:
         head = "Not measured: this task has no attempt detector, so nothing can be said about self-correction."
-        return Verdict(None, line, (head, *_markers(rows["marker_strict_rate"]), _limits(result)))
+        return Conclusion(None, line, (head, *_markers(rows["marker_strict_rate"]), _limits(result)))
     if rows["wrong_to_right"].change.low is None:
-        return Verdict(None, line, ("Too few prompts for an interval: nothing can be said about a change.",))
+        return Conclusion(None, line, ("Too few prompts for an interval: nothing can be said about a change.",))
     emerged, head = _correction(result)
     markers = [] if emerged else _markers(rows["marker_strict_rate"])
-    return Verdict(emerged, line, (head, *markers, _limits(result)))
+    return Conclusion(emerged, line, (head, *markers, _limits(result)))
 
 
 def figures_line(result: Result) -> str:
@@ -119,11 +122,11 @@ def _correction(result: Result) -> tuple[bool, str]:
         if corrected.onset is None and retry.onset is None:
             return (
                 False,
-                f"No emergence yet: {moved}, but no two probes in a row are above step 0, so it is not sustained.",
+                f"No emergence yet: {moved}, but no two evaluations in a row are above step 0, so it is not sustained.",
             )
         onset = corrected.onset or retry.onset
         assert onset is not None
-        again = "" if onset.lasting else " It did not hold at every probe since."
+        again = "" if onset.lasting else " It did not hold at every evaluation since."
         if there:
             return True, f"Self-correction was there {start} and grew: {moved}.{again}"
         return True, f"Self-correction emerged: {moved}.{again}"
@@ -131,8 +134,8 @@ def _correction(result: Result) -> tuple[bool, str]:
         peak = result.steps.index(corrected.onset.peak)
         return False, (
             f"It came and went: wrong to right rose from step {corrected.onset.step} to "
-            f"{percent(corrected.series[peak])} at step {corrected.onset.peak}, and no rise is left at the last probe."
-            + (present if there else "")
+            f"{percent(corrected.series[peak].value)} at step {corrected.onset.peak}, and no rise is left at the "
+            "last evaluation." + (present if there else "")
         )
     if corrected.fell:
         return False, f"No emergence: self-correction was there {start} and fell, {moved}."
@@ -173,14 +176,14 @@ def number(value: float | None, unit: Unit) -> str:
         return "–"
     if unit == "share":
         return f"{100 * value:.1f} %"
-    return f"{value:+.2f}" if unit == "gap" else f"{value:.2f}" if unit == "count" else f"{value:.1f}"
+    return f"{value:{_FORMATS.get(unit, '.1f')}}"
 
 
 def change(estimate: Estimate, unit: Unit) -> str:
     """A difference for readers with its interval; of shares in points."""
     if estimate.value is None:
         return "–"
-    scale, digits = {"share": (100, 1), "gap": (1, 2), "count": (1, 2)}.get(unit, (1, 1))
+    scale, digits = {"share": (100, 1), "gap": (1, 2), "count": (1, 2), "reward": (1, 3)}.get(unit, (1, 1))
     shown = f"{scale * estimate.value:+.{digits}f}"
     if estimate.low is None or estimate.high is None:
         return shown
