@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
 import pytest
+from tiny_training import folder_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -66,6 +69,46 @@ def test_the_wheel_is_whole_and_finds_its_files(tmp_path: Path) -> None:
     launcher, template = found.stdout.splitlines()
     assert launcher == str(site / "r1rl" / "recipes" / "accelerate" / "zero2.yaml")
     assert template == f"{site / 'r1rl' / 'slurm' / 'train.sbatch.j2'} True"
+
+
+@pytest.mark.processes
+def test_an_installed_wheel_trains_plans_and_renders_a_job(tmp_path: Path, small_run: list[str]) -> None:
+    built(tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    fresh = tmp_path / "fresh"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", fresh], check=True, timeout=120)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(fresh), "platbase": str(fresh)}))
+    # The dependencies of this environment, but not the clone: the path files inside a folder named here are not read.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        fresh / "bin" / "python",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-index",
+    ]
+    subprocess.run([*pip, wheel], check=True, timeout=120)
+    assert (site / "r1rl" / "recipes").is_dir()
+
+    def r1rl(*words: str) -> str:
+        done = subprocess.run(
+            [fresh / "bin" / "r1rl", *words],
+            cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    r1rl("train", "tiny/countdown", *small_run, "--name", "run")
+    assert (folder_of(small_run) / "result.json").is_file()
+    assert "prompts" in r1rl("plan", "tiny/countdown")
+    job = r1rl("submit", "tiny/countdown", "--profile", "cpu", "--nodes", "2", "--launcher", "ddp", "--dry-run")
+    assert "#SBATCH --nodes=2" in job
+    assert str(site / "r1rl" / "recipes") in job
 
 
 def test_containers_copy_what_exists() -> None:

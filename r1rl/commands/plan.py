@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from r1rl.commands import read_options
+from r1rl.ground import shipped
 from r1rl.recipe import launchers
 
 SUMMARY = "Say what a recipe would do: batch, memory, time, cost, first prompt."
@@ -23,7 +24,9 @@ DeepSeek-V3, by its name."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="the recipe's YAML file")
+    parser.add_argument(
+        "recipe", type=shipped.recipe, metavar="RECIPE", help="a YAML file, or tiny/countdown"
+    )
     _options(parser)
     parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="--key value", help="recipe keys to override")
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from r1rl.ground import shipped
 from r1rl.ground.errors import RecipeError
 from r1rl.ground.values import read_yaml
 from r1rl.launch import start
@@ -35,7 +36,9 @@ GRPOConfig (https://huggingface.co/docs/trl/grpo_trainer) and ModelConfig.""",
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="the recipe's YAML file")
+    parser.add_argument(
+        "recipe", type=shipped.recipe, metavar="RECIPE", help="a YAML file, or tiny/countdown"
+    )
     parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="--key value", help="recipe keys to override")
 
 

@@ -23,7 +23,11 @@ def environment_for(kind: str) -> dict[str, str]:
 
 def prepare() -> None:
     """Let this process of a launch join the others over gloo. To be called before anything of Accelerate is made."""
-    if os.environ.get("LOCAL_RANK") is None or _has_accelerator():
+    if _has_accelerator():
+        return
+    # Where DeepSpeed is installed, saving a model makes it look for a GPU and warn that there is none.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    if os.environ.get("LOCAL_RANK") is None:
         return
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true":
         _keep_deepspeed_from_compiling()
