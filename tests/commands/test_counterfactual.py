@@ -22,9 +22,7 @@ def run_dir(small_run: list[str]) -> Path:
     return Path(small_run[small_run.index("--runs_dir") + 1]) / "run"
 
 
-def test_a_probe_of_both_ends_of_a_run(
-    run_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_both_ends_of_a_run(run_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(checkpoints.kept(run_dir)) == [0, 2]
     words = ["counterfactual", str(run_dir), "--points", "4", "--samples", "1", "--lexicon", "simplerl", "--json"]
     capsys.readouterr()
@@ -43,7 +41,7 @@ def test_a_probe_of_both_ends_of_a_run(
 
 def test_errors_are_one_line_and_code_2(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in (
-        (["--steps", "1"], "steps=1: no kept policy with probe rollouts; this run has 0, 2"),
+        (["--steps", "1"], "steps=1: no kept policy with held-out rollouts; this run has 0, 2"),
         (["--points", "0"], "points=0: need >= 1"),
         (["--lexicon", "mine"], "lexicon='mine'"),
     ):

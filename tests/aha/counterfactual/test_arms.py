@@ -1,4 +1,4 @@
-"""Where the probe cuts, what it puts there, and what it keeps on disk."""
+"""Where a counterfactual cuts, what it puts there, and what it keeps on disk."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def made_up(calls: list[int]) -> Any:
     return sample
 
 
-def test_a_probe_goes_on_where_it_was_cut_off(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_goes_on_where_it_was_cut_off(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     monkeypatch.setattr(continuations, "sample", made_up(calls))
     settings = Settings(points=PART + 2)
@@ -233,7 +233,7 @@ def test_steps(run_dir: Path, steps: list[int] | None, expected: list[int]) -> N
     ("settings", "steps", "match"),
     [
         pytest.param(
-            Settings(), [10], "steps=10: no kept policy with probe rollouts; this run has 0, 20, 30", id="step"
+            Settings(), [10], "steps=10: no kept policy with held-out rollouts; this run has 0, 20, 30", id="step"
         ),
         pytest.param(Settings(points=0), None, "points=0: need >= 1", id="points"),
         pytest.param(Settings(samples=0), None, "samples=0: need >= 1", id="samples"),
