@@ -139,8 +139,8 @@ def _without_markers(
 ) -> None:
     """Replace continuations of banned branches that hold a marker, until none does or the rounds are over.
 
-    Such a continuation is cut where its first marker begins, another token is drawn there, and it goes on. So after
-    "no , wait" with "wait" banned comes "no ," and the likeliest of all other tokens, as chance has it.
+    Such a continuation is cut where its first marker begins, another token is drawn there, and it goes on: of
+    "no , wait" stays "no ,", and any token but "wait" comes next.
 
     Args:
         before: token ids in front of each continuation.

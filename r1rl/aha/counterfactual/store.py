@@ -111,15 +111,15 @@ def check(run_dir: Path | str, settings: Settings, steps: Sequence[int] | None) 
     possible = usable(run_dir)
     if not possible:
         raise ValueError(
-            f"run={str(run_dir)!r}: no step has both a kept policy and held-out rollouts; train with eval_steps"
+            f"run={str(run_dir)!r}: no step has a kept policy and held-out rollouts; train with eval_steps"
         )
     if steps is None:
         return sorted({possible[0], possible[-1]})
     for step in steps:
         if step not in possible:
             raise ValueError(
-                f"steps={step}: no kept policy with held-out rollouts; this run has {', '.join(map(str, possible))} (more "
-                "with --save_steps equal to --eval_steps and no --save_total_limit)"
+                f"steps={step}: no kept policy with held-out rollouts; this run has {', '.join(map(str, possible))} "
+                "(more with --save_steps equal to --eval_steps and no --save_total_limit)"
             )
     return sorted(set(steps))
 
@@ -182,7 +182,7 @@ def _sampled(
     tokens = continuations.TokenCuts(policy.tokenizer)
     if what == "points":
         texts = arms.Texts(
-            answer=settings.answer or arms.forced_answer(sources, policy.extraction),
+            answer=arms.forced_answer(sources, policy.extraction) if settings.answer is None else settings.answer,
             inject=arms.injected(policy.tokenizer, settings.inject),
         )
         pairs = [(one, branch) for one in chosen for branch in arms.branches(one, tokens, texts, settings.samples)]
