@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from r1rl.aha.judge.cache import Answer
@@ -37,12 +37,8 @@ class EndpointError(Exception):
     """The endpoint will answer nothing."""
 
 
-class UnansweredError(Exception):
-    """One chat got no answer; another may. `refused`: for what it holds, which says nothing of the next one."""
-
-    def __init__(self, reason: str, *, refused: bool = False) -> None:
-        super().__init__(reason)
-        self.refused = refused
+class _NoCompletionError(Exception):
+    """A reply is something else."""
 
 
 @dataclass(frozen=True)
@@ -111,17 +107,32 @@ def ask_all(
 
     waiting = iter(enumerate(chats))
     in_a_row = 0
+    key = api_key()
+    # The client's limit is between two pieces of a reply: a server that drips would never be late.
+    longest = endpoint.timeout_seconds + (endpoint.timeout_seconds + _LONGEST_PAUSE_SECONDS) * endpoint.retries
 
     async def worker(client: openai.AsyncOpenAI) -> None:
         nonlocal in_a_row
         for index, chat in waiting:
+            asked = client.chat.completions.create(
+                model=endpoint.model,
+                messages=list(chat),  # type: ignore[arg-type]
+                temperature=0,
+                max_tokens=endpoint.max_tokens,
+                extra_headers={"Authorization": openai.Omit()} if key is None else {},
+            )
             try:
-                answer = await _ask(endpoint, client, chat)
-            except UnansweredError as error:
-                unanswered(index, str(error))
-                in_a_row += not error.refused
+                answer = _answer(await asyncio.wait_for(asked, longest), endpoint.max_tokens)
+            except (openai.APIError, asyncio.TimeoutError, TimeoutError, _NoCompletionError) as error:
+                status = getattr(error, "status_code", None)
+                said = _said(error, endpoint.timeout_seconds)
+                unanswered(index, said)
+                if status in _REFUSED:
+                    raise EndpointError(f"{said} ({_REFUSED[status]})") from None
+                # What is refused for itself, as too long, says nothing of the next one.
+                in_a_row += status is None or status in (408, 409, 429) or status >= 500
                 if in_a_row >= max(3, endpoint.parallel):
-                    raise EndpointError(f"{in_a_row} chats in a row got no answer, the last one: {error}") from None
+                    raise EndpointError(f"{in_a_row} chats in a row got no answer, the last one: {said}") from None
             else:
                 in_a_row = 0
                 answered(index, answer)
@@ -129,7 +140,7 @@ def ask_all(
     async def work() -> None:
         async with openai.AsyncOpenAI(
             base_url=endpoint.url,
-            api_key=api_key() or "none",
+            api_key=key or "none",
             timeout=endpoint.timeout_seconds,
             max_retries=endpoint.retries,
         ) as client:
@@ -138,39 +149,28 @@ def ask_all(
     asyncio.run(work())  # where one worker fails, it cancels the others
 
 
-async def _ask(endpoint: Endpoint, client: openai.AsyncOpenAI, chat: Sequence[Mapping[str, str]]) -> Answer:
-    import openai
-
-    asked = client.chat.completions.create(
-        model=endpoint.model,
-        messages=list(chat),  # type: ignore[arg-type]
-        temperature=0,
-        max_tokens=endpoint.max_tokens,
-        extra_headers={} if api_key() else {"Authorization": openai.Omit()},
-    )
-    # The client's limit is between two pieces: a server that drips would never be late.
-    longest = (endpoint.timeout_seconds + _LONGEST_PAUSE_SECONDS) * endpoint.retries + endpoint.timeout_seconds
-    try:
-        reply = await asyncio.wait_for(asked, longest)
-    except (openai.APITimeoutError, asyncio.TimeoutError, TimeoutError):
-        raise UnansweredError(f"no reply within {endpoint.timeout_seconds:g} s") from None
-    except openai.APIStatusError as error:
-        status, body = error.status_code, error.body
-        message = body.get("message") if isinstance(body, dict) else body
-        said = f"HTTP {status}: {_shown(message)}"
-        if status in _REFUSED:
-            raise EndpointError(f"{said} ({_REFUSED[status]})") from None
-        raise UnansweredError(said, refused=status < 500 and status not in (408, 409, 429)) from None
-    except openai.APIError as error:
-        raise UnansweredError(_shown(error.__cause__ or error)) from None
+def _answer(reply: Any, max_tokens: int) -> Answer:
+    """The first choice of a chat completion, of which the client has checked nothing."""
     try:
         choice = reply.choices[0]
         text, finish = choice.message.content, choice.finish_reason
-    except (LookupError, TypeError, AttributeError):  # the client checks nothing
-        raise UnansweredError("HTTP 200, but no chat completion") from None
-    # Longer ones are of no use, and one character more says so.
+    except (LookupError, TypeError, AttributeError):
+        raise _NoCompletionError("HTTP 200, but no chat completion") from None
+    # A longer text is of no use, and one character more says that it is.
     shortened = text[: MAX_REPLY_CHARACTERS + 1] if isinstance(text, str) else ""
-    return Answer(shortened, endpoint.max_tokens if finish == "length" else 0)
+    return Answer(shortened, max_tokens if finish == "length" else 0)
+
+
+def _said(error: Exception, timeout_seconds: float) -> str:
+    """Why a chat got no answer."""
+    import openai
+
+    if isinstance(error, openai.APITimeoutError | asyncio.TimeoutError | TimeoutError):
+        return f"no reply within {timeout_seconds:g} s"
+    if isinstance(error, openai.APIStatusError):
+        message = error.body.get("message") if isinstance(error.body, dict) else error.body
+        return f"HTTP {error.status_code}: {_shown(message)}"
+    return _shown(error.__cause__ or error)
 
 
 def _shown(said: object) -> str:
