@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from tqdm.auto import tqdm
 
-from benchmarks import machine, presets
+from benchmarks import machine, presets, store
 from benchmarks.rows import Figure, Row, rows_of
 from r1rl.ground.errors import RunFailedError
 from r1rl.ground.machine import peak_memory, usable_cores
@@ -44,8 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(parsed: argparse.Namespace) -> list[Row]:
-    from benchmarks import store
-
     presets.check(parsed, rollouts=store.STEP)
     steps = parsed.rollouts // store.STEP
     taken: dict[tuple[str, str], list[tuple[float, float]]] = {(task, side): [] for task in TASKS for side in SIDES}
@@ -76,7 +74,7 @@ def report_of_ours(run: Path) -> Any:
 
 def report_of_pandas(run: Path) -> Path:
     """What a notebook shows of a run: rates by step, and some rollouts, as an HTML page."""
-    frame = _frame(run)
+    frame = store.frame(run)
     right = frame.assign(right=frame["verdict"] == "correct")
     rates = right.groupby(["kind", "step"])[["right", "reward", "n_tokens"]].mean()
     samples = frame[frame["kind"] == HELD_OUT].groupby("verdict").head(3)[["step", "prompt", "completion", "verdict"]]
@@ -87,17 +85,19 @@ def report_of_pandas(run: Path) -> Path:
 
 def page_of_ours(run: Path) -> list[str]:
     """Some completions that a filter leaves, by the store."""
-    from r1rl.store import store
+    from r1rl.store.store import find
 
-    found = store.find(run, "kind = 'train' AND step = 0 AND verdict = 'wrong'", limit=_LIMIT, offset=_OFFSET)
+    found = find(run, "kind = 'train' AND step = 0 AND verdict = 'wrong'", limit=_LIMIT, offset=_OFFSET)
     return list(found.column("completion").to_pylist())
 
 
 def page_of_pandas(run: Path) -> list[str]:
     """The same by a filter over a frame."""
-    frame = _frame(run)
-    wrong = frame[(frame["kind"] == "train") & (frame["step"] == 0) & (frame["verdict"] == "wrong")]
-    return list(wrong["completion"][_OFFSET : _OFFSET + _LIMIT])
+
+    def wrong(rows: Any) -> Any:
+        return (rows["kind"] == "train") & (rows["step"] == 0) & (rows["verdict"] == "wrong")
+
+    return store.page_of_pandas(run, wrong, ["kind", "step", "verdict"], _OFFSET, _LIMIT)
 
 
 SIDES: Final[dict[str, dict[str, Callable[[Path], Any]]]] = {
@@ -108,7 +108,7 @@ SIDES: Final[dict[str, dict[str, Callable[[Path], Any]]]] = {
 
 def add_evaluations(run: Path, steps: int, seed: int) -> None:
     """Give a generated run what a report needs: a recipe, and held-out rollouts that try once or twice."""
-    from r1rl.store import store
+    from r1rl.store.store import write_shard
 
     (run / "recipe.yaml").write_text(f"model_name_or_path: made\ntask: countdown\nseed: {seed}\n", encoding="utf-8")
     chance = random.Random(seed)
@@ -119,7 +119,7 @@ def add_evaluations(run: Path, steps: int, seed: int) -> None:
             for i, numbers in enumerate(problems)
             for sample in range(_SAMPLES)
         ]
-        store.write_shard(run, made, kind=HELD_OUT, step=number * steps // (_EVALUATIONS - 1), rank=0)
+        write_shard(run, made, kind=HELD_OUT, step=number * steps // (_EVALUATIONS - 1), rank=0)
 
 
 def _held_out(prompt_id: str, numbers: tuple[int, ...], sample: int, *, right: bool) -> dict[str, Any]:
@@ -138,13 +138,6 @@ def _held_out(prompt_id: str, numbers: tuple[int, ...], sample: int, *, right: b
         "verdict_reason": "", "reward": float(right), "advantage": None, "temperature": 1.0, "top_p": 1.0, "cap": 512,
         "wall_time": 1.7e9,
     }  # fmt: skip
-
-
-def _frame(run: Path) -> Any:
-    import pandas
-
-    # In the store's order: by step, kind and rank, as the names sort within a kind.
-    return pandas.concat([pandas.read_parquet(path) for path in sorted((run / "rollouts").glob("*.parquet"))])
 
 
 def turn(side: str, task: str, run: Path) -> tuple[float, float]:

@@ -1,28 +1,26 @@
-"""The rollout store side by side with plain files: a generated run asked for rates and for rollouts."""
+"""The rollout store side by side with pandas over the same Parquet files: rates by step, and pages of rollouts."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from benchmarks.machine import describe
 from benchmarks.rows import Row, row
 from r1rl.ground.machine import usable_cores
 from r1rl.store import schema, shard_files, shards, store
 
-SUMMARY = "The rollout store, against pandas over Parquet files and a JSONL file."
+SUMMARY = "The rollout store, against pandas over the same Parquet files."
 
 RANKS, ROWS_PER_SHARD = 8, 125
 STEP: Final = RANKS * ROWS_PER_SHARD
@@ -31,8 +29,8 @@ STEP: Final = RANKS * ROWS_PER_SHARD
 ROUNDS, ASKED_A_ROUND = 3, 3
 """How often both sides are asked, and how often the store in each round: a small time needs more repeats."""
 
-BYTES_PER_ROW: Final = 6000
-"""Disk that a row needs at the worst moment, in the store and in the peers' files together."""
+BYTES_PER_ROW: Final = 3000
+"""Disk that a row needs."""
 
 _REASONING: Final = (
     "First, {a} + {b} = {c}.",
@@ -53,14 +51,26 @@ SELECT step, count(*) AS rollouts, avg((verdict = 'correct')::DOUBLE) AS accurac
     avg(n_tokens) AS length, avg((finish_reason = 'length')::DOUBLE) AS truncated
 FROM rollouts WHERE kind = 'train' GROUP BY step ORDER BY step"""
 
-
-class Question(NamedTuple):
-    """A filter in the store's SQL and the same for one of the peers' rows; every one asks for 20 from an offset."""
-
-    name: str
-    where: str
-    belongs: Callable[[Any], bool]
-    offset: int
+_LIMIT: Final = 20
+# Name, condition for the store, the same for a pandas frame, columns of it, how many to skip: from narrow to wide; the
+# last one is the worst there is, a text that next to nothing contains.
+QUESTIONS: Final[tuple[tuple[str, str, Callable[[Any], Any], list[str], int], ...]] = (
+    (
+        "step and verdict",
+        "step = 0 AND verdict = 'wrong'",
+        lambda f: (f["step"] == 0) & (f["verdict"] == "wrong"),
+        ["step", "verdict"],
+        40,
+    ),
+    ("prompt", "prompt_id = 'made:77'", lambda f: f["prompt_id"] == "made:77", ["prompt_id"], 0),
+    (
+        "rare text",
+        f"contains(completion, '{_RARE}')",
+        lambda f: f["completion"].str.contains(_RARE, regex=False),
+        [],
+        0,
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,115 +82,62 @@ def measure(parsed: argparse.Namespace) -> list[Row]:
     rollouts = parsed.rollouts
     if rollouts < STEP:
         raise ValueError(f"rollouts={rollouts}: need at least {STEP}, a step's")
-    free = shutil.disk_usage(tempfile.gettempdir()).free
-    if free < rollouts * BYTES_PER_ROW:
+    place = tempfile.gettempdir()
+    free, needed = shutil.disk_usage(place).free, rollouts * BYTES_PER_ROW
+    if free < needed:
         raise ValueError(
-            f"rollouts={rollouts}: need {rollouts * BYTES_PER_ROW:,} bytes of disk, {free:,} are free in "
-            f"{tempfile.gettempdir()}; set TMPDIR to another folder"
+            f"rollouts={rollouts}: need {needed:,} bytes of disk, {free:,} are free in {place}; set TMPDIR"
         )
     with tempfile.TemporaryDirectory(prefix="r1rl-bench-store-") as folder:
-        return compare(Path(folder), rollouts, parsed.seed)
+        return compare(Path(folder) / "run", rollouts, parsed.seed)
 
 
-def compare(folder: Path, rollouts: int, seed: int) -> list[Row]:
-    """Rows of the benchmark; `folder` is filled with the generated files."""
-    run, steps = folder / "run", rollouts // STEP
-    plain = Plain(folder)
-    generate(run, steps, seed, plain)
-    machine = describe(usable_cores())
+def compare(run: Path, rollouts: int, seed: int) -> list[Row]:
+    """Rows of the benchmark, over a run that is generated."""
+    generate(run, rollouts // STEP, seed)
+    machine, rows = describe(usable_cores()), []
+    ours, peer, answer, theirs = _in_turns(lambda: store.query(run, RATES), lambda: _rates_of_pandas(run))
+    assert [round(r["accuracy"], 6) for r in answer.to_pylist()] == [round(a, 6) for a in theirs]
     found = store.shards(run)
     size = sum(shard.path.stat().st_size for shard in found) / 1e9
-    rows = [row("store, size with tokens and log-probs, peer: JSONL", [size], [plain.gigabytes], "GB", machine)]
-    rows[0]["note"] = f"{steps * STEP:,} rollouts of about 300 tokens in {len(found):,} shards"
-    for kind in ("parquet", "jsonl"):
-        ours, peer, answer, theirs = _in_turns(lambda: store.query(run, RATES), lambda kind=kind: plain.rates(kind))
-        assert [round(r["accuracy"], 6) for r in answer.to_pylist()] == [round(a, 6) for a in theirs]
-        rows.append(row(f"store, rates per step, peer: {kind}", ours, peer, "s", machine))
-    for asked in questions(steps):
+    note = (
+        f"{rollouts // STEP * STEP:,} rollouts of about 300 tokens in {len(found):,} shards of {size:.2g} GB together"
+    )
+    rows = [row("store: rates per step", ours, peer, "s", machine, note=note)]
+    for name, where, chosen, columns, offset in QUESTIONS:
         ours, peer, answer, theirs = _in_turns(
-            lambda asked=asked: store.find(run, asked.where, offset=asked.offset),
-            lambda asked=asked: plain.rollouts(asked),
+            lambda where=where, offset=offset: store.find(run, where, limit=_LIMIT, offset=offset),
+            lambda chosen=chosen, columns=columns, offset=offset: page_of_pandas(run, chosen, columns, offset, _LIMIT),
         )
         assert answer.column("completion").to_pylist() == theirs
-        rows.append(row(f"store, 20 rollouts by {asked.name}, peer: jsonl", ours, peer, "s", machine))
+        rows.append(row(f"store: {_LIMIT} rollouts by {name}", ours, peer, "s", machine))
     return rows
 
 
-def questions(steps: int) -> list[Question]:
-    """Filters from narrow to wide; the last one is the worst there is: a text that next to nothing contains."""
-    half = steps // 2
-    return [
-        Question(
-            "step and verdict",
-            f"step = {half} AND verdict = 'wrong'",
-            lambda r: r["step"] == half and r["verdict"] == "wrong",
-            40,
-        ),
-        Question("prompt", "prompt_id = 'made:77'", lambda r: r["prompt_id"] == "made:77", 100),
-        Question(
-            "step, verdict and text",
-            f"step >= {half} AND verdict = 'wrong' AND contains(completion, 'Wait, 17')",
-            lambda r: r["step"] >= half and r["verdict"] == "wrong" and "Wait, 17" in r["completion"],
-            200,
-        ),
-        Question("rare text", f"contains(completion, '{_RARE}')", lambda r: _RARE in r["completion"], 0),
-    ]
+def frame(run: Path, columns: list[str] | None = None) -> Any:
+    """The run's rollouts as a pandas frame."""
+    import pandas
+
+    # In the store's order: by step, kind and rank, as the names sort within a kind.
+    files = sorted((run / shards.FOLDER).glob("*.parquet"))
+    return pandas.concat([pandas.read_parquet(path, columns=columns) for path in files])
 
 
-class Plain:
-    """The same rollouts as others dump them: a Parquet file a step (TRL's way), one JSONL file (as verl's lines)."""
-
-    def __init__(self, folder: Path) -> None:
-        self.parquet, self.jsonl = folder / "completions", folder / "rollouts.jsonl"
-        self.parquet.mkdir()
-
-    @property
-    def gigabytes(self) -> float:
-        """Size of the JSONL file."""
-        return self.jsonl.stat().st_size / 1e9
-
-    def add(self, step: int, table: pa.Table) -> None:
-        """Append a step's rollouts."""
-        table = table.select(
-            ["step", "prompt_id", "prompt", "completion", "gold", "verdict", "reward", "n_tokens", "finish_reason"]
-        )
-        pq.write_table(table, self.parquet / f"completions_{step:05d}.parquet")
-        with self.jsonl.open("a", encoding="utf-8") as stream:
-            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())
-
-    def rates(self, kind: str) -> list[float]:
-        """Accuracy per step, beside the other rates."""
-        import pandas as pd
-
-        columns = ["step", "verdict", "reward", "n_tokens", "finish_reason"]
-        if kind == "parquet":
-            frame = pd.concat(pd.read_parquet(path, columns=columns) for path in sorted(self.parquet.iterdir()))
-        else:
-            frame = pd.DataFrame([[row[name] for name in columns] for row in self._lines()], columns=columns)
-        frame = frame.assign(correct=frame.verdict == "correct", truncated=frame.finish_reason == "length")
-        rates = frame.groupby("step")[["correct", "reward", "n_tokens", "truncated"]].mean()
-        return list(rates.sort_index()["correct"])
-
-    def rollouts(self, question: Question) -> list[str]:
-        """The completions asked for; stops at the twentieth."""
-        found, skip = [], question.offset
-        for line in self._lines():
-            if question.belongs(line):
-                if skip:
-                    skip -= 1
-                    continue
-                found.append(line["completion"])
-                if len(found) == 20:
-                    break
-        return found
-
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        with self.jsonl.open(encoding="utf-8") as stream:
-            for line in stream:
-                yield json.loads(line)
+def page_of_pandas(run: Path, chosen: Callable[[Any], Any], columns: list[str], offset: int, limit: int) -> list[str]:
+    """Some completions that a filter over a frame leaves."""
+    rows = frame(run, [*columns, "completion"])
+    return list(rows[chosen(rows)]["completion"][offset : offset + limit])
 
 
-def generate(run: Path, steps: int, seed: int, plain: Plain | None = None) -> None:
+def _rates_of_pandas(run: Path) -> list[float]:
+    """Accuracy per step, beside the other rates."""
+    rows = frame(run, ["step", "verdict", "reward", "n_tokens", "finish_reason"])
+    rows = rows.assign(correct=rows.verdict == "correct", truncated=rows.finish_reason == "length")
+    rates = rows.groupby("step")[["correct", "reward", "n_tokens", "truncated"]].mean()
+    return list(rates.sort_index()["correct"])
+
+
+def generate(run: Path, steps: int, seed: int) -> None:
     """Write a run's training shards: RANKS a step, texts put together from sentences, about 300 tokens a rollout."""
     chance, generator = random.Random(seed), np.random.default_rng(seed)
     sentences = []
@@ -190,12 +147,9 @@ def generate(run: Path, steps: int, seed: int, plain: Plain | None = None) -> No
     folder = run / shards.FOLDER
     folder.mkdir(parents=True)
     for step in range(steps):
-        tables = [_shard(step, rank, sentences, chance, generator) for rank in range(RANKS)]
-        for rank, table in enumerate(tables):
+        for rank in range(RANKS):
             with shards.shard_path(folder, "train", step, rank).open("wb") as file:
-                shard_files.write(table, file, durable=False)
-        if plain is not None:
-            plain.add(step, pa.concat_tables(tables))
+                shard_files.write(_shard(step, rank, sentences, chance, generator), file, durable=False)
     (run / "result.json").write_text('{"finished": true}', encoding="utf-8")
 
 

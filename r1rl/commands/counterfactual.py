@@ -25,13 +25,12 @@ examples:
   r1rl counterfactual runs/countdown-1 --steps 0 40 100 --points 400
   r1rl counterfactual runs/countdown-1 --lexicon r1-nature --json
 
-Rollouts of the run's held-out evaluations are cut where they reflect, and the policy that wrote them goes on: with
-the answer forced before (A) or after the reflection (B), with reflective words banned (C) or freely (D), and with
-"Wait," injected elsewhere (E); the same at random boundaries is the placebo. On Countdown, values are falsified as
-well. Step 0 is the model that the run began with; other steps need a checkpoint. What was sampled is kept in
-RUN/counterfactual/, and a measurement that was cut off goes on where it stopped. With several runs (seeds of one
-recipe) each is shown, and all together at every step that all of them have, with intervals for new seeds and new
-problems."""
+Rollouts of the run's held-out evaluations are cut where they reflect, and the policy that wrote them goes on: with the
+answer forced before (A) or after the reflection (B), with reflective words banned (C) or freely (D), and with "Wait,"
+injected elsewhere (E); the same at random boundaries is the placebo. On Countdown, values are falsified as well. Step 0
+is the model that the run began with; other steps need a checkpoint. What was sampled is kept in RUN/counterfactual/,
+and a measurement that was cut off goes on where it stopped. With several runs (seeds of one recipe) each is shown, and
+all together at every step that all of them have, with intervals for new seeds and new problems."""
 
 _FILE_WIDTH = 140
 
@@ -130,27 +129,27 @@ def _table(*headings: str) -> Table:
 
 
 def _arms(result: Result) -> Table | None:
-    from r1rl.aha.counterfactual.figures import LABELS
+    from r1rl.aha.counterfactual.arms import ARMS
 
     if not result.arms:
         return None
     table = _table("arm", "right (95 %)", "parsed", "with a marker", "tokens", "n")
     for name, arm in result.arms.items():
         cells = (_share(arm.right), f"{arm.parsed:.0%}", f"{arm.marked:.0%}", f"{arm.tokens:.1f}", str(arm.count))
-        table.add_row(("placebo " if name.startswith("placebo") else "") + LABELS[name].strip(), *cells)
+        table.add_row(("placebo " if name.startswith("placebo") else "") + ARMS[name].strip(), *cells)
     return table
 
 
 def _gains(result: Result) -> Table | None:
-    from r1rl.aha.counterfactual.figures import GAIN_LABELS
-    from r1rl.aha.figures.conclusion import change
+    from r1rl.aha.counterfactual.figures import GAINS
+    from r1rl.aha.figures.verdict_words import change
 
     if not result.gains:
         return None
     table = _table("gain in points", "(95 %)", "adj. p")
     for name, gain in result.gains.items():
         p = "" if gain.p is None else "< 0.001" if gain.p < 0.001 else f"{gain.p:.3f}"
-        table.add_row(GAIN_LABELS[name], change(gain.change, "share"), p)
+        table.add_row(GAINS[name][0], change(gain.change, "share"), p)
     return table
 
 

@@ -22,9 +22,7 @@ def run_dir(small_run: list[str]) -> Path:
     return Path(small_run[small_run.index("--runs_dir") + 1]) / "run"
 
 
-def test_a_counterfactual_of_both_ends_of_a_run(
-    run_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_both_ends_of_a_run(run_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(checkpoints.kept(run_dir)) == [0, 2]
     words = ["counterfactual", str(run_dir), "--points", "4", "--samples", "1", "--lexicon", "simplerl", "--json"]
     capsys.readouterr()

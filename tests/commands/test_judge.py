@@ -196,7 +196,7 @@ def test_ctrl_c_in_a_real_process(run_dir: Path, capsys: pytest.CaptureFixture[s
         out, err = process.communicate(timeout=60)
         assert time.monotonic() - began < 10
         assert (process.returncode, out, err.strip()) == (130, "", "interrupted")
-        assert {asked.headers["Authorization"] for asked in played.asked} == {"Bearer sk-very-secret"}
+        assert {asked.headers["authorization"] for asked in played.asked} == {"Bearer sk-very-secret"}
     kept = (run_dir / "annotations" / "judge").glob("*.jsonl")
     lines = [line for path in kept for line in path.read_text().splitlines()]
     assert len(lines) == 6

@@ -1,6 +1,6 @@
-"""The counterfactual: what reflecting is worth, found by sampling on from where a rollout reflects.
+"""The arms of a counterfactual: what reflecting is worth, found by sampling on from where a rollout reflects.
 
-Held-out rollouts that the run sampled from a policy are cut, and that same policy goes on, in several arms:
+Rollouts that a held-out evaluation sampled from a policy are cut, and that same policy goes on, in several arms:
 
 - `answer_before` (A): the answer is forced where the clause of a marker begins;
 - `answer_after` (B): the answer is forced where that reflection ends;
@@ -20,7 +20,7 @@ Sources: forcing an answer early, Lanham et al. (arXiv 2307.13702); appending "W
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,10 +28,20 @@ from r1rl.aha.counterfactual.boundaries import Cut, cuts
 from r1rl.aha.counterfactual.continuations import Branch, Row, TokenCuts
 from r1rl.rollout.sampling import row_key
 
-FORCED: Final = ("answer_before", "answer_after", "placebo_answer_before", "placebo_answer_after")
-BANNED: Final = ("banned", "placebo_banned")
-ARMS: Final = ("answer_before", "answer_after", "banned", "free", "inject", "no_inject", "placebo_answer_before",
-               "placebo_answer_after", "placebo_banned", "placebo_free")  # fmt: skip
+ARMS: Final[Mapping[str, str]] = {
+    "answer_before": "A  answer forced before the marker",
+    "answer_after": "B  answer forced after the reflection",
+    "banned": "C  goes on, markers banned",
+    "free": "D  goes on freely",
+    "inject": "E  word injected at a matched boundary",
+    "no_inject": "   nothing injected there",
+    "placebo_answer_before": "A  at a random boundary",
+    "placebo_answer_after": "B  after a stretch without markers",
+    "placebo_banned": "C  at a random boundary",
+    "placebo_free": "D  at a random boundary",
+}
+FORCED: Final = frozenset(arm for arm in ARMS if "answer" in arm)
+BANNED: Final = frozenset(arm for arm in ARMS if "banned" in arm)
 ANSWER_TOKENS: Final = 64
 """Cap of a forced answer."""
 
@@ -129,7 +139,7 @@ def forced_answer(rows: Iterable[Row], extraction: str) -> str:
 
 
 def branches(point: Point, tokens: TokenCuts, texts: Texts, samples: int) -> list[Branch]:
-    """Every continuation to be sampled at a point, `samples` an arm; arms whose boundary there is not stay out."""
+    """Every continuation to be sampled at a point, `samples` an arm, but for arms whose boundary the prompt lacks."""
     found: list[Branch] = []
 
     def add(arm: str, place: Place, char: int, text: str = "", tokens_between: int = 0) -> None:

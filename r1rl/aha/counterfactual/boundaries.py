@@ -1,4 +1,4 @@
-"""Where the counterfactual cuts a rollout: at markers, and at other boundaries of the same reasoning.
+"""Where a counterfactual cuts a rollout: at markers, and at other boundaries of the same reasoning.
 
 A boundary lies between two clauses. One that begins the clause of a marker is a marker's; one that ends such a clause
 ("wait ,") is neither, as it lies inside the reflection; all others are plain, and what the markers' are compared with.

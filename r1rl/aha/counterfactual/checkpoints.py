@@ -24,8 +24,7 @@ _CHECKPOINT: Final = re.compile(r"checkpoint-([0-9]{1,12})")
 class Policy:
     """One kept policy with what it takes to sample from it as the run did.
 
-    `sampling` is the recipe's at the temperature of held-out rollouts; `extraction` says where the answer stands in a
-    completion.
+    `sampling` is the recipe's at the temperature of held-out evaluation, `extraction` says where the answer stands.
     """
 
     model: PreTrainedModel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -12,7 +12,7 @@ from r1rl.aha.detect import markers
 from r1rl.aha.detect.annotation import verifier_of
 from r1rl.aha.detect.reasoning import reasoning_spans
 from r1rl.rollout.engine import Completion
-from r1rl.rollout.sampling import Sampling, draw, row_key
+from r1rl.rollout.sampling import draw, row_key
 from r1rl.verify import Verdict
 from rewards.accuracy import Accuracy
 
@@ -103,20 +103,10 @@ def sample(policy: Policy, branches: Sequence[Branch], *, seed: int, lexicon: st
     """Sample and judge every branch, in order. The draws depend on (seed, source, arm, sample) alone."""
     tokens = TokenCuts(policy.tokenizer)
     prompts = {text: policy.tokenizer(text)["input_ids"] for text in {branch.row["prompt"] for branch in branches}}
-    found: list[Completion | None] = [None] * len(branches)
-    # Rows of one cap go together: a forced answer is not given room for a whole rollout.
-    for room in sorted({_room(branch) for branch in branches}):
-        at = [i for i, branch in enumerate(branches) if _room(branch) == room]
-        done = _generate(
-            policy,
-            [[*prompts[branches[i].row["prompt"]], *branches[i].ids] for i in at],
-            [_key(seed, branches[i], 0) for i in at],
-            [branches[i].room for i in at],
-        )
-        for i, completion in zip(at, done, strict=True):
-            found[i] = completion
-    completions = [completion for completion in found if completion is not None]
-    _without_markers(policy, tokens, branches, completions, prompts, seed, lexicon)
+    before = [[*prompts[branch.row["prompt"]], *branch.ids] for branch in branches]
+    keys = [_key(seed, branch, 0) for branch in branches]
+    completions = _generate(policy, before, keys, [branch.room for branch in branches])
+    _without_markers(policy, tokens, branches, before, completions, seed=seed, lexicon=lexicon)
     texts = [tokens.text([*b.ids, *c.token_ids]) for b, c in zip(branches, completions, strict=True)]
     columns = [_columns(branch.row) for branch in branches]
     verdicts = Accuracy(policy.extraction).verdicts(
@@ -141,62 +131,72 @@ def _without_markers(
     policy: Policy,
     tokens: TokenCuts,
     branches: Sequence[Branch],
+    before: Sequence[list[int]],
     completions: list[Completion],
-    prompts: Mapping[str, list[int]],
+    *,
     seed: int,
     lexicon: str,
 ) -> None:
-    """Replace continuations of banned branches that hold a marker, until none does or the rounds are over."""
-    taken: dict[int, dict[int, set[int]]] = {i: {} for i, branch in enumerate(branches) if branch.banned}
+    """Replace continuations of banned branches that hold a marker, until none does or the rounds are over.
+
+    Such a continuation is cut where its first marker begins, another token is drawn there, and it goes on: of
+    "no , wait" stays "no ,", and any token but "wait" comes next.
+
+    Args:
+        before: token ids in front of each continuation.
+        completions: the continuations; changed in place.
+    """
+    # By branch: place in its continuation -> the tokens that are banned there.
+    banned: dict[int, dict[int, set[int]]] = {i: {} for i, branch in enumerate(branches) if branch.banned}
     for number in range(1, BAN_ROUNDS + 1):
-        again: list[tuple[int, int]] = []  # branch, tokens of its continuation that stay
-        for i in list(taken):
-            branch, done = branches[i], completions[i]
-            ids = [*branch.ids, *done.token_ids]
-            start = len(tokens.text(branch.ids))
-            hit = first_marker(tokens.text(ids), start, branch.row.get("prefill") or "", lexicon)
-            if hit is None:
-                del taken[i]
-                continue
-            stays = min(max(0, len(tokens.split(ids, hit.start)) - len(branch.ids)), len(done.token_ids) - 1)
-            # What was banned further on was banned behind other words.
-            bans = {at: tokens_there for at, tokens_there in taken[i].items() if at <= stays}
-            taken[i] = bans | {stays: bans.get(stays, set()) | {done.token_ids[stays]}}
-            again.append((i, stays))
+        places = {i: _first_marker_token(tokens, branches[i], completions[i], lexicon) for i in banned}
+        again = {i: place for i, place in places.items() if place is not None}
         if not again:
             return
-        keys = [_key(seed, branches[i], number) for i, _ in again]
-        before = [[*prompts[branches[i].row["prompt"]], *branches[i].ids, *completions[i].token_ids[:stays]]
-                  for i, stays in again]  # fmt: skip
-        next_tokens = _next_tokens(policy, before, keys, [taken[i][stays] for i, stays in again])
-        rooms = [branches[i].room - stays - 1 for i, stays in again]
-        ended = [
-            token in policy.engine.eos_token_ids or room < 1 for token, room in zip(next_tokens, rooms, strict=True)
-        ]
-        going = [n for n, over in enumerate(ended) if not over]
-        behind = _generate(policy, [[*before[n], next_tokens[n]] for n in going], [keys[n] for n in going],
-                           [rooms[n] for n in going])  # fmt: skip
-        more = dict(zip(going, behind, strict=True))
-        for n, (i, stays) in enumerate(again):
-            rest = more.get(n)
-            head = [*completions[i].token_ids[:stays], next_tokens[n]]
-            if rest is None:
-                reason = "eos" if next_tokens[n] in policy.engine.eos_token_ids else "length"
-                completions[i] = Completion(head, [], reason)
-            else:
-                completions[i] = Completion([*head, *rest.token_ids], [], rest.finish_reason)
+        for i, place in again.items():
+            # What was banned further on was banned behind other words.
+            banned[i] = {at: those for at, those in banned[i].items() if at <= place}
+            banned[i].setdefault(place, set()).add(completions[i].token_ids[place])
+        banned = {i: banned[i] for i in again}
+        keys = {i: _key(seed, branches[i], number) for i in again}
+        heads = {i: completions[i].token_ids[:place] for i, place in again.items()}
+        drawn = _next_tokens(policy, [[*before[i], *heads[i]] for i in again], [*keys.values()],
+                             [banned[i][place] for i, place in again.items()])  # fmt: skip
+        for i, token in zip(again, drawn, strict=True):
+            ended = "eos" if token in policy.engine.eos_token_ids else "length"
+            completions[i] = Completion([*heads[i], token], [], ended)
+        going = [i for i in again if completions[i].finish_reason != "eos" and again[i] + 1 < branches[i].room]
+        rests = _generate(policy, [[*before[i], *completions[i].token_ids] for i in going], [keys[i] for i in going],
+                          [branches[i].room - again[i] - 1 for i in going])  # fmt: skip
+        for i, rest in zip(going, rests, strict=True):
+            completions[i] = Completion([*completions[i].token_ids, *rest.token_ids], [], rest.finish_reason)
+
+
+def _first_marker_token(tokens: TokenCuts, branch: Branch, done: Completion, lexicon: str) -> int | None:
+    """The place in a continuation of the token with which its first marker begins; None without a marker."""
+    ids = [*branch.ids, *done.token_ids]
+    hit = first_marker(tokens.text(ids), len(tokens.text(branch.ids)), branch.row.get("prefill") or "", lexicon)
+    if hit is None:
+        return None
+    return min(max(0, len(tokens.split(ids, hit.start)) - len(branch.ids)), len(done.token_ids) - 1)
 
 
 def _generate(policy: Policy, prompts: list[list[int]], keys: list[int], rooms: list[int]) -> list[Completion]:
-    """Completions of at most `rooms` tokens each."""
-    if not prompts:
-        return []
-    settings = {**vars(policy.sampling), "max_completion_length": max(rooms)}
-    found = policy.engine.generate(policy.model, prompts, keys, Sampling(**settings))
-    return [
-        done if len(done.token_ids) <= room else Completion(done.token_ids[:room], [], "length")
-        for done, room in zip(found, rooms, strict=True)
-    ]
+    """Completions of at most `rooms` tokens each.
+
+    Rows of about the same room, to the next power of two, are sampled together: a forced answer is not given room for
+    a whole rollout.
+    """
+    found: dict[int, Completion] = {}
+    caps = [1 << max(4, (room - 1).bit_length()) for room in rooms]
+    for cap in sorted(set(caps)):
+        at = [i for i, other in enumerate(caps) if other == cap]
+        sampling = replace(policy.sampling, max_completion_length=max(rooms[i] for i in at))
+        done = policy.engine.generate(policy.model, [prompts[i] for i in at], [keys[i] for i in at], sampling)
+        for i, one in zip(at, done, strict=True):
+            whole = len(one.token_ids) <= rooms[i]
+            found[i] = one if whole else Completion(one.token_ids[: rooms[i]], [], "length")
+    return [found[i] for i in range(len(rooms))]
 
 
 @torch.no_grad()
@@ -223,11 +223,6 @@ def _next_tokens(policy: Policy, prompts: list[list[int]], keys: list[int], bann
         for i, token in zip(part, drawn.tokens.tolist(), strict=True):
             found[i] = token
     return found
-
-
-def _room(branch: Branch) -> int:
-    """Caps are rounded up to a power of two, so that few calls serve all branches."""
-    return 1 << max(4, (branch.room - 1).bit_length())
 
 
 def _key(seed: int, branch: Branch, number: int) -> int:

@@ -1,4 +1,4 @@
-"""What the counterfactual's rows say: accuracy by arm, gains between arms, what became of falsified values.
+"""What the rows of a counterfactual say: accuracy by arm, gains between arms, what became of falsified values.
 
 Everything is a ratio of sums over continuations; intervals come from draws of prompts, the same for every arm and
 run, so that gains are paired. Of several runs, seeds of one recipe, it is the mean over them, with an interval for new
@@ -22,37 +22,25 @@ from r1rl.aha.figures.bootstrap import Array, Estimate
 
 Row: TypeAlias = Mapping[str, Any]
 
-LABELS: Final[Mapping[str, str]] = {
-    "answer_before": "A  answer forced before the marker",
-    "answer_after": "B  answer forced after the reflection",
-    "banned": "C  goes on, markers banned",
-    "free": "D  goes on freely",
-    "inject": "E  word injected at a matched boundary",
-    "no_inject": "   nothing injected there",
-    "placebo_answer_before": "A  at a random boundary",
-    "placebo_answer_after": "B  after a stretch without markers",
-    "placebo_banned": "C  at a random boundary",
-    "placebo_free": "D  at a random boundary",
+_REFLECTION: Final = {"answer_after": 1, "answer_before": -1}
+_FREEDOM: Final = {"free": 1, "banned": -1}
+
+
+def _placebo(terms: Mapping[str, int], sign: int = 1) -> dict[str, int]:
+    return {f"placebo_{arm}": sign * weight for arm, weight in terms.items()}
+
+
+GAINS: Final[Mapping[str, tuple[str, Mapping[str, int]]]] = {
+    "reflection": ("B − A: the text of a reflection", _REFLECTION),
+    "reflection_placebo": ("   a stretch without markers", _placebo(_REFLECTION)),
+    "reflection_beyond_placebo": ("   beyond that", _REFLECTION | _placebo(_REFLECTION, -1)),
+    "freedom": ("D − C: being free to reflect", _FREEDOM),
+    "freedom_placebo": ("   the same at a random boundary", _placebo(_FREEDOM)),
+    "freedom_beyond_placebo": ("   beyond that", _FREEDOM | _placebo(_FREEDOM, -1)),
+    "injection": ("E − nothing: an injected word", {"inject": 1, "no_inject": -1}),
 }
-GAINS: Final[Mapping[str, tuple[tuple[str, int], ...]]] = {
-    "reflection": (("answer_after", 1), ("answer_before", -1)),
-    "reflection_placebo": (("placebo_answer_after", 1), ("placebo_answer_before", -1)),
-    "reflection_beyond_placebo": (("answer_after", 1), ("answer_before", -1), ("placebo_answer_after", -1),
-                                  ("placebo_answer_before", 1)),
-    "freedom": (("free", 1), ("banned", -1)),
-    "freedom_placebo": (("placebo_free", 1), ("placebo_banned", -1)),
-    "freedom_beyond_placebo": (("free", 1), ("banned", -1), ("placebo_free", -1), ("placebo_banned", 1)),
-    "injection": (("inject", 1), ("no_inject", -1)),
-}  # fmt: skip
-GAIN_LABELS: Final[Mapping[str, str]] = {
-    "reflection": "B − A: the text of a reflection",
-    "reflection_placebo": "   a stretch without markers",
-    "reflection_beyond_placebo": "   beyond that",
-    "freedom": "D − C: being free to reflect",
-    "freedom_placebo": "   the same at a random boundary",
-    "freedom_beyond_placebo": "   beyond that",
-    "injection": "E − nothing: an injected word",
-}
+"""Gain -> its name for readers, and the weights of the arms' accuracies whose sum it is."""
+
 _RESAMPLES: Final = 10_000
 _FALLS_APART: Final = 0.1
 _WITH: Final = {"banned": "with markers banned", "inject": "with the word"}
@@ -120,7 +108,8 @@ def together(runs: Sequence[str], step: int, rows_of_runs: Sequence[Sequence[Row
     for run, rows in zip(runs, rows_of_runs, strict=True):
         if not rows:
             raise ValueError(
-                f"run={run!r}, step={step}: no marker and no claimed value in its rollouts, so there is nowhere to cut"
+                f"run={run!r}, step={step}: no marker and no claimed value in its rollouts, so there is nothing to "
+                "go on from"
             )
     names = sorted({row["prompt_id"] for rows in rows_of_runs for row in rows})
     place = {name: i for i, name in enumerate(names)}
@@ -133,7 +122,9 @@ def together(runs: Sequence[str], step: int, rows_of_runs: Sequence[Sequence[Row
         every.append(by_arm)
     present = [arm for arm in ARMS if any(by_arm[arm] for by_arm in every)]
     # A run without an arm has zero sums there, so a value that is not defined, and the mean has no interval.
-    shares = [_shares([_right(by_arm[arm], place) for arm in present], drawn) for by_arm in every] if present else []
+    shares = (
+        [_shares([_sums(by_arm[arm], place, _right) for arm in present], drawn) for by_arm in every] if present else []
+    )
     arms = {
         arm: _arm([by_arm[arm] for by_arm in every], _put_together([share[:, i] for share in shares])[0])
         for i, arm in enumerate(present)
@@ -157,25 +148,27 @@ def _put_together(per_run: Sequence[Array]) -> tuple[Estimate, float | None]:
     return bootstrap.over_seeds([float(one[0]) for one in per_run], np.mean(per_run, axis=0)[1:])
 
 
-def _right(rows: Sequence[Row], place: Mapping[str, int]) -> Array:
+def _sums(rows: Sequence[Row], place: Mapping[str, int], says: Callable[[Row], bool | None]) -> Array:
+    """[prompts, 2]: by prompt the rows of which something holds, and those of which it can be said."""
     sums = np.zeros((len(place), 2))
     for row in rows:
-        if row["verdict"] != "bad_gold":
-            sums[place[row["prompt_id"]]] += row["verdict"] == "correct", 1
+        if (holds := says(row)) is not None:
+            sums[place[row["prompt_id"]]] += holds, 1
     return sums
 
 
-def _arm(rows_of_runs: Sequence[Sequence[Row]], right: Estimate) -> Arm:
-    def mean(value: Callable[[Row], float]) -> float:
-        return _mean_over_runs(rows_of_runs, value)
+def _right(row: Row) -> bool | None:
+    return None if row["verdict"] == "bad_gold" else row["verdict"] == "correct"
 
+
+def _arm(rows_of_runs: Sequence[Sequence[Row]], right: Estimate) -> Arm:
     return Arm(
         right,
-        mean(lambda row: row["verdict"] != "unparseable"),
-        mean(lambda row: row["marked"]),
-        mean(lambda row: row["n_tokens"]),
-        mean(lambda row: row["stretch_tokens"]),
-        sum(map(len, rows_of_runs)),
+        parsed=_mean_over_runs(rows_of_runs, lambda row: row["verdict"] != "unparseable"),
+        marked=_mean_over_runs(rows_of_runs, lambda row: row["marked"]),
+        tokens=_mean_over_runs(rows_of_runs, lambda row: row["n_tokens"]),
+        stretch=_mean_over_runs(rows_of_runs, lambda row: row["stretch_tokens"]),
+        count=sum(map(len, rows_of_runs)),
     )
 
 
@@ -187,11 +180,11 @@ def _mean_over_runs(rows_of_runs: Sequence[Sequence[Row]], value: Callable[[Row]
 def _gains(present: Sequence[str], shares: Sequence[Array]) -> dict[str, Gain]:
     found: dict[str, Estimate] = {}
     plain: dict[str, float | None] = {}
-    for name, terms in GAINS.items():
-        if all(arm in present for arm, _ in terms):
-            at = [(present.index(arm), sign) for arm, sign in terms]
-            differences: list[Array] = [np.sum([sign * share[:, i] for i, sign in at], axis=0) for share in shares]
-            found[name], plain[name] = _put_together(differences)
+    for name, (_, terms) in GAINS.items():
+        if terms.keys() <= set(present):
+            weights = np.array([terms.get(arm, 0) for arm in present])
+            at = weights != 0  # a share that is not defined counts where it has weight alone
+            found[name], plain[name] = _put_together([share[:, at] @ weights[at] for share in shares])
     adjusted = bootstrap.holm(plain)
     return {name: Gain(change, adjusted[name]) for name, change in found.items()}
 
@@ -207,7 +200,7 @@ def _corruption(
             ]
             if not any(rows_of_runs):
                 continue
-            shares = [_shares([_noticed(rows, place)], drawn)[:, 0] for rows in rows_of_runs]
+            shares = [_shares([_sums(rows, place, noticed)], drawn)[:, 0] for rows in rows_of_runs]
             found[arm, hits] = Corrupted(
                 _put_together(shares)[0],
                 _mean_over_runs(rows_of_runs, lambda row: noticed(row) is None),
@@ -215,14 +208,6 @@ def _corruption(
                 sum(map(len, rows_of_runs)),
             )
     return found
-
-
-def _noticed(rows: Sequence[Row], place: Mapping[str, int]) -> Array:
-    sums = np.zeros((len(place), 2))
-    for row in rows:
-        if (said := noticed(row)) is not None:
-            sums[place[row["prompt_id"]]] += said, 1
-    return sums
 
 
 def words(result: Result) -> list[str]:

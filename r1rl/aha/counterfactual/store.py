@@ -1,9 +1,9 @@
-"""The counterfactual of a run on disk, made a part at a time: RUN/counterfactual/<settings>/*.parquet.
+"""The counterfactuals of a run on disk, made a part at a time: RUN/counterfactual/<settings>/*.parquet.
 
 `step-000100-<sources>.points.2-of-8.parquet` holds every continuation of one part of the points (or `.claims.` of the
 corruption test). <settings> and <sources> are digests of the settings, which settings.json spells out, and of the
 source rollouts: what was made otherwise, or of a step that was sampled again, is not taken for this. A file is whole
-or not there, so one that was cut off goes on where it stopped.
+or not there, so what was cut off goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the content; `inject` and `answer` None: chosen by the vocabulary and the rollouts."""
+    """What decides what is sampled; `inject` and `answer` None: chosen by the vocabulary and the rollouts."""
 
     points: int = 200
     samples: int = 2
@@ -93,27 +93,29 @@ class Part:
 
 
 def usable(run_dir: Path | str) -> list[int]:
-    """Steps with a kept policy and sampled held-out rollouts with token ids, ascending. Raises ValueError: no run."""
+    """Steps with a kept policy and held-out rollouts with token ids, ascending. Raises ValueError for no run."""
     found = store.query(
         run_dir,
         f"SELECT DISTINCT step FROM rollouts WHERE kind = 'eval' AND {SAMPLED_SQL} AND token_ids IS NOT NULL "
         "ORDER BY step",
     )
-    evaluated = set(found["step"].to_pylist())
-    return [step for step in kept(run_dir) if step in evaluated]
+    sampled = set(found["step"].to_pylist())
+    return [step for step in kept(run_dir) if step in sampled]
 
 
 def check(run_dir: Path | str, settings: Settings, steps: Sequence[int] | None) -> list[int]:
-    """The steps to sample on from: those asked for, else the first and the last usable one.
+    """The steps to go on from: those asked for, else the first and the last usable one.
 
-    Raises ValueError for settings out of range or a step that cannot be used.
+    Raises ValueError for settings out of range or a step that is not usable.
     """
     for name, least in (("points", 1), ("samples", 1), ("seed", 0)):
         if getattr(settings, name) < least:
             raise ValueError(f"{name}={getattr(settings, name)}: need >= {least}")
     possible = usable(run_dir)
     if not possible:
-        raise ValueError(f"run={str(run_dir)!r}: no step has both a kept policy and held-out rollouts; set eval_steps")
+        raise ValueError(
+            f"run={str(run_dir)!r}: no step has a kept policy and held-out rollouts; train with eval_steps"
+        )
     if steps is None:
         return sorted({possible[0], possible[-1]})
     for step in steps:
@@ -138,21 +140,22 @@ def compute(
         progress: called with the points that are done and their number, at first and after every part.
     """
     # torch and transformers are wanted only where something is to be sampled.
-    from r1rl.aha.counterfactual import arms as counterfactual
-    from r1rl.aha.counterfactual import corruption
+    from r1rl.aha.counterfactual import arms, corruption
 
     sources = sorted(
         (row for row in store.read(run_dir, kind="eval", steps=[step]).to_pylist() if row["temperature"] != 0),
         key=lambda row: (row["prompt_id"], row["sample_idx"]),
     )
-    found = counterfactual.points(sources, most=settings.points, seed=settings.seed, lexicon=settings.lexicon)
-    claims = corruption.claims(sources, most=settings.points, seed=settings.seed)
+    chosen: dict[str, Sequence[Any]] = {
+        "points": arms.points(sources, most=settings.points, seed=settings.seed, lexicon=settings.lexicon),
+        "claims": corruption.claims(sources, most=settings.points, seed=settings.seed),
+    }
     place = Path(run_dir) / FOLDER / settings.digest
     name = f"step-{step:06d}-{_digest(*(str(row['token_ids']) for row in sources))}"
     parts = [
-        Part(what, first, min(first + PART, count), place / f"{name}.{what}.{i + 1}-of-{-(-count // PART)}.parquet")
-        for what, count in (("points", len(found)), ("claims", len(claims)))
-        for i, first in enumerate(range(0, count, PART))
+        Part(what, first, min(first + PART, len(of)), place / f"{name}.{what}.{i + 1}-of-{-(-len(of) // PART)}.parquet")
+        for what, of in chosen.items()
+        for i, first in enumerate(range(0, len(of), PART))
     ]
     missing = [part for part in parts if not part.path.is_file()]
     total = sum(part.end - part.first for part in parts)
@@ -165,9 +168,7 @@ def compute(
         policy = load(run_dir, kept(run_dir)[step])
         run = Path(run_dir).resolve().name
         for part in missing:
-            chosen = (found if part.what == "points" else claims)[part.first : part.end]
-            make = _of_points if part.what == "points" else _of_claims
-            rows = make(policy, chosen, sources, settings)
+            rows = _sampled(part.what, policy, chosen[part.what][part.first : part.end], sources, settings)
             _write([{"run": run, "step": step, **row} for row in rows], part.path)
             done += part.end - part.first
             if progress is not None:
@@ -175,33 +176,25 @@ def compute(
     return [row for part in parts for row in pq.read_table(part.path).to_pylist()]
 
 
-def _of_points(
-    policy: Policy, chosen: Sequence[Any], sources: Sequence[Row], settings: Settings
+def _sampled(
+    what: str, policy: Policy, chosen: Sequence[Any], sources: Sequence[Row], settings: Settings
 ) -> list[dict[str, Any]]:
-    from r1rl.aha.counterfactual import arms as counterfactual
-    from r1rl.aha.counterfactual import continuations
+    """The rows of some points, or claims: every branch of theirs sampled."""
+    from r1rl.aha.counterfactual import arms, continuations, corruption
 
     tokens = continuations.TokenCuts(policy.tokenizer)
-    texts = counterfactual.Texts(
-        counterfactual.forced_answer(sources, policy.extraction) if settings.answer is None else settings.answer,
-        counterfactual.injected(policy.tokenizer, settings.inject),
-    )
-    wanted = [branch for point in chosen for branch in counterfactual.branches(point, tokens, texts, settings.samples)]
-    done = continuations.sample(policy, wanted, seed=settings.seed, lexicon=settings.lexicon)
-    return [_row(one, settings.lexicon) for one in done]
-
-
-def _of_claims(
-    policy: Policy, chosen: Sequence[Any], sources: Sequence[Row], settings: Settings
-) -> list[dict[str, Any]]:
-    from r1rl.aha.counterfactual import continuations, corruption
-
-    tokens = continuations.TokenCuts(policy.tokenizer)
-    pairs = [(claim, branch) for claim in chosen for branch in corruption.branches(claim, tokens, settings.samples)]
-    done = continuations.sample(policy, [branch for _, branch in pairs], seed=settings.seed)
+    if what == "points":
+        texts = arms.Texts(
+            answer=arms.forced_answer(sources, policy.extraction) if settings.answer is None else settings.answer,
+            inject=arms.injected(policy.tokenizer, settings.inject),
+        )
+        pairs = [(one, branch) for one in chosen for branch in arms.branches(one, tokens, texts, settings.samples)]
+    else:
+        pairs = [(one, branch) for one in chosen for branch in corruption.branches(one, tokens, settings.samples)]
+    done = continuations.sample(policy, [b for _, b in pairs], seed=settings.seed, lexicon=settings.lexicon)
     return [
-        {**_row(one, settings.lexicon), **corruption.outcome(claim, one)}
-        for (claim, _), one in zip(pairs, done, strict=True)
+        _row(one, settings.lexicon) | ({} if what == "points" else corruption.outcome(source, one))
+        for (source, _), one in zip(pairs, done, strict=True)
     ]
 
 

@@ -6,7 +6,7 @@ texts are alike, kappa is low or undefined although the readers agree: it is to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,10 +28,6 @@ class Agreement:
     raw: float | None
     kappa: Estimate
 
-    @property
-    def count(self) -> int:
-        return self.both + self.first_only + self.second_only + self.neither
-
 
 @dataclass(frozen=True, slots=True)
 class Rates:
@@ -45,20 +41,18 @@ class Rates:
 def agree(pairs: Iterable[tuple[str, bool, bool]], *, resamples: int = bootstrap.RESAMPLES, seed: int = 0) -> Agreement:
     """Agreement over (prompt, what the first says, what the second says)."""
     rows = list(pairs)
-    names = sorted({prompt for prompt, _, _ in rows})
-    if not names:
+    if not rows:
         return Agreement(0, 0, 0, 0, 0, None, Estimate(None))
-    place = {name: i for i, name in enumerate(names)}
-    counts = np.zeros((len(names), 4))
-    for prompt, first, second in rows:
-        counts[place[prompt], 2 * (not first) + (not second)] += 1
+    counts = np.zeros((len({prompt for prompt, _, _ in rows}), 4))
+    for place, (_, first, second) in zip(_places(rows), rows, strict=True):
+        counts[place, 2 * (not first) + (not second)] += 1
     total = counts.sum(axis=0)
     resampled = np.full(1, np.nan)
-    if len(names) >= bootstrap.LEAST_PROMPTS:
-        resampled = kappa(bootstrap.draws(len(names), resamples, seed) @ counts)
-    both, first_only, second_only, neither = (int(n) for n in total)
-    return Agreement(both, first_only, second_only, neither, len(names), float(total[0] + total[3]) / len(rows),
-                     bootstrap.estimate(float(kappa(total)), resampled))  # fmt: skip
+    if len(counts) >= bootstrap.LEAST_PROMPTS:
+        resampled = kappa(bootstrap.draws(len(counts), resamples, seed) @ counts)
+    both, first_only, second_only, neither = map(int, total)
+    interval = bootstrap.estimate(float(kappa(total)), resampled)
+    return Agreement(both, first_only, second_only, neither, len(counts), (both + neither) / len(rows), interval)
 
 
 def kappa(counts: Array) -> Array:
@@ -75,17 +69,21 @@ def kappa(counts: Array) -> Array:
 def rates(seen: Iterable[tuple[str, bool, bool]], *, resamples: int = bootstrap.RESAMPLES, seed: int = 0) -> Rates:
     """Rates over (prompt, whether at the last step and not at the first, what the reader says)."""
     rows = list(seen)
-    names = sorted({prompt for prompt, _, _ in rows})
-    if not names:
+    if not rows:
         return Rates(Estimate(None), Estimate(None), Estimate(None))
-    place = {name: i for i, name in enumerate(names)}
-    sums = np.zeros((len(names), 2, 2))
-    for prompt, at_last, says in rows:
-        sums[place[prompt], int(at_last)] += says, 1
+    sums = np.zeros((len({prompt for prompt, _, _ in rows}), 2, 2))
+    for place, (_, at_last, says) in zip(_places(rows), rows, strict=True):
+        sums[place, int(at_last)] += says, 1
     values: Any = bootstrap.values(sums)
-    drawn = bootstrap.ratios(sums, bootstrap.draws(len(names), resamples, seed))
+    drawn = bootstrap.ratios(sums, bootstrap.draws(len(sums), resamples, seed))
     return Rates(
         bootstrap.estimate(values[0], drawn[:, 0]),
         bootstrap.estimate(values[1], drawn[:, 1]),
         bootstrap.estimate(values[1] - values[0], drawn[:, 1] - drawn[:, 0]),
     )
+
+
+def _places(rows: Sequence[tuple[str, bool, bool]]) -> list[int]:
+    """The place of each row's prompt among the sorted prompts."""
+    place = {name: i for i, name in enumerate(sorted({prompt for prompt, _, _ in rows}))}
+    return [place[prompt] for prompt, _, _ in rows]

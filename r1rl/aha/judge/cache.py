@@ -13,25 +13,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from r1rl.aha.figures.annotations import FOLDER as ANNOTATIONS
-from r1rl.aha.judge.labels import MAX_REPLY_CHARACTERS
 
 FOLDER: Final = "judge"
-_MAX_LINE_BYTES: Final = 12 * MAX_REPLY_CHARACTERS + 4096  # a character outside the BMP is 12 bytes of JSON
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A model's reply; None where it gave none that can be read, and `fault` says why.
+    """A model's reply, which was cut off at `cut_at` tokens, 0 if it was not."""
 
-    Args:
-        cut_at: the reply was cut off at this many tokens, 0 if it was not.
-    """
-
-    reply: str | None
-    fault: str | None = None
+    reply: str
     cut_at: int = 0
 
 
@@ -53,19 +46,15 @@ class Cache:
     def put(self, key: str, answer: Answer) -> None:
         """Keep an answer; it is with the operating system when this returns. Raises OSError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        record = {"key": key, "model": self.model, "reply": answer.reply, "fault": answer.fault,
-                  "cut_at": answer.cut_at}  # fmt: skip
+        record = {"key": key, "model": self.model, "reply": answer.reply, "cut_at": answer.cut_at}
         line = json.dumps(record).encode() + b"\n"
-        # One write to a file opened for appending: lines of two judges at work do not mix.
-        handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            size = os.fstat(handle).st_size
-            torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-            line = b"\n" + line if torn else line
-            if os.write(handle, line) < len(line):
+        with self.path.open("a+b", buffering=0) as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                line = (b"" if file.read(1) == b"\n" else b"\n") + line
+            # One write to a file opened for appending: lines of two judges at work do not mix.
+            if file.write(line) < len(line):
                 raise OSError(f"{self.path}: the disk took half a line; is it full?")
-        finally:
-            os.close(handle)
         self._answers[key] = answer
 
 
@@ -81,21 +70,14 @@ def models(run_dir: Path | str) -> list[str]:
 
 def _lines(path: Path) -> Iterator[tuple[str, str, Answer]]:
     """Model, key and answer of every line that is one; a later line wins."""
-    try:
-        stream = path.open("rb")
-    except FileNotFoundError:
+    if not path.is_file():
         return
-    with stream:
-        while line := stream.readline(_MAX_LINE_BYTES):
+    with path.open("rb") as stream:
+        for line in stream:
             try:
-                record: Any = json.loads(line) if line.endswith(b"\n") else None
-            except (ValueError, RecursionError):
+                record = json.loads(line)
+                model, key, reply, cut_at = (record[name] for name in ("model", "key", "reply", "cut_at"))
+            except (ValueError, RecursionError, LookupError, TypeError):
                 continue
-            if not isinstance(record, dict):
-                continue
-            model, key, reply = (record.get(name) for name in ("model", "key", "reply"))
-            fault, cut_at = record.get("fault"), record.get("cut_at")
-            texts = isinstance(model, str) and isinstance(key, str)
-            maybe = all(value is None or isinstance(value, str) for value in (reply, fault))
-            if texts and maybe and isinstance(cut_at, int) and (reply is None) == (fault is not None):
-                yield str(model), str(key), Answer(reply, fault, cut_at)
+            if all(isinstance(text, str) for text in (model, key, reply)) and isinstance(cut_at, int):
+                yield model, key, Answer(reply, cut_at)

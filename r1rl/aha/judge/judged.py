@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 NOT_ASKED: Final = "not asked"
 _SHOWN_REASONS: Final = 3
+_Said = Mapping[int, Mapping[str, bool | None]]
+"""What a judge says of each item, by its index and by label; None: its claim is void."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Result:
 
 
 def ask(
-    items: Sequence[Item], cache: Cache, endpoint: Endpoint, progress: Callable[[int, int], None] | None = None
+    items: Sequence[Item], cache: Cache, endpoint: Endpoint, progress: Callable[[int, int], object] | None = None
 ) -> Counter[str]:
     """Ask the endpoint what the cache does not hold, each text once, and keep every answer as it comes.
 
@@ -83,30 +85,24 @@ def ask(
     """
     from r1rl.aha.judge.endpoint import ask_all
 
-    texts: dict[str, Item] = {}
-    sharing: Counter[str] = Counter()
-    for item in items:
-        key = labels.key(cache.model, item.question, item.completion)
-        texts.setdefault(key, item)
-        sharing[key] += 1
+    keys = [labels.key(cache.model, item.question, item.completion) for item in items]
+    texts, sharing = dict(zip(keys, items, strict=True)), Counter(keys)
     waiting = [key for key in texts if cache.get(key, endpoint.max_tokens) is None]
-    done = len(texts) - len(waiting)
     failed: Counter[str] = Counter()
-
-    def report(more: int) -> None:
-        nonlocal done
-        done += more
-        if progress is not None:
-            progress(done, len(texts))
+    done = len(texts) - len(waiting)
 
     def answered(index: int, answer: Answer) -> None:
+        nonlocal done
         cache.put(waiting[index], answer)
-        report(1)
+        done += 1
+        if progress is not None:
+            progress(done, len(texts))
 
     def unanswered(index: int, reason: str) -> None:
         failed[reason] += sharing[waiting[index]]
 
-    report(0)
+    if progress is not None:
+        progress(done, len(texts))
     if waiting:
         chats = [labels.messages(texts[key].question, texts[key].completion) for key in waiting]
         ask_all(endpoint, chats, answered, unanswered)
@@ -125,31 +121,29 @@ def measure(
             + (f": {reasons}" if reasons else "; ask it with --url")
         )
     usable = {i: one for i, one in found.items() if one.unusable is None}
-    ends = min(item.step for item in items), max(item.step for item in items)
     said = {i: _said(one) for i, one in usable.items()}
-    void = [
-        Void(label, items[i].step, items[i].prompt_id, items[i].sample_idx, claim.fault, claim.quote)
-        for i, one in usable.items()
-        for label, claim in one.claims.items()
-        if claim.fault is not None
-    ]
-    reasons_of_rest = Counter(unanswered or {})
-    rest = len(items) - len(found) - sum(reasons_of_rest.values())
-    if rest > 0:
-        reasons_of_rest[NOT_ASKED] += rest
+    steps = sorted({item.step for item in items})
+    ends = steps[0], steps[-1]
+    missing = Counter(unanswered or {})
+    missing[NOT_ASKED] += len(items) - len(found) - missing.total()
     return Result(
         run=run_dir.resolve().name,
         kind=kind,
         model=cache.model,
-        steps=tuple(sorted({item.step for item in items})),
+        steps=tuple(steps),
         at_ends=(sum(item.step == ends[0] for item in items), sum(item.step == ends[1] for item in items)),
         prompts=len({item.prompt_id for item in items}),
         rollouts=len(items),
         usable=len(usable),
-        unusable=Counter(one.unusable for one in found.values() if one.unusable is not None),
-        unanswered=reasons_of_rest,
+        unusable=dict(Counter(one.unusable for one in found.values() if one.unusable is not None)),
+        unanswered={reason: count for reason, count in missing.items() if count > 0},
         claims=sum(claim.present is not False for one in usable.values() for claim in one.claims.values()),
-        void=tuple(void),
+        void=tuple(
+            Void(label, items[i].step, items[i].prompt_id, items[i].sample_idx, claim.fault, claim.quote)
+            for i, one in usable.items()
+            for label, claim in one.claims.items()
+            if claim.fault is not None
+        ),
         rows={label: _row(label, items, said, ends) for label in DETECTORS},
         others=_others(run_dir, items, cache.model, said),
     )
@@ -161,15 +155,10 @@ def judgements(items: Sequence[Item], cache: Cache) -> dict[int, Judgement]:
     for i, item in enumerate(items):
         answer = cache.get(labels.key(cache.model, item.question, item.completion))
         if answer is not None:
-            found[i] = _judgement(answer, item.completion)
+            found[i] = labels.read(answer.reply, item.completion)
+            if found[i].unusable is not None and answer.cut_at:
+                found[i] = Judgement({}, f"cut off at {answer.cut_at} tokens")
     return found
-
-
-def _judgement(answer: Answer, completion: str) -> Judgement:
-    one = Judgement({}, answer.fault) if answer.reply is None else labels.read(answer.reply, completion)
-    if one.unusable is not None and answer.cut_at:
-        return Judgement({}, f"cut off at {answer.cut_at} tokens")
-    return one
 
 
 def _said(one: Judgement) -> dict[str, bool | None]:
@@ -180,14 +169,12 @@ def _said(one: Judgement) -> dict[str, bool | None]:
     return found
 
 
-def _row(
-    label: str, items: Sequence[Item], said: Mapping[int, Mapping[str, bool | None]], ends: tuple[int, int]
-) -> Row:
-    known = []
-    for i, answers in said.items():
-        judge, detector = answers[label], items[i].detected[label]
-        if judge is not None and detector is not None:
-            known.append((items[i], judge, detector))
+def _row(label: str, items: Sequence[Item], said: _Said, ends: tuple[int, int]) -> Row:
+    known = [
+        (items[i], judge, detector)
+        for i, answers in said.items()
+        if (judge := answers[label]) is not None and (detector := items[i].detected[label]) is not None
+    ]
     at_ends = [one for one in known if one[0].step in ends and ends[0] < ends[1]]
     return Row(
         agree((item.prompt_id, judge, detector) for item, judge, detector in known),
@@ -196,24 +183,19 @@ def _row(
     )
 
 
-def _others(
-    run_dir: Path, items: Sequence[Item], model: str, said: Mapping[int, Mapping[str, bool | None]]
-) -> dict[str, dict[str, Agreement]]:
+def _others(run_dir: Path, items: Sequence[Item], model: str, said: _Said) -> dict[str, dict[str, Agreement]]:
     """Agreement with every other model that answered about the same texts."""
     found = {}
     for other in models(run_dir):
-        if other == model:
-            continue
-        theirs = {i: _said(one) for i, one in judgements(items, Cache(run_dir, other)).items() if not one.unusable}
-        shared = sorted(said.keys() & theirs.keys())
-        if not shared:
-            continue
-        found[other] = {
-            label: agree(
-                (items[i].prompt_id, ours, his)
-                for i in shared
-                if (ours := said[i][label]) is not None and (his := theirs[i][label]) is not None
-            )
-            for label in DETECTORS
-        }
+        answers = judgements(items, Cache(run_dir, other))
+        theirs = {i: _said(answers[i]) for i in sorted(said.keys() & answers.keys()) if not answers[i].unusable}
+        if other != model and theirs:
+            found[other] = {
+                label: agree(
+                    (items[i].prompt_id, ours, his)
+                    for i, answer in theirs.items()
+                    if (ours := said[i][label]) is not None and (his := answer[label]) is not None
+                )
+                for label in DETECTORS
+            }
     return found

@@ -10,19 +10,16 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final
 
 PROMPT_VERSION: Final = 1
 """Goes up whenever `messages` would give other messages for any text: older replies are no answer to those."""
 
-LABELS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "self_verification": "checks itself",
-        "retry": "tries again",
-        "superficial": "reflective words alone",
-    }
-)
+LABELS: Final[Mapping[str, str]] = {
+    "self_verification": "checks itself",
+    "retry": "tries again",
+    "superficial": "reflective words alone",
+}
 MAX_REPLY_CHARACTERS: Final = 65_536
 _MAX_QUOTES: Final = 16
 
@@ -81,6 +78,8 @@ def key(model: str, question: str, completion: str) -> str:
 
 def read(reply: str, completion: str) -> Judgement:
     """A reply's claims, each quote looked up in the completion. Never raises on any text."""
+    if not reply.strip():
+        return Judgement({}, "without text")
     if len(reply) > MAX_REPLY_CHARACTERS:
         return Judgement({}, f"longer than {MAX_REPLY_CHARACTERS} characters")
     try:

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 from r1rl.aha.detect.annotation import KEY
@@ -19,21 +18,17 @@ from r1rl.aha.figures.annotations import connection
 from r1rl.store import store
 from r1rl.store.schema import KINDS, SAMPLED_SQL
 
-DETECTORS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
-    {
-        "self_verification": ("a goal test", "len(goal_tests) > 0"),
-        "retry": ("more than one attempt", "n_attempts > 1"),
-        "superficial": (
-            "a marker, no goal test, one attempt at most",
-            "CASE WHEN n_attempts IS NOT NULL AND goal_tests IS NOT NULL "
-            "THEN marker_strict > 0 AND n_attempts <= 1 AND len(goal_tests) = 0 END",
-        ),
-        "any": ("a marker", "marker_strict > 0"),
-    }
-)
+DETECTORS: Final[Mapping[str, tuple[str, str]]] = {
+    "self_verification": ("a goal test", "len(goal_tests) > 0"),
+    "retry": ("more than one attempt", "n_attempts > 1"),
+    "superficial": (
+        "a marker, no goal test, one attempt at most",
+        "CASE WHEN n_attempts IS NOT NULL AND goal_tests IS NOT NULL "
+        "THEN marker_strict > 0 AND n_attempts <= 1 AND len(goal_tests) = 0 END",
+    ),
+    "any": ("a marker", "marker_strict > 0"),
+}
 """Label of a judge -> its counterpart in words, and in DuckDB's SQL on a row of annotations; null: not looked for."""
-
-_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,45 +69,31 @@ def draw(run_dir: Path | str, *, kind: str = "eval", where: str = "true", size: 
         chosen += rows[: shares[step]]
     chosen.sort(key=lambda row: (_rank(seed, "order", *_names(row)), _names(row)))
     texts, detected = _texts(run_dir, chosen), _detected(run_dir, kind, sorted(by_step))
-    items = []
-    for row in chosen:
-        name = _names(row)
-        if name in texts:  # a resumed run may sample its last step again meanwhile
-            question, completion = texts[name]
-            said = detected.get(name, dict.fromkeys(DETECTORS))
-            items.append(Item(row["step"], row["prompt_id"], row["sample_idx"], question, completion, said))
-    return items
+    unknown = dict.fromkeys(DETECTORS)
+    return [
+        Item(row["step"], row["prompt_id"], row["sample_idx"], *texts[name], detected.get(name, unknown))
+        for row in chosen
+        if (name := _names(row)) in texts  # a resumed run may sample its last step again meanwhile
+    ]
 
 
 def allot(available: Mapping[int, int], size: int, seed: int = 0) -> dict[int, int]:
     """How many rollouts of each step: as equal as can be, what one step lacks from the others, no more than `size`."""
-    shares = dict.fromkeys(available, 0)
     # What does not divide goes to steps in an order of the seed's.
     order = sorted(available, key=lambda step: _rank(seed, "step", step))
-    left = min(size, sum(available.values()))
-    while left:
-        open_steps = [step for step in order if shares[step] < available[step]]
-        each = max(1, left // len(open_steps))
-        for step in open_steps:
-            more = min(each, available[step] - shares[step], left)
-            shares[step] += more
-            left -= more
-    return shares
+    slots = sorted((n, place) for place, step in enumerate(order) for n in range(available[step]))[:size]
+    return {step: sum(order[place] == step for _, place in slots) for step in available}
 
 
 def _texts(run_dir: Path | str, chosen: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, ...], tuple[str, str]]:
     """Question and completion by key; only the shards that hold them are read in full."""
-    found = {}
-    for first in range(0, len(chosen), _AT_ONCE):
-        rows = chosen[first : first + _AT_ONCE]
-        listed = ", ".join(f"({row['step']}, '{_quoted(row['prompt_id'])}', {row['sample_idx']})" for row in rows)
-        where = f"kind = '{rows[0]['kind']}' AND (step, prompt_id, sample_idx) IN ({listed})"
-        columns = [*KEY, "prompt", "prefill", "completion"]
-        page = store.find(run_dir, where, limit=1_000_000_000, columns=columns)
-        for row in page.to_pylist():
-            # What the prompt opens of the answer is no part of the question.
-            found[_names(row)] = row["prompt"].removesuffix(row["prefill"] or ""), row["completion"]
-    return found
+    listed = ", ".join(f"({row['step']}, '{_quoted(row['prompt_id'])}', {row['sample_idx']})" for row in chosen)
+    where = f"kind = '{chosen[0]['kind']}' AND (step, prompt_id, sample_idx) IN ({listed})"
+    found = store.find(run_dir, where, limit=1_000_000_000, columns=[*KEY, "prompt", "prefill", "completion"])
+    # What the prompt opens of the answer is no part of the question.
+    return {
+        _names(row): (row["prompt"].removesuffix(row["prefill"] or ""), row["completion"]) for row in found.to_pylist()
+    }
 
 
 def _detected(run_dir: Path | str, kind: str, steps: Sequence[int]) -> dict[tuple[Any, ...], dict[str, bool | None]]:

@@ -27,31 +27,26 @@ _SHOWN_CHARACTERS: Final = 80
 
 def print_result(result: Result, console: Console) -> None:
     """Who was asked about what, what came back, and the two tables; with several judges a third."""
-    facts = (
-        f"{result.usable} of {result.rollouts} {result.kind} rollouts judged",
-        f"{result.prompts} prompts",
-        f"{len(result.steps)} step{'s' if len(result.steps) > 1 else ''}",
-    )
-    console.print(Text.assemble(("run ", "dim"), (visible(result.run), "bold"), "  judge ",
-                                (visible(result.model), "bold"), "  ", " · ".join(facts)))  # fmt: skip
+    steps = f"{len(result.steps)} step{'s' if len(result.steps) > 1 else ''}"
+    facts = f"{result.usable} of {result.rollouts} {result.kind} rollouts judged · {result.prompts} prompts · {steps}"
+    run, model = ((visible(name), "bold") for name in (result.run, result.model))
+    console.print(Text.assemble(("run ", "dim"), run, "  judge ", model, "  ", facts))
     for sentence in replies(result):
         console.print(Text(f"  {sentence}"))
     for void in result.void[:_SHOWN_VOID]:
         if void.quote:
-            place = f"step {void.step}, {visible(void.prompt_id)}, sample {void.sample_idx}"
             quote = visible(void.quote)
             cut = "…" if len(quote) > _SHOWN_CHARACTERS else ""
+            place = f"step {void.step}, {visible(void.prompt_id)}, sample {void.sample_idx}"
             said = f"    {NAMES[void.label]}, {place}: “{quote[:_SHOWN_CHARACTERS]}{cut}”"
             console.print(Text(said, style="dim"), no_wrap=True, overflow="ellipsis")
-    console.print()
-    console.print(_table("judge beside detector", "the detector finds", ("judge", "detector"),
-                         {label: row.agreement for label, row in result.rows.items()}, detectors=True))  # fmt: skip
+    tables = [_beside("detector", "detector", {label: row.agreement for label, row in result.rows.items()})]
     if len(result.steps) > 1:
+        tables.append(_rates(result))
+    tables += [_beside(visible(other), "other", by_label) for other, by_label in result.others.items()]
+    for table in tables:
         console.print()
-        console.print(_rates(result))
-    for other, by_label in result.others.items():
-        console.print()
-        console.print(_table(f"judge beside {visible(other)}", "", ("this one", "the other"), by_label))
+        console.print(table)
 
 
 def replies(result: Result) -> list[str]:
@@ -61,8 +56,8 @@ def replies(result: Result) -> list[str]:
         said.append(f"Unusable replies: {_listed(result.unusable)}.")
     if result.unanswered:
         said.append(f"Without a reply: {_listed(result.unanswered)}.")
-    faults = Counter(void.fault for void in result.void)
     if result.claims:
+        faults = Counter(void.fault for void in result.void)
         void = f": {_listed(faults)}" if faults else ""
         said.append(f"Void claims, left out: {len(result.void)} of {result.claims}{void}.")
     return said
@@ -70,20 +65,14 @@ def replies(result: Result) -> list[str]:
 
 def as_json(result: Result) -> dict[str, Any]:
     """Everything the tables show and more, as JSON values."""
+    found = dataclasses.asdict(result)
+    del found["rows"], found["others"], found["at_ends"]
+    judged = found.pop("usable")
     return {
-        "run": result.run,
-        "kind": result.kind,
-        "model": result.model,
+        **found,
+        "judged": judged,
         "prompt_version": PROMPT_VERSION,
         "detector_version": DETECTOR_VERSION,
-        "steps": list(result.steps),
-        "prompts": result.prompts,
-        "rollouts": result.rollouts,
-        "judged": result.usable,
-        "unusable": dict(result.unusable),
-        "unanswered": dict(result.unanswered),
-        "claims": result.claims,
-        "void": [dataclasses.asdict(void) for void in result.void],
         "labels": {
             label: {
                 "detector": DETECTORS[label][0],
@@ -101,62 +90,52 @@ def as_json(result: Result) -> dict[str, Any]:
     }
 
 
-def _table(
-    title: str, heading: str, readers: tuple[str, str], by_label: Mapping[str, Agreement], *, detectors: bool = False
-) -> Table:
-    table = _plain_table()
-    table.add_column(title, no_wrap=True)
-    if detectors:
-        table.add_column(heading, style="dim")
-    for name in ("both", *(f"{reader} only" for reader in readers), "neither", "agree", "kappa (95 %)"):
-        table.add_column(name, justify="right", no_wrap=True)
+def _beside(name: str, second: str, by_label: Mapping[str, Agreement]) -> Table:
+    """The judge beside the detectors, or beside another judge."""
+    detectors = second == "detector"
+    table = _table(f"judge beside {name}", *(["the detector finds"] if detectors else []))
+    first, other = ("judge", "detector") if detectors else ("this one", "the other")
+    for heading in ("both", f"{first} only", f"{other} only", "neither", "agree", "kappa (95 %)"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for label, one in by_label.items():
         counts = (one.both, one.first_only, one.second_only, one.neither)
-        cells = [*map(str, counts), "–" if one.raw is None else f"{one.raw:.1%}".replace("%", " %"), _kappa(one.kappa)]
-        table.add_row(NAMES[label], *([DETECTORS[label][0]] if detectors else []), *cells)
+        agree = "–" if one.raw is None else f"{100 * one.raw:.1f} %"
+        finds = [DETECTORS[label][0]] if detectors else []
+        table.add_row(NAMES[label], *finds, *map(str, counts), agree, _kappa(one.kappa))
     return table
 
 
 def _rates(result: Result) -> Table:
-    first, last = (
-        f"step {step} (n {count})"
-        for step, count in zip((result.steps[0], result.steps[-1]), result.at_ends, strict=True)
-    )
-    table = _plain_table()
-    table.add_column("share of rollouts", no_wrap=True)
-    table.add_column("seen by", no_wrap=True, style="dim")
-    for name in (first, last, "change in points (95 %)"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _table("share of rollouts", "seen by")
+    for step, count in zip((result.steps[0], result.steps[-1]), result.at_ends, strict=True):
+        table.add_column(f"step {step} (n {count})", justify="right", no_wrap=True)
+    table.add_column("change in points (95 %)", justify="right", no_wrap=True)
     for label, row in result.rows.items():
-        for reader, seen in (("judge", row.judge), ("detector", row.detector)):
+        for name, reader, seen in ((NAMES[label], "judge", row.judge), ("", "detector", row.detector)):
             cells = (number(seen.first.value, "share"), number(seen.last.value, "share"), change(seen.change, "share"))
-            table.add_row(NAMES[label] if reader == "judge" else "", reader, *cells)
+            table.add_row(name, reader, *cells)
     return table
 
 
-def _plain_table() -> Table:
-    return Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+def _table(first: str, *second: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for heading in second:
+        table.add_column(heading, style="dim")
+    return table
 
 
 def _kappa(estimate: Estimate) -> str:
     if estimate.value is None:
         return "–"
-    shown = f"{estimate.value:.2f}"
-    if estimate.low is None or estimate.high is None:
-        return shown
-    return f"{shown} ({estimate.low:.2f} … {estimate.high:.2f})"
+    between = "" if estimate.low is None else f" ({estimate.low:.2f} … {estimate.high:.2f})"
+    return f"{estimate.value:.2f}{between}"
 
 
 def _agreement(one: Agreement, first: str, second: str) -> dict[str, Any]:
-    return {
-        "both": one.both,
-        f"{first}_only": one.first_only,
-        f"{second}_only": one.second_only,
-        "neither": one.neither,
-        "prompts": one.prompts,
-        "agree": one.raw,
-        "kappa": dataclasses.asdict(one.kappa),
-    }
+    found = dataclasses.asdict(one)
+    renamed = {"first_only": f"{first}_only", "second_only": f"{second}_only", "raw": "agree"}
+    return {renamed.get(name, name): value for name, value in found.items()}
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""Where the counterfactual cuts, what it puts there, and what it keeps on disk."""
+"""Where a counterfactual cuts, what it puts there, and what it keeps on disk."""
 
 from __future__ import annotations
 

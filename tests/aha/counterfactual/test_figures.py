@@ -66,7 +66,7 @@ def test_nothing_at_all_is_found_where_nothing_is() -> None:
                 for row in rows_of(dict.fromkeys(ARMS, 0.5), seed=seed)]  # fmt: skip
         gains = figures.measure("run", 0, rows, seed=seed).gains
         claimed += any(gain.p is not None and gain.p < 0.05 for gain in gains.values())
-    assert claimed <= 4  # at most 5 % of the runs, after the correction: 5 or more have a chance of 0.3 %
+    assert claimed <= 4  # at most 5 % of the measurements, after the correction: 5 or more have a chance of 0.3 %
 
 
 def test_arms_of_other_boundaries_may_be_missing_and_unusable_gold_counts_nowhere() -> None:
@@ -105,7 +105,7 @@ def test_falsified_values() -> None:
     assert found["corrupted", None].noticed.value == pytest.approx(6 / 18)
 
 
-def test_nothing_to_cut() -> None:
+def test_nothing_to_go_on_from() -> None:
     with pytest.raises(ValueError, match="run='run', step=40: no marker and no claimed value"):
         figures.measure("run", 40, [])
 

@@ -15,7 +15,7 @@ LABELS = ("self_verification", "retry", "superficial")
 
 @dataclass
 class Asked:
-    """A request as it came: everything that the endpoint can know."""
+    """A request as it came: everything that the endpoint can know; names of headers in small letters."""
 
     path: str
     headers: dict[str, str]
@@ -68,7 +68,7 @@ def playing(play: Play) -> Iterator[Played]:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             with lock:
                 number = len(asked)
-                asked.append(Asked(self.path, dict(self.headers), body))
+                asked.append(Asked(self.path, {name.lower(): value for name, value in self.headers.items()}, body))
             sent = play(asked[number], number)
             with contextlib.suppress(OSError):
                 self.send_response(sent.status)

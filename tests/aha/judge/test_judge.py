@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import pytest
 from r1rl.aha.figures import annotations
 from r1rl.aha.judge import agreement, judged, labels, sample, terminal
 from r1rl.aha.judge.cache import Answer, Cache, models
-from r1rl.aha.judge.endpoint import KEYS, MAX_BODY_BYTES, Endpoint, EndpointError, api_key, ask_all
+from r1rl.aha.judge.endpoint import KEYS, Endpoint, EndpointError, api_key, ask_all
 from r1rl.aha.judge.sample import Item
 from r1rl.store import store
 from tests.aha.annotated_runs import rollout
@@ -34,7 +35,7 @@ def no_key_and_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def endpoint(played: Played, **changes: Any) -> Endpoint:
-    return Endpoint(**{"url": played.url, "model": "m", "pause_seconds": 0.01, "timeout_seconds": 20.0, **changes})
+    return Endpoint(**{"url": played.url, "model": "m", "timeout_seconds": 20.0, **changes})
 
 
 def asked_once(play: Play, **changes: Any) -> tuple[Answer | str, list[Asked]]:
@@ -90,7 +91,7 @@ def test_quotes_of_what_is_absent_do_not_matter() -> None:
     ("reply", "reason"),
     [
         pytest.param("Yes, it checks itself.", "not JSON", id="prose"),
-        pytest.param("", "not JSON", id="nothing"),
+        pytest.param("", "without text", id="nothing"),
         pytest.param("[" * 30_000, "not JSON", id="deep"),
         pytest.param('{"retry": ' * 3000, "not JSON", id="deep objects"),
         pytest.param("9" * 5000, "not JSON", id="a number without end"),
@@ -192,7 +193,7 @@ def test_nothing_but_question_and_completion_is_sent(tmp_path: Path, monkeypatch
     for word in ("step", "gold", "verdict", "reward", "correct", "wrong", "run "):
         assert word not in asked.body.lower()
     assert "the-key" not in asked.body + asked.path
-    assert asked.headers["Authorization"] == "Bearer the-key"
+    assert asked.headers["authorization"] == "Bearer the-key"
 
 
 # The endpoint
@@ -201,38 +202,27 @@ def test_nothing_but_question_and_completion_is_sent(tmp_path: Path, monkeypatch
 def test_a_good_reply() -> None:
     got, asked = asked_once(by_words)
     assert isinstance(got, Answer)
-    assert got.fault is None
-    assert json.loads(str(got.reply))["retry"]["present"] is True
+    assert json.loads(got.reply)["retry"]["present"] is True
     assert asked[0].path == "/v1/chat/completions"
-    assert "Authorization" not in asked[0].headers
+    assert "authorization" not in asked[0].headers
     assert asked[0].text == TEXT
 
 
 def test_overload_and_failures_are_tried_again() -> None:
-    failures = [error(429, "slow down", **{"Retry-After": "0"}), error(500, "oops"), Sent(b"<html>", 503),
-                Sent(b"<html>busy</html>")]  # fmt: skip
+    failures = [error(429, "slow down", **{"Retry-After": "0.01"}), error(500, "oops"), Sent(b"<html>", 503)]
 
     def play(asked: Asked, number: int) -> Sent:
         return failures[number] if number < len(failures) else by_words(asked, number)
 
     got, asked = asked_once(play)
     assert isinstance(got, Answer)
-    assert got.reply is not None
-    assert len(asked) == 5
+    assert len(asked) == 4
 
 
-def test_retries_have_an_end_and_pauses_grow() -> None:
-    times: list[float] = []
-
-    def play(_: Asked, __: int) -> Sent:
-        times.append(time.monotonic())
-        return error(429, "slow\x1b[31m down")
-
-    got, asked = asked_once(play, retries=2, pause_seconds=0.1)
+def test_retries_have_an_end() -> None:
+    got, asked = asked_once(lambda *_: error(429, "slow\x1b[31m down", **{"Retry-After": "0.01"}), retries=2)
     assert got == "HTTP 429: slow�[31m down"
     assert len(asked) == 3
-    assert times[1] - times[0] > 0.09
-    assert times[2] - times[1] > 0.19
 
 
 def test_a_refused_text_is_not_asked_again() -> None:
@@ -252,30 +242,25 @@ def test_a_reply_that_hangs_is_given_up(drip: float) -> None:
 
     began = time.monotonic()
     try:
-        got, _ = asked_once(play, timeout_seconds=0.3, retries=1)
+        got, _ = asked_once(play, timeout_seconds=0.3, retries=0 if drip else 1)
     finally:
         release.set()
-    assert got in ("no reply within 0.3 s", "ReadTimeout: nothing said")
+    assert got == "no reply within 0.3 s"
     assert time.monotonic() - began < 10
 
 
-def test_a_huge_reply_is_not_read_to_its_end() -> None:
-    got, _ = asked_once(lambda *_: Sent(b" " * (8 * MAX_BODY_BYTES)))
-    assert got == Answer(None, "more than 1 MiB")
-    got, _ = asked_once(lambda *_: completion("x" * 70_000))
-    assert got == Answer(None, "longer than 65536 characters")
+def test_a_huge_reply_is_not_kept_to_its_end() -> None:
+    assert asked_once(lambda *_: completion("x" * 70_000))[0] == Answer("x" * 65_537)
 
 
 @pytest.mark.parametrize("content", [None, "", 7, [{"type": "text"}]])
 def test_a_reply_without_text(content: Any) -> None:
-    assert asked_once(lambda *_: completion(content))[0] == Answer(None, "without text")
+    assert asked_once(lambda *_: completion(content))[0] == Answer("")
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"choices": []}', b'{"choices": [[]]}', b"\xff", b"[" * 9000])
 def test_a_body_that_is_no_chat_completion(body: bytes) -> None:
-    got, asked = asked_once(lambda *_: Sent(body), retries=1)
-    assert got == "HTTP 200, but no chat completion"
-    assert len(asked) == 2
+    assert asked_once(lambda *_: Sent(body))[0] == "HTTP 200, but no chat completion"
 
 
 @pytest.mark.parametrize(
@@ -285,7 +270,6 @@ def test_a_body_that_is_no_chat_completion(body: bytes) -> None:
         pytest.param(error(403, "no"), "HTTP 403: no", id="forbidden"),
         pytest.param(error(404, "The model `m` does not exist."), "does not exist.*see --model, and --url", id="model"),
         pytest.param(Sent(b"", 404), "HTTP 404: nothing said", id="address"),
-        pytest.param(Sent(b"", 307, {"Location": "http://elsewhere/"}), "moved to http://elsewhere/", id="moved"),
     ],
 )
 def test_a_refusal_ends_everything_at_once(sent: Sent, match: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,8 +284,10 @@ def test_an_endpoint_that_is_not_there() -> None:
     with playing(by_words) as played:
         pass
     whys: list[str] = []
-    with pytest.raises(EndpointError, match=r"[34] chats in a row got no answer, the last one: ConnectError"):
-        ask_all(endpoint(played, retries=1, parallel=2), [CHAT] * 20, lambda *_: None, lambda _, why: whys.append(why))
+    with pytest.raises(
+        EndpointError, match=r"[34] chats in a row got no answer, the last one: All connection attempts failed"
+    ):
+        ask_all(endpoint(played, retries=0, parallel=2), [CHAT] * 20, lambda *_: None, lambda _, why: whys.append(why))
     assert len(whys) in (3, 4)  # two come back at a time
 
 
@@ -337,7 +323,7 @@ def test_several_at_a_time_and_no_more() -> None:
 
 def test_a_reply_that_was_cut_off_says_so() -> None:
     got, _ = asked_once(lambda *_: completion('{"self_ver', "length"), max_tokens=7)
-    assert got == Answer('{"self_ver', None, 7)
+    assert got == Answer('{"self_ver', 7)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +331,6 @@ def test_a_reply_that_was_cut_off_says_so() -> None:
     [
         ({"url": "localhost:8000/v1"}, "need an address as in http://127.0.0.1:8000/v1"),
         ({"url": "file:///etc/passwd"}, "need an address"),
-        ({"url": "http://h:99999/v1"}, "need an address"),
         ({"url": "http://me:secret@h/v1"}, "url: holds a user or password; leave it out and set R1RL_JUDGE_KEY"),
         ({"url": "http://h/v1/chat/completions"}, "need the base alone"),
         ({"url": "http://h/v1?key=1"}, "need the base alone"),
@@ -358,8 +343,14 @@ def test_a_reply_that_was_cut_off_says_so() -> None:
 )
 def test_what_no_endpoint_can_be_asked_with(changes: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match) as raised:
-        Endpoint(**{"url": "http://h/v1", "model": "m", **changes}).check()
+        Endpoint(**{"url": "http://h/v1", "model": "m", **changes})
     assert "secret" not in str(raised.value)
+
+
+def test_without_the_extra_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(ValueError, match=r"^the judge needs the package openai; .*pip install 'r1rl\[judge\]'$"):
+        Endpoint("http://h/v1", "m")
 
 
 def test_where_the_key_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,9 +371,9 @@ def test_where_the_key_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_answers_are_there_again(tmp_path: Path) -> None:
     cache = Cache(tmp_path, "a/b: c")
     cache.put("k", Answer("reply \ud800\n"))
-    cache.put("l", Answer(None, "without text"))
+    cache.put("l", Answer(""))
     again = Cache(tmp_path, "a/b: c")
-    assert (again.get("k"), again.get("l")) == (Answer("reply \ud800\n"), Answer(None, "without text"))
+    assert (again.get("k"), again.get("l")) == (Answer("reply \ud800\n"), Answer(""))
     assert again.get("m") is None
     assert Cache(tmp_path, "a/b").get("k") is None
     assert models(tmp_path) == ["a/b: c"]
@@ -391,8 +382,8 @@ def test_answers_are_there_again(tmp_path: Path) -> None:
 
 def test_a_cut_reply_is_asked_again_where_it_may_be_longer(tmp_path: Path) -> None:
     cache = Cache(tmp_path, "m")
-    cache.put("k", Answer("{", None, 100))
-    assert cache.get("k", 100) == cache.get("k") == Answer("{", None, 100)
+    cache.put("k", Answer("{", 100))
+    assert cache.get("k", 100) == cache.get("k") == Answer("{", 100)
     assert cache.get("k", 200) is None
 
 
@@ -402,8 +393,8 @@ def test_a_cut_reply_is_asked_again_where_it_may_be_longer(tmp_path: Path) -> No
         b'{"key": "k2", "model": "m", "rep',
         b"\xff\xfe\n",
         b"[]\n",
-        b'{"key": 1, "model": "m", "reply": "r", "fault": null, "cut_at": 0}\n',
-        b'{"key": "k2", "model": "m", "reply": null, "fault": null, "cut_at": 0}\n',
+        b'{"key": 1, "model": "m", "reply": "r", "cut_at": 0}\n',
+        b'{"key": "k2", "model": "m", "reply": null, "cut_at": 0}\n',
         b"[" * 20_000 + b"\n",
     ],
 )
@@ -515,7 +506,7 @@ def test_steps_are_evenly_drawn_and_mixed(tmp_path: Path) -> None:
         ({"where": " "}, "where='': need an SQL condition"),
         ({"where": "step = 7"}, "where='step = 7': no eval rollouts"),
         ({"where": "true) UNION SELECT (1"}, "sql="),
-        ({"kind": "train"}, "no train rollouts"),
+        ({"kind": "eval"}, "no eval rollouts"),
         ({"kind": "none"}, "kind='none': need one of"),
         ({"size": 0}, "need a sample >= 1"),
     ],
@@ -560,7 +551,7 @@ def test_kappa_by_hand() -> None:
     pairs = [(True, True)] * 20 + [(True, False)] * 5 + [(False, True)] * 10 + [(False, False)] * 15
     found = agreement.agree([(f"p{i}", *pair) for i, pair in enumerate(pairs)])
     assert (found.both, found.first_only, found.second_only, found.neither) == (20, 5, 10, 15)
-    assert (found.count, found.prompts, found.raw) == (50, 50, 0.7)
+    assert (found.prompts, found.raw) == (50, 0.7)
     assert found.kappa.value == pytest.approx(0.4)
     assert found.kappa.low is not None
     assert found.kappa.high is not None
@@ -608,6 +599,10 @@ def test_rates_are_paired_by_prompt() -> None:
 # All of it
 
 
+def count(one: agreement.Agreement) -> int:
+    return one.both + one.first_only + one.second_only + one.neither
+
+
 def test_measured_beside_the_detectors(tmp_path: Path) -> None:
     cache = Cache(tmp_path, "m")
     items = []
@@ -620,7 +615,7 @@ def test_measured_beside_the_detectors(tmp_path: Path) -> None:
         reply = "garbage" if i == 22 else labelled(**claims)
         if i != 21:
             cache.put(labels.key("m", "question", text), Answer(reply))
-    cache.put(labels.key("m", "question", f"{TEXT} 0"), Answer("{", None, 5))
+    cache.put(labels.key("m", "question", f"{TEXT} 0"), Answer("{", 5))
     found = judged.measure(tmp_path, "eval", items, cache, {"HTTP 400: too long": 1})
     assert (found.rollouts, found.usable, found.steps, found.at_ends) == (24, 21, (0, 50), (12, 12))
     assert found.unusable == {"not JSON": 1, "cut off at 5 tokens": 1}
@@ -634,8 +629,8 @@ def test_measured_beside_the_detectors(tmp_path: Path) -> None:
     assert found.rows["retry"].judge.last.value == 1
     assert found.rows["retry"].detector.first.value == pytest.approx(6 / 11)
     # A void claim says neither yes nor no, so nothing can be said of "any" either.
-    assert found.rows["any"].agreement.count == 20
-    assert found.rows["self_verification"].agreement.count == 21
+    assert count(found.rows["any"].agreement) == 20
+    assert count(found.rows["self_verification"].agreement) == 21
     assert found.others == {}
 
 
