@@ -22,9 +22,8 @@ from r1rl.aha.detect.countdown_trace import Piece, pieces, trace_pieces
 from r1rl.aha.detect.equations import Equation, Value, whole
 from r1rl.aha.detect.goal_tests import judged_after
 from r1rl.aha.detect.hygiene import hygiene
-from r1rl.aha.detect.lexicons import LEXICONS
-from r1rl.aha.detect.markers import Marker, find_hits, fold, labelled
-from r1rl.aha.detect.math_attempts import SOUGHT, VERIFIERS, candidates, evaluated, is_number, math_attempts
+from r1rl.aha.detect.markers import Marker, find_all, fold, labelled
+from r1rl.aha.detect.math_attempts import VERIFIERS, candidates, evaluated, is_number, math_attempts
 from r1rl.aha.detect.reasoning import reasoning_spans
 from r1rl.aha.detect.transitions import transitions
 from r1rl.verify import VERIFIER_OF_TASK
@@ -105,8 +104,6 @@ SCHEMA: Final = pa.schema(
     ]
 )
 _NAMES: Final = tuple(SCHEMA.names)
-_LEXICONS: Final = tuple(LEXICONS)
-_COUNTS: Final = {name: "marker_" + name.replace("-", "_") for name in LEXICONS}
 KEY: Final = ("run", "kind", "step", "rank", "group_id", "prompt_id", "sample_idx", "temperature")
 _COPIED: Final = (*KEY, "n_tokens", "finish_reason")
 _SEARCH: Final = tuple(field.name for field in fields(Backtracking))
@@ -171,14 +168,13 @@ def annotate(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _markers(found: dict[str, Any], completion: str, folded: str, spans: list[tuple[int, int]]) -> list[Marker]:
     """Fill in the counts of all lexicons; returns the strict markers of the reasoning."""
-    strict: list[Marker] = []
-    for name, hits in find_hits(folded, _LEXICONS).items():
-        inside = hits
-        if hits and (hits[0][0] < spans[0][0] or hits[-1][0] >= spans[-1][1] or len(spans) > 1):
-            inside = [hit for hit in hits if any(start <= hit[0] < end for start, end in spans)]
-        found[_COUNTS[name]] = len(inside)
-        if name == "strict":
-            strict = [Marker(start, end, completion[start:end], kind) for start, _, end, kind in inside]
+    inside = {
+        name: [marker for marker in hits if any(start <= marker.start < end for start, end in spans)]
+        for name, hits in find_all(completion, folded=folded).items()
+    }
+    for name, hits in inside.items():
+        found["marker_" + name.replace("-", "_")] = len(hits)
+    strict = inside["strict"]
     n_tokens = found["n_tokens"]
     if n_tokens:
         limit = len(completion) * min(1.0, FIRST_TOKENS / n_tokens)
@@ -269,12 +265,10 @@ def _free_text(
     if verifier not in VERIFIERS or not isinstance(gold, str):
         return None
     closed = row.get("finish_reason") != "length" or "</think>" in completion
-    places = SOUGHT.places(folded)
     said = candidates(
         completion,
         folded,
         spans,
-        places,
         verifier=verifier,
         gold=gold,
         equations=in_text,
@@ -291,7 +285,7 @@ def _free_text(
     tests = []
     for index, attempt in enumerate(attempts):
         following = attempts[index + 1].start if index + 1 < len(attempts) else spans[-1][1]
-        for test in judged_after(folded, places, attempt.end, following):
+        for test in judged_after(folded, attempt.end, following):
             tests.append(
                 {"start": test.start, "end": test.end, "attempt": index, "says": test.says, "truth": attempt.right}
             )

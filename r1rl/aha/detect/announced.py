@@ -13,11 +13,10 @@ A question ("is the answer 5?"), a condition, a denial ("the answer is not 5") a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from r1rl.aha.detect.words import Places, Words
 from r1rl.verify import extraction
 from r1rl.verify import math as math_verifier
 
@@ -32,18 +31,17 @@ _ADVERB: Final = (
     r"(?:\s+(?:then|thus|therefore|simply|just|exactly|approximately|about|equal to|definitely|indeed|actually|still"
     r"|also|now|going to be|option|choice|equals?|hence|clearly|really|probably))"
 )
+NO_LETTER: Final = r"(?<![^\W_])"
+"""Before a word: no letter or digit, so that it is not the end of another word."""
 _ANSWER: Final = re.compile(
-    r"(?:answer|solution)\b(?: (?:to|for|of) (?:the|this|our) (?:question|problem|equation|puzzle|exercise))?"
+    rf"{NO_LETTER}(?:(?:answer|solution)\b"
+    r"(?: (?:to|for|of) (?:the|this|our) (?:question|problem|equation|puzzle|exercise))?"
     rf"(?: (?:i|we) (?:get|got|have|found|obtain))?[*_\s]{{0,4}}{_BE}{_ADVERB}{{0,3}}[:*_\s]{{0,6}}"
     r"|(?:so|thus|therefore|hence|then|finally|which means|this means|altogether|overall|in total)\b,?"
     r"(?: (?:that|we|i) (?:get|find|have|know|see))?(?: that)?"
     r" (?:the|our|her|his|their|a)? ?(?:final|overall|grand|correct|whole|combined)? ?"
     r"(?:total|result|sum|value|final number|amount)(?: (?:number|amount|value|sum|of))? "
-    rf"{_BE}{_ADVERB}{{0,3}}[:*_\s]{{0,6}}"
-)
-ANSWER_WORDS: Final = Words(
-    *("answer", "solution", "so", "thus", "therefore", "hence", "then", "finally", "which means", "this means"),
-    *("altogether", "overall", "in total"),
+    rf"{_BE}{_ADVERB}{{0,3}}[:*_\s]{{0,6}})"
 )
 _VARIABLE: Final = re.compile(
     r"(?:find|solve for|value of|what is|determine|compute|calculate)\s+(?:the value of\s+)?[$\\(*]{0,3}([a-z])\b(?!')",
@@ -86,20 +84,19 @@ def announced(
     completion: str,
     folded: str,
     spans: Sequence[tuple[int, int]],
-    places: Places,
     *,
     verifier: str,
     question: str = "",
 ) -> list[Candidate]:
     """The announced candidates in the reasoning, in order, none overlapping. Linear in the text.
 
-    `folded`: `completion` in lower case and of the same length; `places`: of ANSWER_WORDS in it, and of others.
+    `folded`: `completion` in lower case and of the same length.
     """
     found: list[Candidate] = []
     if "\\boxed" in completion:
         found += _boxed(completion, spans)
     for start, end in spans:
-        for match in matches(_ANSWER, folded, ANSWER_WORDS.among(places, start, end), start, end):
+        for match in _ANSWER.finditer(folded, start, end):
             if (value := _value_at(completion, match.end(), end, verifier)) is None:
                 continue
             text, stop = value
@@ -117,22 +114,6 @@ def announced(
         if not kept or candidate.start >= kept[-1].end:
             kept.append(candidate)
     return kept[:MAX_CANDIDATES]
-
-
-def matches(
-    pattern: re.Pattern[str], folded: str, words: Sequence[int], start: int, end: int
-) -> Iterator[re.Match[str]]:
-    """The matches of `pattern` in `folded[start:end]`, in order, none overlapping. Faster than a search.
-
-    `words`: where words stand that a match begins with, in order.
-    """
-    done = start
-    for at in words:
-        if at < done or (at and folded[at - 1].isalnum() and folded[at].isalpha()):
-            continue
-        if found := pattern.match(folded, at, end):
-            done = found.end()
-            yield found
 
 
 def _boxed(completion: str, spans: Sequence[tuple[int, int]]) -> list[Candidate]:

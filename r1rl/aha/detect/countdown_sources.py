@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Final, Literal, NamedTuple
 
@@ -226,6 +226,7 @@ def _read(side: Side, chosen: Sequence[Reading], used: int) -> Reading | None:
     return Reading(used, expression, start, value) if form else None
 
 
+@lru_cache(maxsize=16_384)  # the rollouts of a prompt try the same expressions
 def grade(expression: str) -> tuple[Value | None, str]:
     """True value (None where it divides by zero) and canonical form ("" if the text is no expression)."""
     try:

@@ -7,20 +7,17 @@ a condition ("if it equals 22") and a wish ("we need 22") say nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from r1rl.aha.detect.announced import matches
-from r1rl.aha.detect.words import Places, Words
+from r1rl.aha.detect.announced import NO_LETTER
 
 if TYPE_CHECKING:
     from r1rl.aha.detect.equations import Value
 
 MAX_CHARS: Final = 160
 _BARE_CHARS: Final = 60  # a bare "no" or "yes" stands at once
-_CACHED_CHARS: Final = 96
 
 
 class Says(NamedTuple):
@@ -103,85 +100,56 @@ _UNSAID: Final = re.compile(
 _ASKED: Final = re.compile(r"[^.!\n;,]*?\?")
 _SUPPOSED: Final = re.compile(r"\b(?:if|whether|why|make sure|as long as)\b[^.!?;\n]*$")
 _LEFT: Final = re.compile(r"-?[0-9]{1,12}(?=\s{0,2}$)")
-_GAP: Final = " \t,.;:$)*"
-_ALIKE: Final = str.maketrans("123456789", "0" * 9)
-
-
-# The tiny base's form and nothing else up to the next expression: most of what there is, and quick to read.
-_USUAL: Final = re.compile(
-    r"\s?(target\s-?[0-9]{1,12}\sgot\s-?[0-9]{1,16}\s(yes|no))(?:\s,?\s?(?:(?:wait|try again)\s[,:]\s?)?)?"
-)
 _OFFERED: Final = re.compile(r"\s{0,4}(?:,\s?)?target\s{1,4}-?[0-9]")
 
 
-def said_after(folded: str, start: int, end: int, target: Value) -> tuple[Sequence[Says], bool]:
+def said_after(folded: str, start: int, end: int, target: Value) -> tuple[list[Says], bool]:
     """What `folded[start:end]`, lower-case text between an attempt and what follows it, says about that attempt.
 
     The same verdict twice in a row is one. And whether the text puts the attempt forward, "target 22 got", though it
     may break off before the verdict. Bounded by MAX_CHARS.
     """
     window = folded[start : min(end, start + MAX_CHARS)]
-    if not window.strip(_GAP):
-        return (), False
-    if "target" in window[:7]:
-        usual = _USUAL.match(folded, start, end)
-        if usual is not None and usual.end() == end:
-            return [Says(usual.start(1), usual.end(2), usual[2] == "yes", True)], True
-    spoken, offered = (_spoken if len(window) <= _CACHED_CHARS else _spoken.__wrapped__)(window)
-    if not spoken:
-        return (), offered
     said: list[Says] = []
-    for at, to, says, named, number, left in spoken:
-        if number is not None and not _is(window[number[0] : number[1]], target):
-            continue
-        if left is not None and not _is(window[left[0] : left[1]], target):
-            continue  # "(7 = 22"
-        if not said or said[-1].says != says:
-            said.append(Says(start + at, start + to, says, named))
-    return said, offered
+    for spoken in _spoken(window.translate(_ALIKE)):
+        meant = all(_is(window[at:to], target) for at, to in spoken.numbers)
+        if meant and not (said and said[-1].says == spoken.says):
+            said.append(Says(start + spoken.start, start + spoken.end, spoken.says, spoken.named))
+    return said, _OFFERED.match(window) is not None
 
 
 class _Spoken(NamedTuple):
-    """A verdict in a window if, where they are given, `number` and `left`, its spans of numbers, are the target."""
+    """What `window[start:end]` says if all of `numbers`, as (start, end), are the target.
+
+    `named`: it names the target and the value of the attempt.
+    """
 
     start: int
     end: int
     says: bool
     named: bool
-    number: tuple[int, int] | None
-    left: tuple[int, int] | None
+    numbers: tuple[tuple[int, int], ...]
 
 
-@lru_cache(maxsize=16_384)
-def _spoken(window: str) -> tuple[tuple[_Spoken, ...], bool]:
-    """What a window says, whatever its numbers are: with zeros for their digits, windows are more often alike."""
-    alike = window.translate(_ALIKE)
-    return (_spoken_alike if len(window) <= _CACHED_CHARS else _spoken_alike.__wrapped__)(alike)
+_ALIKE: Final = str.maketrans("123456789", "0" * 9)
 
 
-@lru_cache(maxsize=16_384)
-def _spoken_alike(window: str) -> tuple[tuple[_Spoken, ...], bool]:
+@lru_cache(maxsize=16_384)  # the search is slow, and but for their digits many windows are alike
+def _spoken(window: str) -> tuple[_Spoken, ...]:
     spoken: list[_Spoken] = []
     for found in _SPOKEN.finditer(window):
         groups = found.groupdict()
-        named, number, left = False, None, None
-        if groups["reply"]:
-            says, named = groups["reply"] == "yes", True
-        elif groups["unequal"] or groups["order"] or groups["equal"] or groups["rather"]:
-            says = bool(groups["equal"])
-            number = next((found.span(key) for key in _TARGETS if groups[key]), None)
-            if found[0][0] == "=" and (before := _LEFT.search(window[: found.start()])):
-                left = before.span()
-        elif groups["bare"]:
-            if found.start() > _BARE_CHARS:
-                continue
-            says = groups["bare"] != "no"
-        else:
-            says = bool(groups["hit"])
+        if groups["bare"] and found.start() > _BARE_CHARS:
+            continue
+        numbers = [found.span(key) for key in _TARGETS if groups[key]][:1]
+        if found[0][0] == "=" and (before := _LEFT.search(window[: found.start()])):
+            numbers.append(before.span())  # "(7 = 22"
+        named = groups["reply"] is not None
+        says = groups["reply"] == "yes" or groups["bare"] not in (None, "no") or bool(groups["equal"] or groups["hit"])
         if not _unsaid(window, found, says):
             at = found.end() - len(found[0].lstrip(" \t\n.,;:!?("))
-            spoken.append(_Spoken(at, found.end(), says, named, number, left))
-    return tuple(spoken), _OFFERED.match(window) is not None
+            spoken.append(_Spoken(at, found.end(), says, named, tuple(numbers)))
+    return tuple(spoken)
 
 
 def _is(number: str, target: Value) -> bool:
@@ -196,41 +164,32 @@ def _unsaid(window: str, found: re.Match[str], says: bool) -> bool:
     return bool((_UNSAID if says else _SUPPOSED).search(before))
 
 
-_WHO: Final = r"(?:that|this|it|which|the answer)"
+_WHO: Final = "(?:that|this|it|which|the answer)"
+_SUBJECT: Final = "(?:that|this|it|the answer)"
 _JUDGED: Final = re.compile(
-    rf"(?P<hit>{_WHO}(?:'s| is| seems| looks| must be)(?: indeed| also| definitely)? (?:correct|right)\b"
-    r"|(?:that|this|it|the answer) (?:checks out|works|makes sense|matches)\b|[✓✔✅]"
+    rf"(?=[✓✔✅✗✘❌]|{NO_LETTER}[ceirtwy])"  # where one of the others can begin at all: a quick look
+    rf"(?:(?P<hit>[✓✔✅]|{_WHO}(?:'s| is| seems| looks| must be)(?: indeed| also| definitely)? (?:correct|right)\b"
+    rf"|{_SUBJECT} (?:checks out|works|makes sense|matches)\b"
     r"|(?:^|(?<=[.!?:\n]\s))(?:yes|right|correct|exactly)(?=\s?[.,:!]))"
-    rf"|(?P<miss>{_WHO}(?:'s| is| was| must be)(?: clearly| definitely)? "
+    rf"|(?P<miss>[✗✘❌]|{_WHO}(?:'s| is| was| must be)(?: clearly| definitely)? "
     r"(?:wrong|incorrect|a mistake|not (?:quite )?(?:correct|right|possible))\b"
-    r"|(?:that|this|it|the answer) (?:isn't|can't be|cannot be|wasn't)(?: quite)? (?:right|correct|it|possible)\b"
+    rf"|{_SUBJECT} (?:isn't|can't be|cannot be|wasn't)(?: quite)? (?:right|correct|it|possible)\b"
     r"|(?:that|this|it) (?:doesn't|does not|didn't|did not|won't) "
     r"(?:work|make sense|add up|match|seem right|look right|seem correct)\b"
-    r"|(?:^|(?<=[.!?\n]\s))(?:wrong|incorrect)(?=\s?[.,!])|[✗✘❌])"
+    r"|(?:^|(?<=[.!?\n]\s))(?:wrong|incorrect)(?=\s?[.,!])))"
 )
 _JUDGED_CHARS: Final = 200
-_JUDGED_WORDS: Final = Words(
-    *("that", "this", "it", "which", "the answer", "yes", "right", "correct", "exactly", "wrong", "incorrect"),
-    *("✓", "✔", "✅", "✗", "✘", "❌"),
-)
-JUDGED_KEYS: Final = Words(
-    *("correct", "right", "wrong", "mistake", "possible", "work", "sense", "match", "checks out", "add up", "yes"),
-    *("exactly", "be it", "n't it", "quite it", "✓", "✔", "✅", "✗", "✘", "❌"),
-)
 
 
-def judged_after(folded: str, places: Places, start: int, end: int) -> list[Says]:
+def judged_after(folded: str, start: int, end: int) -> list[Says]:
     """What the text after a candidate in free text says about it: "that's correct", "that doesn't make sense".
 
     A bare "no" or "wait" says nothing here, nor does an admission ("I made a mistake"). The same verdict twice in a row
-    is one. Bounded by 200 characters. `places`: of JUDGED_KEYS in `folded`, and of others.
+    is one. Bounded by 200 characters.
     """
-    end = min(end, start + _JUDGED_CHARS)
-    if not JUDGED_KEYS.among(places, start, end):
-        return []
-    window = folded[start:end]
+    window = folded[start : min(end, start + _JUDGED_CHARS)]
     said: list[Says] = []
-    for found in matches(_JUDGED, window, _JUDGED_WORDS.starts(window), 0, len(window)):
+    for found in _JUDGED.finditer(window):
         says = found["hit"] is not None
         if not _unsaid(window, found, says) and (not said or said[-1].says != says):
             said.append(Says(start + found.start(), start + found.end(), says))

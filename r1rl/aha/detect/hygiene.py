@@ -14,8 +14,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from r1rl.aha.detect.words import Words
-
 LOOP_CHARS: Final = 100
 LOOP_DIGITS: Final = 40
 _DIGITS: Final = re.compile(rf"[0-9]{{{LOOP_DIGITS}}}")  # a quick look
@@ -35,7 +33,7 @@ _TURN: Final = re.compile(
     re.IGNORECASE,
 )
 _TURN_CHARS: Final = 40
-_CODE_KEYS: Final = Words("def ", "import ", "print(", "```", "return ", "for ", "#include", "console.log", "while ")
+_CODE_KEYS: Final = ("def ", "import ", "print(", "```", "return ", "for ", "#include", "console.log", "while ")
 _CODE_LINE: Final = re.compile(
     r"\s*(?:def \w+\(|class \w+|import \w|from \w+ import|print\(|return\b|for \w+(?:, ?\w+)* in\b|while .*:\s*$"
     r"|if .*:\s*$|elif .*:\s*$|else:\s*$|try:\s*$|except\b|with .*:\s*$|[A-Za-z_][\w.\[\]]* ?[-+*/]?= ?\S"
@@ -125,7 +123,7 @@ def continues_after_answer(text: str) -> bool:
 
 def code_only(text: str, spans: Iterable[tuple[int, int]]) -> bool:
     """Whether the reasoning is a program, in a fence or not, with no more than a fifth of other lines."""
-    if not _CODE_KEYS.starts(text):
+    if not any(key in text for key in _CODE_KEYS):
         return False
     thoughts = "\n".join(text[start:end] for start, end in spans)
     fenced = sum(found.end() - found.start() for found in _FENCE.finditer(thoughts))

@@ -26,7 +26,6 @@ from r1rl.aha.detect.statements import (
     results,
     worked_in_words,
 )
-from r1rl.aha.detect.words import Places
 
 _WEAK: Final = frozenset({"hesitate"})
 
@@ -36,25 +35,21 @@ def with_line_ends(
     completion: str,
     folded: str,
     spans: Sequence[tuple[int, int]],
-    places: Places,
     equations: Sequence[Equation],
     markers: Sequence[Marker],
     *,
     closed: bool,
 ) -> list[Candidate]:
-    """The announced candidates, each with the working that leads to it, and the line ends that none of them is.
-
-    `places`: of CONCLUSION_WORDS and IN_WORDS_KEYS in `folded`, and of others.
-    """
+    """The announced candidates, each with the working that leads to it, and the line ends that none of them is."""
     worked = list(results(completion, equations))
     found: list[Candidate] = []
     for index, (start, end) in enumerate(spans):
         of_span = [result for result in worked if start <= result.start < end]
-        events = sorted([*of_span, *conclusions(completion, folded, places, start, end)])
+        events = sorted([*of_span, *conclusions(completion, folded, start, end)])
         said = [candidate for candidate in announced if start <= candidate.start < end]
         turns = [marker for marker in markers if start <= marker.start < end]
         cut = index + 1 == len(spans) and not closed
-        words = worked_in_words(completion, folded, places, start, end)
+        words = worked_in_words(completion, folded, start, end)
         unread = None
         if words or has_unread_signs(folded, start, end, of_span):
             unread = partial(_unread, completion, folded, equations, words)

@@ -58,18 +58,8 @@ def find(text: str, lexicon: str = "strict") -> list[Marker]:
 
 def find_all(text: str, lexicons: Iterable[str] = LEXICONS, *, folded: str | None = None) -> dict[str, list[Marker]]:
     """The markers of several lexicons, as `find` gives them one by one, in one go; `folded` is `fold(text)`."""
-    hits = find_hits(fold(text) if folded is None else folded, tuple(lexicons))
-    return {
-        name: [Marker(start, end, text[start:end], kind) for start, _, end, kind in of_lexicon]
-        for name, of_lexicon in hits.items()
-    }
-
-
-Hit: TypeAlias = "tuple[int, int, int, str]"  # start, the pattern's rank, end, kind
-
-
-def find_hits(folded: str, names: tuple[str, ...]) -> dict[str, list[Hit]]:
-    """What `find_all` makes its markers of, for who only counts most of them."""
+    folded = fold(text) if folded is None else folded
+    names = tuple(lexicons)
     hits: dict[str, list[Hit]] = {name: [] for name in names}
     words, keys = _keyed(names)
     for key, places in words.places(folded).items():
@@ -78,13 +68,14 @@ def find_hits(folded: str, names: tuple[str, ...]) -> dict[str, list[Hit]]:
             _look_at(hits, folded, places, len(key), plain, direct, begins)
         for one in around:
             _look_around(hits, folded, places, len(key), one)
-    tags = None
-    for name, of_lexicon in hits.items():
-        if of_lexicon:
-            if tags is None:
-                tags = _tags(folded)
-            hits[name] = _distinct(of_lexicon, tags)
-    return hits
+    tags = [found.span() for found in _TAG.finditer(folded)] if "<" in folded and any(hits.values()) else []
+    return {
+        name: [Marker(start, end, text[start:end], kind) for start, _, end, kind in _distinct(of_lexicon, tags)]
+        for name, of_lexicon in hits.items()
+    }
+
+
+Hit: TypeAlias = "tuple[int, int, int, str]"  # start, the rank of the pattern, end, kind
 
 
 class _Sought(NamedTuple):
@@ -169,10 +160,6 @@ def _add(
     if not pattern.opens_clause or _opens_clause(folded, start):
         for name, rank in within:
             hits[name].append((start, rank, end, pattern.kind))
-
-
-def _tags(folded: str) -> list[tuple[int, int]]:
-    return [found.span() for found in _TAG.finditer(folded)] if "<" in folded else []
 
 
 def _distinct(hits: list[Hit], tags: list[tuple[int, int]]) -> list[Hit]:

@@ -13,19 +13,16 @@ from functools import lru_cache
 from typing import Any, Final
 
 from r1rl import verify
-from r1rl.aha.detect.announced import ANSWER_WORDS, MAX_CANDIDATES, MAX_TEXT, Candidate, announced, number
+from r1rl.aha.detect.announced import MAX_CANDIDATES, MAX_TEXT, Candidate, announced, number
 from r1rl.aha.detect.arithmetic import Check
 from r1rl.aha.detect.attempts import Attempt
 from r1rl.aha.detect.equations import Equation
-from r1rl.aha.detect.goal_tests import JUDGED_KEYS
 from r1rl.aha.detect.line_ends import with_line_ends
 from r1rl.aha.detect.markers import Marker
-from r1rl.aha.detect.statements import CONCLUSION_WORDS, IN_WORDS_KEYS, results
-from r1rl.aha.detect.words import Places
+from r1rl.aha.detect.statements import results
 from r1rl.verify.verdict import Verdict
 
 VERIFIERS: Final = frozenset({"math", "exact", "choice", "gym"})
-SOUGHT: Final = ANSWER_WORDS | CONCLUSION_WORDS | IN_WORDS_KEYS | JUDGED_KEYS  # in one pass over the text
 _NO_REJECTION: Final = frozenset({"verify", "hesitate", "aha"})
 
 
@@ -33,7 +30,6 @@ def candidates(
     completion: str,
     folded: str,
     spans: Sequence[tuple[int, int]],
-    places: Places,
     *,
     verifier: str,
     gold: str,
@@ -44,13 +40,13 @@ def candidates(
 ) -> list[Candidate]:
     """The committed candidates in the reasoning, in order, none overlapping. Linear in the text.
 
-    `folded`: `completion` in lower case and of the same length; `places`: of SOUGHT in it; `equations`: the
-    reasoning's, with offsets into the completion; `markers`: its strict ones; `closed`: the reasoning ends by itself.
+    `folded`: `completion` in lower case and of the same length; `equations` and `markers`: those of the reasoning, the
+    markers strict; `closed`: the reasoning ends by itself.
     """
-    found = announced(completion, folded, spans, places, verifier=verifier, question=question)
+    found = announced(completion, folded, spans, verifier=verifier, question=question)
     if verifier == "choice" or not is_number(gold):
         return found
-    return with_line_ends(found, completion, folded, spans, places, equations, markers, closed=closed)[:MAX_CANDIDATES]
+    return with_line_ends(found, completion, folded, spans, equations, markers, closed=closed)[:MAX_CANDIDATES]
 
 
 def math_attempts(

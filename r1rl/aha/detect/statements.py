@@ -17,20 +17,15 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from r1rl.aha.detect.announced import GOES_ON, NUMBER, matches, number
+from r1rl.aha.detect.announced import GOES_ON, NO_LETTER, NUMBER, number
 from r1rl.aha.detect.equations import Equation, Value
-from r1rl.aha.detect.words import Places, Words
 
 _CONCLUSION: Final = re.compile(
-    r"(?:so|therefore|thus|hence|altogether|in total|meaning|(?:(?<=that )|(?<=this )|(?<=which ))(?:gives|makes|leaves"
-    r"|means|rounds (?:up|down))"
+    rf"{NO_LETTER}(?=[aghilmrst])(?:so|therefore|thus|hence|altogether|in total|meaning"
+    r"|(?:(?<=that )|(?<=this )|(?<=which ))(?:gives|makes|leaves|means|rounds (?:up|down))"
     r"|(?:(?<=the )|(?<=the final )|(?<=the overall ))(?:result|total|sum)(?= (?:is|was|equals) ))\b[,:]?"
     r"(?:\s{1,2}(?!(?:if|when|each|per|every|suppose|unless|because|since|than|not)\b)[a-z\'*$-]{1,20},?){0,12}"
     r"\s{1,2}\*{0,2}(?=[-$0-9])"
-)
-CONCLUSION_WORDS: Final = Words(
-    *("so", "therefore", "thus", "hence", "altogether", "in total", "gives", "makes", "leaves", "mean"),
-    *("rounds", "result", "total", "sum"),
 )
 _REST: Final = re.compile(r"\*{0,2}[^.!?\n0-9=+*/]{0,60}(?=[.!?\n]|$)")
 
@@ -41,11 +36,11 @@ _AT: Final = r" (?:now |then |therefore |exactly |only |equal to |a total of )?\
 _WORD: Final = r"(?:(?!(?:each|per|every|if|when|unless|suppose|not|could|might|may)\b)[a-z'-]{1,24},? )"
 _NUMBER: Final = r"\$?[0-9][0-9,./%]{0,12} "
 _IN_WORDS: Final = re.compile(
-    rf"(?:(?:% of|percent of|half(?: of)?|third of) {_WORD}{{0,3}}{_NUMBER}"
-    rf"|(?:difference|sum|product) (?:of|between) {_WORD}{{0,3}}{_NUMBER}(?:{_WORD}{{1,4}}{_NUMBER}){{1,4}})"
+    rf"(?=[%dhpst])(?:(?:%|{NO_LETTER}(?:percent|half|third)) of {_WORD}{{0,3}}{_NUMBER}"
+    rf"|{NO_LETTER}half {_WORD}{{0,3}}{_NUMBER}"
+    rf"|{NO_LETTER}(?:difference|sum|product) (?:of|between) {_WORD}{{0,3}}{_NUMBER}(?:{_WORD}{{1,4}}{_NUMBER}){{1,4}})"
     rf"{_WORD}{{0,3}}?{_IS}{_AT}"
 )
-IN_WORDS_KEYS: Final = Words("% of", "percent of", "half", "third of", "difference", "sum ", "product")
 _EQUALS: Final = re.compile(r"=\s{0,2}(?=[-$0-9])")
 _TOTAL: Final = re.compile(
     rf"\b(?:number|amount|total|sum|difference|remainder|rest) {_WORD}{{0,12}}?{_IS}{_AT}"
@@ -90,9 +85,9 @@ def results(completion: str, equations: Iterable[Equation]) -> Iterator[Result]:
             yield Result(start, end, text, result.claim)
 
 
-def conclusions(completion: str, folded: str, places: Places, start: int, end: int) -> Iterator[Result]:
+def conclusions(completion: str, folded: str, start: int, end: int) -> Iterator[Result]:
     """Conclusions with one number and nothing worked: "So Tom has 288 eggs.", "Hence, 288 pens."."""
-    for match in matches(_CONCLUSION, folded, CONCLUSION_WORDS.among(places, start, end), start, end):
+    for match in _CONCLUSION.finditer(folded, start, end):
         value = NUMBER.match(completion, match.end(), end)
         if value is None or GOES_ON.match(completion, value.end(), end):
             continue
@@ -106,10 +101,10 @@ def conclusions(completion: str, folded: str, places: Places, start: int, end: i
             yield Result(match.start(), rest.end(), text, worth, worked=False)
 
 
-def worked_in_words(completion: str, folded: str, places: Places, start: int, end: int) -> list[Result]:
+def worked_in_words(completion: str, folded: str, start: int, end: int) -> list[Result]:
     """Working that has no signs, with its value, in order."""
     found = []
-    for match in matches(_IN_WORDS, folded, IN_WORDS_KEYS.among(places, start, end), start, end):
+    for match in _IN_WORDS.finditer(folded, start, end):
         if (result := _at(completion, match.start(), match.end(), end, worked=True)) is not None:
             found.append(result)
     return found

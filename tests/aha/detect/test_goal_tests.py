@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from r1rl.aha.detect.goal_tests import JUDGED_KEYS, judged_after, said_after
+from r1rl.aha.detect.goal_tests import judged_after, said_after
 from tests.aha.validate.synthetic import styles
 
 
@@ -74,4 +74,4 @@ def test_the_generator_s_wordings(wording: str) -> None:
     ],
 )
 def test_judged_after(text: str, expected: list[bool]) -> None:
-    assert [one.says for one in judged_after(text.lower(), JUDGED_KEYS.places(text.lower()), 0, len(text))] == expected
+    assert [one.says for one in judged_after(text.lower(), 0, len(text))] == expected
