@@ -7,10 +7,27 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from r1rl.ground.errors import RecipeError
+from r1rl.run import exits
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors in one line and exit code 2; options may be written with underscores, as recipe keys are."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(exits.USAGE, f"error: {message} (see {self.prog} --help)\n")
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        return super().parse_known_args([self._hyphenated(word) for word in args or ()], namespace)
+
+    def _hyphenated(self, word: str) -> str:
+        option, equals, value = word.partition("=")
+        known = option.replace("_", "-")
+        return known + equals + value if option.startswith("--") and known in self._option_string_actions else word
 
 
 @contextmanager
@@ -35,8 +52,7 @@ def read_options(parsed: argparse.Namespace, add_options: Callable[[argparse.Arg
     """
     if any(word in ("-h", "--help") for word in parsed.overrides):
         parsed.parser.parse_args(["--help"])
-    own = argparse.ArgumentParser(prog=parsed.parser.prog, add_help=False, allow_abbrev=False)
-    own.error = parsed.parser.error  # type: ignore[method-assign]
+    own = Parser(prog=parsed.parser.prog, add_help=False, allow_abbrev=False)
     add_options(own)
     _, rest = own.parse_known_args(parsed.overrides, namespace=parsed)
     return list(rest)
