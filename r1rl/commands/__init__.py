@@ -6,9 +6,11 @@ The modules are imported for every command's help, so each imports what is heavy
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from r1rl.ground.errors import RecipeError
@@ -43,6 +45,32 @@ def print_table(rows: Mapping[str, str]) -> None:
     """Names and texts in two columns."""
     width = max(map(len, rows))
     sys.stdout.writelines(f"{name:<{width}}  {text}\n" for name, text in rows.items())
+
+
+def add_recipe(parser: argparse.ArgumentParser, add_options: Callable[[argparse.ArgumentParser], None]) -> None:
+    """The arguments RECIPE, a command's own options, and recipe keys behind them."""
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="the recipe's YAML file")
+    add_options(parser)
+    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="--key value", help="recipe keys to override")
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The value of an option that is a JSON object."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'{text!r}: need a JSON object such as {{"numbers": [3, 5, 7]}}')
+    return value
+
+
+def pair(text: str) -> tuple[str, str]:
+    """The value of an option that is NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r}: need NAME=VALUE")
+    return name, value
 
 
 def read_options(parsed: argparse.Namespace, add_options: Callable[[argparse.ArgumentParser], None]) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from r1rl.commands import read_options
+from r1rl.commands import add_recipe, read_options
 from r1rl.recipe import launchers
 
 SUMMARY = "Say what a recipe would do: batch, memory, time, cost, first prompt."
@@ -23,9 +23,7 @@ DeepSeek-V3, by its name."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="the recipe's YAML file")
-    _options(parser)
-    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="--key value", help="recipe keys to override")
+    add_recipe(parser, _options)
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
