@@ -9,6 +9,7 @@ from typing import Final
 
 from r1rl import __version__
 from r1rl.commands import (
+    Parser,
     aha,
     audit,
     base,
@@ -52,15 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exits.guarded(lambda: parsed.command(parsed))
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse with the project's way of reporting: one line, exit code 2."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        self.exit(exits.USAGE, f"error: {message} (see {self.prog} --help)\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="r1rl", description="R1-Zero style training, and a look at what emerges.")
+def _parser() -> Parser:
+    parser = Parser(prog="r1rl", description="R1-Zero style training, and a look at what emerges.")
     parser.add_argument("--version", action="version", version=f"r1rl {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():

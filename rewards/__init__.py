@@ -71,23 +71,19 @@ def get(name: str, **options: Any) -> Reward:
     elif options:
         _fitting(name, inspect.signature(target).bind_partial, options)
         reward = functools.partial(target, **options)
-        reward.__name__ = target.__name__  # type: ignore[attr-defined]
     else:
         reward = target
     if not callable(reward):
-        made = (
-            f"made a {type(reward).__name__}, which cannot be called"
-            if factory
-            else f"a {target.__name__} has no __call__"
-        )
-        raise ValueError(f"reward={name!r}: {made}")
+        made = type(reward).__name__
+        problem = f"made a {made}, which cannot be called" if factory else f"a {made} has no __call__"
+        raise ValueError(f"reward={name!r}: {problem}")
     if messages is None:
         messages = external.wants_messages(reward, name.partition(":")[0])
     if messages or factory:
         wrapper = external.AsyncExternal if external.is_async(reward) else external.External
         return wrapper(reward, remake, messages=messages)
     if not hasattr(reward, "__name__"):
-        reward.__name__ = name.rpartition(":")[2]
+        reward.__name__ = name.rpartition(":")[2].rpartition(".")[2]
     return reward
 
 

@@ -6,11 +6,31 @@ The modules are imported for every command's help, so each imports what is heavy
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+from r1rl.ground import shipped
 from r1rl.ground.errors import RecipeError
+from r1rl.run import exits
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors in one line and exit code 2; options may be written with underscores, as recipe keys are."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(exits.USAGE, f"error: {message} (see {self.prog} --help)\n")
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        return super().parse_known_args([self._hyphenated(word) for word in args or ()], namespace)
+
+    def _hyphenated(self, word: str) -> str:
+        option, equals, value = word.partition("=")
+        known = option.replace("_", "-")
+        return known + equals + value if option.startswith("--") and known in self._option_string_actions else word
 
 
 @contextmanager
@@ -28,6 +48,32 @@ def print_table(rows: Mapping[str, str]) -> None:
     sys.stdout.writelines(f"{name:<{width}}  {text}\n" for name, text in rows.items())
 
 
+def add_recipe(parser: argparse.ArgumentParser, add_options: Callable[[argparse.ArgumentParser], None]) -> None:
+    """The arguments RECIPE, a command's own options, and recipe keys behind them."""
+    parser.add_argument("recipe", type=shipped.recipe, metavar="RECIPE", help="a YAML file, or tiny/countdown")
+    add_options(parser)
+    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="--key value", help="recipe keys to override")
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The value of an option that is a JSON object."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'{text!r}: need a JSON object such as {{"numbers": [3, 5, 7]}}')
+    return value
+
+
+def pair(text: str) -> tuple[str, str]:
+    """The value of an option that is NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r}: need NAME=VALUE")
+    return name, value
+
+
 def read_options(parsed: argparse.Namespace, add_options: Callable[[argparse.ArgumentParser], None]) -> list[str]:
     """A command's own options from among the recipe keys behind RECIPE, into `parsed`; returns the recipe's words.
 
@@ -35,8 +81,7 @@ def read_options(parsed: argparse.Namespace, add_options: Callable[[argparse.Arg
     """
     if any(word in ("-h", "--help") for word in parsed.overrides):
         parsed.parser.parse_args(["--help"])
-    own = argparse.ArgumentParser(prog=parsed.parser.prog, add_help=False, allow_abbrev=False)
-    own.error = parsed.parser.error  # type: ignore[method-assign]
+    own = Parser(prog=parsed.parser.prog, add_help=False, allow_abbrev=False)
     add_options(own)
     _, rest = own.parse_known_args(parsed.overrides, namespace=parsed)
     return list(rest)

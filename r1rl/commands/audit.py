@@ -11,20 +11,20 @@ from r1rl.commands import user_errors
 SUMMARY = "Judge a file's gold answers, right and wrong ones."
 EXAMPLES = """\
 examples:
-  r1rl audit math500_test.jsonl --question_column problem
-  r1rl audit gsm8k_test.jsonl --answer_pattern '#### (.+)' --wrong_per_row 8
+  r1rl audit math500_test.jsonl --question-column problem
+  r1rl audit gsm8k_test.jsonl --answer-pattern '#### (.+)' --wrong-per-row 8
 
 Every gold answer is judged against itself, and as a wrong answer to other problems whose answer has another value."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a JSONL, Parquet or CSV file, as in the task file")
-    parser.add_argument("--question_column", default="question", metavar="NAME", help="default: question")
-    parser.add_argument("--answer_column", default="answer", metavar="NAME", help="default: answer")
-    parser.add_argument("--answer_pattern", metavar="REGEX", help="where the answer stands, as '#### (.+)' in GSM8K")
+    parser.add_argument("--question-column", default="question", metavar="NAME", help="default: question")
+    parser.add_argument("--answer-column", default="answer", metavar="NAME", help="default: answer")
+    parser.add_argument("--answer-pattern", metavar="REGEX", help="where the answer stands, as '#### (.+)' in GSM8K")
     parser.add_argument("--verifier", default="math", metavar="NAME", help="default: math")
-    parser.add_argument("--wrong_per_row", type=int, default=1, metavar="N", help="wrong answers a row (default: 1)")
-    parser.add_argument("--all_pairs", action="store_true", help="every pair of different gold answers")
+    parser.add_argument("--wrong-per-row", type=int, default=1, metavar="N", help="wrong answers a row (default: 1)")
+    parser.add_argument("--all-pairs", action="store_true", help="every pair of different gold answers")
 
 
 def run(parsed: argparse.Namespace) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from r1rl.commands import user_errors
+from r1rl.commands import pair, user_errors
+from r1rl.ground.values import coerce
 
 SUMMARY = "Make a run's rollout store from TRL's completions, verl's dumps or JSON lines."
 EXAMPLES = """\
@@ -37,10 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--extraction", default="answer-tag", metavar="NAME", help="where the answer stands (default: answer-tag)"
     )
     parser.add_argument(
-        "--column", action="append", default=[], metavar="OURS=THEIRS", help="their name for a column of the store"
+        "--column",
+        type=pair,
+        action="append",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="their name for a column of the store",
     )
     parser.add_argument(
-        "--weight", action="append", default=[], metavar="REWARD=W", help="as in TRL's reward_weights (default: 1 each)"
+        "--weight",
+        type=pair,
+        action="append",
+        default=[],
+        metavar="REWARD=W",
+        help="as in TRL's reward_weights (default: 1 each)",
     )
 
 
@@ -54,28 +64,11 @@ def run(parsed: argparse.Namespace) -> None:
             task=parsed.task,
             verifier=parsed.verifier,
             extraction=parsed.extraction,
-            columns=dict(_pairs("--column", parsed.column)),
-            weights={name: _number(name, value) for name, value in _pairs("--weight", parsed.weight)},
+            columns=dict(parsed.column),
+            weights={name: coerce(f"--weight {name}", value, float) for name, value in parsed.weight},
         )
         done = importers.load(
             parsed.source, parsed.to, format=parsed.format, settings=settings, progress=sys.stderr.isatty()
         )
     left = f"; left out: {', '.join(done.left_out)}" if done.left_out else ""
     sys.stdout.write(f"{done.rollouts:,} rollouts of {done.steps:,} steps in {parsed.to}{left}\n")
-
-
-def _pairs(key: str, texts: Sequence[str]) -> list[tuple[str, str]]:
-    found = []
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise ValueError(f"{key}={text!r}: need NAME=VALUE")
-        found.append((name, value))
-    return found
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"--weight {name}={text}: need a number") from None

@@ -17,7 +17,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", type=int, nargs="?", metavar="JOB", help="default: the last one")
     parser.add_argument("--lines", type=int, default=40, metavar="N", help="of each file (default: 40)")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
 
 
 def run(parsed: argparse.Namespace) -> None:

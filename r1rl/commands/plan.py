@@ -7,8 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from r1rl.commands import read_options
-from r1rl.ground import shipped
+from r1rl.commands import add_recipe, read_options
 from r1rl.recipe import launchers
 
 SUMMARY = "Say what a recipe would do: batch, memory, time, cost, first prompt."
@@ -24,11 +23,7 @@ DeepSeek-V3, by its name."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "recipe", type=shipped.recipe, metavar="RECIPE", help="a YAML file, or tiny/countdown"
-    )
-    _options(parser)
-    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="--key value", help="recipe keys to override")
+    add_recipe(parser, _options)
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -58,10 +53,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     from r1rl.ground.errors import RecipeError
-    from r1rl.plan import check as plan_check
-    from r1rl.plan import plan
-    from r1rl.plan import text as plan_text
-    from r1rl.plan import work as plan_work
+    from r1rl.plan import check, plan, text, work
 
     overrides = read_options(parsed, _options)
     gpus = launchers.visible_gpus() if parsed.gpus is None else parsed.gpus
@@ -72,21 +64,16 @@ def run(parsed: argparse.Namespace) -> None:
         value = getattr(parsed, name)
         if value is not None and not value > 0:
             raise RecipeError(f"{name}={value}: need more than 0")
-    rates = plan_work.Rates(
-        tflops=parsed.tflops,
-        update_share=parsed.update_share,
-        sampling_share=parsed.sampling_share,
-        mean_share=parsed.mean_share,
-        price=parsed.price,
-    )
+    given = {
+        name: getattr(parsed, name) for name in ("tflops", "update_share", "sampling_share", "mean_share", "price")
+    }
     memory = None if parsed.gpu_memory is None else parsed.gpu_memory * 1e9
-    machines = plan.Machines(nodes=parsed.nodes, gpus=gpus, memory=memory, rates=rates)
-    measured = plan_check.read(parsed.check) if parsed.check else None
-    made = plan.make(parsed.recipe, overrides, machines, check_gold=not (parsed.no_gold or measured))
-    if measured is not None:
-        lines = plan_check.lines(made, measured)
+    machines = plan.Machines(nodes=parsed.nodes, gpus=gpus, memory=memory, rates=work.Rates(**given))
+    made = plan.make(parsed.recipe, overrides, machines, check_gold=not (parsed.no_gold or parsed.check))
+    if parsed.check:
+        lines = check.lines(made, parsed.check)
     elif parsed.json:
         lines = iter([json.dumps(made.content(), indent=2)])
     else:
-        lines = plan_text.lines(made)
+        lines = text.lines(made)
     sys.stdout.writelines(f"{line}\n" for line in lines)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
-from r1rl.commands import print_table, user_errors
+from r1rl.commands import json_object, print_table, user_errors
 from r1rl.ground.errors import RecipeError
 
 SUMMARY = "List the rewards a recipe can name, or try one on a completion."
@@ -27,11 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gold", default="", metavar="TEXT", help="the right answer")
     parser.add_argument("--verifier", default="math", metavar="NAME", help="who judges the answer (default: math)")
     parser.add_argument(
-        "--meta", default="{}", metavar="JSON", help='what the verifier needs, as {"numbers": [3, 5, 7]}'
+        "--meta",
+        type=json_object,
+        default={},
+        metavar="JSON",
+        help='what the verifier needs, as {"numbers": [3, 5, 7]}',
     )
     parser.add_argument("--prefill", default="", metavar="TEXT", help="what the prompt already opened, as <think>")
     parser.add_argument("--tokens", type=int, metavar="N", help="length in tokens (default: the words are counted)")
-    parser.add_argument("--options", default="{}", metavar="JSON", help="the reward's options, as in reward_options")
+    parser.add_argument("--options", type=json_object, default={}, metavar="JSON", help="as in reward_options")
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -44,32 +47,16 @@ def run(parsed: argparse.Namespace) -> None:
 
     if parsed.name is None or parsed.completion is None:
         raise RecipeError("r1rl rewards try needs a reward's NAME and --completion TEXT (see r1rl rewards --help)")
-    text = parsed.completion
-    if text == "-":
-        text = sys.stdin.read()
     with user_errors():
-        meta, options = _json_object("--meta", parsed.meta), _json_object("--options", parsed.options)
         found = explain(
             parsed.name,
-            text,
+            sys.stdin.read() if parsed.completion == "-" else parsed.completion,
             gold=parsed.gold,
             verifier=parsed.verifier,
-            meta=meta,
+            meta=parsed.meta,
             prefill=parsed.prefill,
             tokens=parsed.tokens,
-            options=options,
+            options=parsed.options,
         )
     paid = "none: the row is left out" if found.value is None else f"{found.value:g}"
     print_table({"reward": paid} | dict(found.facts))
-
-
-def _json_object(key: str, text: str) -> dict[str, Any]:
-    import json
-
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{key}={text!r}: not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise ValueError(f'{key}={text!r}: need a JSON object such as {{"numbers": [3, 5, 7]}}')
-    return value

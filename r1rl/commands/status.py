@@ -10,11 +10,11 @@ SUMMARY = "Show the Slurm jobs that were submitted, and their steps."
 EXAMPLES = """\
 examples:
   r1rl status
-  r1rl status --runs_dir /scratch/me/runs"""
+  r1rl status --runs-dir /scratch/me/runs"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
 
 
 def run(parsed: argparse.Namespace) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from r1rl.commands import read_options
-from r1rl.ground import shipped
+from r1rl.commands import add_recipe, read_options
 
 SUMMARY = "Train a recipe on a Slurm cluster."
 EXAMPLES = """\
@@ -21,11 +20,7 @@ job measures reflection in all of them together (r1rl aha) when the last one has
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "recipe", type=shipped.recipe, metavar="RECIPE", help="a YAML file, or tiny/countdown"
-    )
-    _options(parser)
-    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="--key value", help="recipe keys to override")
+    add_recipe(parser, _options)
 
 
 def _options(parser: argparse.ArgumentParser) -> None:

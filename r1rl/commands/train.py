@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from r1rl.ground import shipped
+from r1rl.commands import add_recipe, read_options
 from r1rl.ground.errors import RecipeError
 from r1rl.ground.values import read_yaml
 from r1rl.launch import start
@@ -36,16 +36,15 @@ GRPOConfig (https://huggingface.co/docs/trl/grpo_trainer) and ModelConfig.""",
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "recipe", type=shipped.recipe, metavar="RECIPE", help="a YAML file, or tiny/countdown"
-    )
-    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="--key value", help="recipe keys to override")
+    add_recipe(parser, _options)
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    """None of its own: everything is a key of the recipe."""
 
 
 def run(parsed: argparse.Namespace) -> int:
-    if any(word in ("-h", "--help") for word in parsed.overrides):
-        parsed.parser.parse_args(["--help"])
-    return train(parsed.recipe, parsed.overrides)
+    return train(parsed.recipe, read_options(parsed, _options))
 
 
 def train(recipe: Path, overrides: Sequence[str] = ()) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -159,34 +159,31 @@ def render(
     """
     if max_requeues < 0:
         raise RecipeError(f"max_requeues={max_requeues}: need 0 or more")
-    folder = folder or Path.cwd()
     stated = read_yaml(path) | parse_overrides(list(overrides), recipe.known_keys())
     if vllm is None:
         vllm = (
-            str(stated.get("vllm_mode") or "colocate") if stated.get("use_vllm") in (True, "true", "True") else "none"
+            str(stated.get("vllm_mode") or "colocate")
+            if coerce("use_vllm", stated.get("use_vllm", False), bool)
+            else "none"
         )
     train_nodes = _train_nodes(nodes, vllm, cluster)
     processes = train_nodes * max(1, cluster.gpus_per_node)
-    words = _without(overrides, ("name", "use_vllm", "vllm_mode"))
     # This machine need not have vLLM or a GPU; the nodes have.
-    device = [] if "use_cpu" in stated else ["--use_cpu", str(cluster.gpus_per_node == 0)]
-    loaded = recipe.load(path, [*device, *overrides, "--use_vllm", "false"], world_size=processes, check_only=True)
-    runs_dir = Path(loaded.recipe.runs_dir)
-    made = runs(str(loaded.recipe.name), words, seeds, sweeps)
+    elsewhere = ["--use_vllm", "false"] + ([] if "use_cpu" in stated else ["--use_cpu", str(not cluster.gpus_per_node)])
+    loaded = recipe.load(path, [*overrides, *elsewhere], world_size=processes, check_only=True)
+    name, runs_dir = str(loaded.recipe.name), Path(loaded.recipe.runs_dir)
+    made = runs(name, _without(overrides, ("name", "use_vllm", "vllm_mode")), seeds, sweeps)
     for run in made:
         run_folder.check_name(run.name, runs_dir)
         if seeds is not None or sweeps:
-            checked = [*device, *run.words, "--name", run.name, "--use_vllm", "false"]
-            recipe.load(path, checked, world_size=processes, check_only=True)
-    if vllm == "colocate":
-        made = [replace(run, words=[*run.words, "--use_vllm", "true", "--vllm_mode", "colocate"]) for run in made]
-    if "ddp_timeout" not in stated:
-        made = [replace(run, words=[*run.words, "--ddp_timeout", str(cluster.timeout_seconds)]) for run in made]
+            recipe.load(path, [*run.words, "--name", run.name, *elsewhere], world_size=processes, check_only=True)
+    more = ["--use_vllm", "true", "--vllm_mode", "colocate"] if vllm == "colocate" else []
+    more += [] if "ddp_timeout" in stated else ["--ddp_timeout", str(cluster.timeout_seconds)]
+    made = [replace(run, words=[*run.words, *more]) for run in made]
     launcher, start = _start(loaded, path, processes, train_nodes)
-    name = str(loaded.recipe.name)
-    common = {"name": name, "profile": cluster, "folder": str(folder), "runs_dir": str(runs_dir)}
+    common = {"name": name, "profile": cluster, "folder": str(folder or Path.cwd()), "runs_dir": str(runs_dir)}
     output = f"{runs_dir}/slurm/{name}-%{'A_%a' if len(made) > 1 else 'j'}.out"
-    script = _environment().get_template(TEMPLATE.name).render(
+    script = _template(TEMPLATE).render(
         common,
         nodes=nodes,
         train_nodes=train_nodes,
@@ -198,32 +195,33 @@ def render(
         vllm=vllm,
         vllm_port=VLLM_PORT,
         vllm_wait_seconds=VLLM_WAIT_SECONDS,
-        vllm_words=[],
         max_requeues=max_requeues,
         expected_world_size=launchers.EXPECTED_WORLD_SIZE,
         environment=cpu_processes.environment_for(launcher.kind) if launcher and not cluster.gpus_per_node else {},
         start=start,
-    )  # fmt: skip
+    )
+    job = Job(name, script, made, runs_dir, output)
     settings = [[run.name for run in made if run.setting == one] for one in dict.fromkeys(run.setting for run in made)]
     if all(len(names) < 2 for names in settings):
-        return Job(name, script, made, runs_dir, output)
+        return job
     report_output = f"{runs_dir}/slurm/{name}-report-%j.txt"
-    report = _environment().get_template(REPORT_TEMPLATE.name).render(common, groups=settings, output=report_output)
-    return Job(name, script, made, runs_dir, output, report, report_output)
+    report = _template(REPORT_TEMPLATE).render(common, groups=settings, output=report_output)
+    return replace(job, report=report, report_output=report_output)
 
 
 def _train_nodes(nodes: int, vllm: str, cluster: Profile) -> int:
-    if nodes < 1:
-        raise RecipeError(f"nodes={nodes}: need at least 1")
-    if vllm not in ("none", "colocate", "server"):
-        raise RecipeError(f"vllm={vllm!r}: expected none, colocate or server")
-    if vllm != "none" and not cluster.gpus_per_node:
-        raise RecipeError(f"vllm={vllm!r}: needs GPUs, and the profile says gpus_per_node=0")
-    if vllm == "server" and nodes < 2:
-        raise RecipeError(
-            "nodes=1: a dedicated vLLM server takes a node of its own, so none is left to train on; try --nodes 2, "
-            "or --vllm colocate"
-        )
+    """The nodes that train: all of them, or all but the server's."""
+    problems = {
+        f"nodes={nodes}: need at least 1": nodes < 1,
+        f"vllm={vllm!r}: expected none, colocate or server": vllm not in ("none", "colocate", "server"),
+        f"vllm={vllm!r}: needs GPUs, and the profile says gpus_per_node=0": vllm != "none"
+        and not cluster.gpus_per_node,
+        "nodes=1: a dedicated vLLM server takes a node of its own, so none is left to train on; try --nodes 2, or "
+        "--vllm colocate": vllm == "server" and nodes < 2,
+    }
+    for message, applies in problems.items():
+        if applies:
+            raise RecipeError(message)
     return nodes - 1 if vllm == "server" else nodes
 
 
@@ -262,11 +260,12 @@ def _without(words: Sequence[str], keys: Sequence[str]) -> list[str]:
     return kept
 
 
-def _environment() -> Any:
+def _template(path: Path) -> Any:
+    """A job template whose values are quoted for the shell by its own filters."""
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
+        loader=jinja2.FileSystemLoader(path.parent),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -278,10 +277,4 @@ def _environment() -> Any:
     environment.filters["shell_text"] = lambda text: (
         '"' + str(text).replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`").replace("$(", "\\$(") + '"'
     )
-    return environment
-
-
-def defaults() -> dict[str, Any]:
-    """The profile's keys and their defaults."""
-    made = Profile()
-    return {item.name: getattr(made, item.name) for item in fields(Profile)}
+    return environment.get_template(path.name)

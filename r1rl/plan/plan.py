@@ -11,10 +11,8 @@ from typing import Any
 from r1rl.ground import machine
 from r1rl.ground.errors import RecipeError
 from r1rl.ground.values import coerce, parse_overrides, read_yaml
-from r1rl.launch import start as launch
-from r1rl.plan import memory as plan_memory
-from r1rl.plan import sizes as plan_models
-from r1rl.plan import work as plan_work
+from r1rl.launch import start
+from r1rl.plan import memory, sizes, work
 from r1rl.recipe import launchers
 from r1rl.recipe import load as recipe
 from r1rl.rollout.engine import SHARED_BYTES
@@ -41,7 +39,7 @@ class Machines:
     gpus: int = 1
     cpu_processes: int = 1
     memory: float | None = None
-    rates: plan_work.Rates = field(default_factory=plan_work.Rates)
+    rates: work.Rates = field(default_factory=work.Rates)
 
     @property
     def processes(self) -> int:
@@ -58,15 +56,15 @@ class Machines:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that `plan_text.lines` prints."""
+    """Everything that `r1rl.plan.text.lines` prints."""
 
     loaded: recipe.LoadedRecipe
     machines: Machines
-    size: plan_models.Size
-    workload: plan_memory.Workload
-    memory: dict[str, plan_memory.Memory]
+    size: sizes.Size
+    workload: memory.Workload
+    memory: dict[str, memory.Memory]
     chosen: str
-    work: plan_work.Work
+    work: work.Work
     prompt_tokens: int
     prompt_counted: bool
     prompt: str
@@ -112,7 +110,7 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
     """
     on_cpu = machines.gpus == 0
     if not on_cpu and machines.rates.tflops is None:
-        machines = replace(machines, rates=replace(machines.rates, tflops=plan_work.H100_TFLOPS))
+        machines = replace(machines, rates=replace(machines.rates, tflops=work.H100_TFLOPS))
     # This machine's defaults must not stand in for those of the planned ones.
     words = ["--use_cpu", str(on_cpu), *overrides, "--use_vllm", "false"]  # this machine need not have vLLM
     loaded = recipe.load(path, words, world_size=1, check_only=True)
@@ -128,15 +126,12 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
             own.prompts_per_step, grpo.num_generations, machines.processes, stated.get("per_device_train_batch_size")
         ),
     )
-    size = plan_models.size(str(loaded.model.model_name_or_path))
-    row = loaded.task.rows("train", 1)[0]
-    prompt, prompt_tokens, counted = _first_prompt(loaded, row.question)
+    size = sizes.size(str(loaded.model.model_name_or_path))
+    prompt, prompt_tokens, counted = _first_prompt(loaded, loaded.task.rows("train", 1)[0].question)
     workload = _workload(loaded, machines, size, prompt_tokens)
-    memory = {name: _with_cache(plan_memory.memory(name, size, workload), workload, machines)
-              for name in plan_memory.STRATEGIES}  # fmt: skip
-    chosen = launcher.path.stem if launcher and launcher.path.stem in memory else "ddp"
+    held = {name: _with_cache(memory.memory(name, size, workload), workload, machines) for name in memory.STRATEGIES}
     corrected = grpo.use_vllm and grpo.vllm_importance_sampling_correction
-    batch = plan_work.Batch(
+    step = work.Batch(
         prompts=own.prompts_per_step,
         rollouts=own.prompts_per_step * grpo.num_generations,
         prompt_tokens=prompt_tokens,
@@ -145,11 +140,20 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
         scorings=int(workload.reference) + int(corrected),
         checkpointing=workload.checkpointing,
     )
-    work = plan_work.work(size, batch, machines.rates, max(1, grpo.max_steps), machines.processes)
     return Plan(
-        loaded, machines, size, workload, memory, chosen, work, prompt_tokens, counted, prompt,
-        _gold(loaded) if check_gold else "not checked", _command(path, overrides, launcher, machines),
-    )  # fmt: skip
+        loaded=loaded,
+        machines=machines,
+        size=size,
+        workload=workload,
+        memory=held,
+        chosen=launcher.path.stem if launcher and launcher.path.stem in held else "ddp",
+        work=work.work(size, step, machines.rates, max(1, grpo.max_steps), machines.processes),
+        prompt_tokens=prompt_tokens,
+        prompt_counted=counted,
+        prompt=prompt,
+        gold=_gold(loaded) if check_gold else "not checked",
+        command=_command(path, overrides, launcher, machines),
+    )
 
 
 def _use_vllm(path: Path, overrides: Sequence[str]) -> bool:
@@ -157,16 +161,14 @@ def _use_vllm(path: Path, overrides: Sequence[str]) -> bool:
     return bool(coerce("use_vllm", (read_yaml(path) | words).get("use_vllm", False), bool))
 
 
-def _workload(
-    loaded: recipe.LoadedRecipe, machines: Machines, size: plan_models.Size, prompt_tokens: int
-) -> plan_memory.Workload:
+def _workload(loaded: recipe.LoadedRecipe, machines: Machines, size: sizes.Size, prompt_tokens: int) -> memory.Workload:
     """What one process has to hold, read from the recipe."""
     grpo, stated = loaded.grpo, loaded.stated
     on_gpu = machines.gpus > 0
     row = prompt_tokens + grpo.max_completion_length
     colocated = grpo.use_vllm and grpo.vllm_mode == "colocate"
     limit = loaded.recipe.kv_cache_gb
-    return plan_memory.Workload(
+    return memory.Workload(
         processes=machines.processes,
         bf16=bool(stated.get("bf16", on_gpu)),
         weights_bytes=2 if str(loaded.model.dtype) in ("bfloat16", "float16") else 4,
@@ -185,7 +187,7 @@ def _workload(
     )
 
 
-def _cached_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: plan_models.Size, prompt_tokens: int) -> int:
+def _cached_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: sizes.Size, prompt_tokens: int) -> int:
     """Tokens in the embedded engine's cache: of a step's rollouts or of a held-out evaluation, whichever are more.
 
     On a CPU with every copy that is made on the way (prefilled, shared, one a row, grown), and with half of an
@@ -211,7 +213,7 @@ def _cached_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: plan_m
     return max(step, max(sampled, greedy) if machines.gpus else sampled + greedy // 2)
 
 
-def _pass_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: plan_models.Size, prompt_tokens: int) -> int:
+def _pass_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: sizes.Size, prompt_tokens: int) -> int:
     """Tokens of the largest pass of the update, laid out as `scoring.batching_for` and `batching` do.
 
     On a CPU completions, all of mean length here, share their group's prompt; elsewhere a row is a prompt and one
@@ -230,18 +232,18 @@ def _pass_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: plan_mod
     return max(sum(row.width for row in rows) for rows in passes)
 
 
-def _with_cache(memory: plan_memory.Memory, workload: plan_memory.Workload, machines: Machines) -> plan_memory.Memory:
+def _with_cache(held: memory.Memory, workload: memory.Workload, machines: Machines) -> memory.Memory:
     """With the embedded engine's keys and values in at most a quarter of what is free: other rows wait."""
     if workload.kv_limit is not None or not workload.embedded:
-        return memory
-    free = max(0.0, machines.share - memory.always - memory.sampling)
+        return held
+    free = max(0.0, machines.share - held.always - held.sampling)
     copies = 1 if machines.gpus else _HEAP_COPIES
-    return replace(memory, kv_cache=min(memory.kv_cache, copies * free * _MEMORY_SHARE))
+    return replace(held, kv_cache=min(held.kv_cache, copies * free * _MEMORY_SHARE))
 
 
 def _first_prompt(loaded: recipe.LoadedRecipe, question: str) -> tuple[str, int, bool]:
     """The prompt's text, its tokens, and whether they were counted."""
-    tokenizer = plan_models.tokenizer(str(loaded.model.model_name_or_path))
+    tokenizer = sizes.tokenizer(str(loaded.model.model_name_or_path))
     try:
         text = loaded.prompt(tokenizer).render(question)
     except (ValueError, AttributeError, TypeError):
@@ -276,11 +278,8 @@ def _command(path: Path, overrides: Sequence[str], launcher: launchers.Launcher 
             return f"r1rl train {path} --launcher ddp:{machines.processes}   (the recipe names no launcher)"
         return shlex.join(["r1rl", "train", str(path), *overrides])
     if launcher.counted:
-        note = (
-            ""
-            if launcher.processes == machines.processes
-            else (f"   ({launcher.path} says {launcher.processes} processes; planned are {machines.processes})")
-        )
-        return shlex.join(launch.command(launcher, path, overrides)) + note
+        words, others = start.command(launcher, path, overrides), launcher.processes != machines.processes
+        note = f"   ({launcher.path} says {launcher.processes} processes; planned are {machines.processes})"
+        return shlex.join(words) + note * others
     spread = replace(launcher, processes=machines.processes, machines=machines.nodes)
-    return shlex.join(launch.command(spread, path, overrides))
+    return shlex.join(start.command(spread, path, overrides))

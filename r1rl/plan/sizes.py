@@ -10,7 +10,11 @@ from r1rl.ground import cache
 from r1rl.ground.errors import RecipeError
 from r1rl.models import resolve as models
 
-# hidden, layers, heads, key-value heads, intermediate, vocabulary, tied: from the published config.json files.
+# From the published config.json files.
+_QWEN25_KEYS = (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size",
+    "tie_word_embeddings",
+)  # fmt: skip
 _QWEN25 = {
     "0.5b": (896, 24, 14, 2, 4864, 151936, True),
     "1.5b": (1536, 28, 12, 2, 8960, 151936, True),
@@ -132,16 +136,7 @@ def qwen25(billions: str) -> Any:
     """The configuration of a Qwen2.5 base model: `0.5b` to `32b`."""
     from transformers import Qwen2Config
 
-    hidden, layers, heads, kv_heads, intermediate, vocabulary, tied = _QWEN25[billions]
-    return Qwen2Config(
-        hidden_size=hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        intermediate_size=intermediate,
-        vocab_size=vocabulary,
-        tie_word_embeddings=tied,
-    )
+    return Qwen2Config(**dict(zip(_QWEN25_KEYS, _QWEN25[billions], strict=True)))
 
 
 def deepseek_v3() -> Any:

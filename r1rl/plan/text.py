@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from r1rl.plan import memory as plan_memory
+from r1rl.plan import memory
 from r1rl.plan.plan import Plan
 
 _SHOWN_CHARACTERS = 2000
@@ -60,10 +60,10 @@ def memory_table(plan: Plan) -> Iterator[str]:
     yield f"memory of {of} in GB (10^9 bytes); {own}"
     used = [part for part in _PARTS if any(getattr(each, part) for each in plan.memory.values())]
     yield f"  {'':14}" + "".join(f"{name:>12}" for name in used)
-    for name, memory in plan.memory.items():
-        host = f"; {_gb(memory.host)} of host memory" if memory.host else ""
+    for name, held in plan.memory.items():
+        host = f"; {_gb(held.host)} of host memory" if held.host else ""
         verdict = "fits" if plan.fits(name) else "does not fit"
-        yield f"  {name:14}" + "".join(f"{getattr(memory, part) / 1e9:12.2f}" for part in used) + f"  {verdict}{host}"
+        yield f"  {name:14}" + "".join(f"{getattr(held, part) / 1e9:12.2f}" for part in used) + f"  {verdict}{host}"
 
 
 def work(plan: Plan) -> Iterator[str]:
@@ -98,13 +98,12 @@ def assumptions(plan: Plan) -> Iterator[str]:
     )  # fmt: skip
     if needs.on_cpu:
         yield (
-            f"libraries {_gb(plan_memory.HOST_LIBRARIES)} (Python, torch and the rest, measured), with DeepSpeed "
-            f"{_gb(plan_memory.HOST_DEEPSPEED)} more; sampling is the gathered or packed copy of the weights"
+            f"libraries {_gb(memory.HOST_LIBRARIES)} (Python, torch and the rest, measured), with DeepSpeed "
+            f"{_gb(memory.HOST_DEEPSPEED)} more; sampling is the gathered or packed copy of the weights"
         )
     else:
         yield (
-            f"libraries {_gb(plan_memory.LIBRARIES)} are a guess; sampling is the gathered or converted copy of the "
-            "weights"
+            f"libraries {_gb(memory.LIBRARIES)} are a guess; sampling is the gathered or converted copy of the weights"
         )
     if (tokens := plan.vllm_cache_tokens) is not None:
         shards = plan.loaded.grpo.vllm_tensor_parallel_size
@@ -138,9 +137,9 @@ def advice(plan: Plan) -> Iterator[str]:
         if not plan.workload.vllm_sleeps:
             yield "  what to change: --vllm_enable_sleep_mode true, so that vLLM gives its memory back in the update"
     if not fitting:
-        memory = plan.memory["zero3"]
-        shared = memory.weights + memory.reference + memory.gradients + memory.optimizer
-        left = 0.9 * have - (memory.peak - shared)
+        held = plan.memory["zero3"]
+        shared = held.weights + held.reference + held.gradients + held.optimizer
+        left = 0.9 * have - (held.peak - shared)
         unit = "GPUs" if plan.machines.gpus else "processes on machines of their own"
         if left > 0:
             yield f"  what to change: zero3 over at least {-(-shared * plan.machines.processes // left):.0f} {unit}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from r1rl.plan import sizes as plan_models
+from r1rl.plan.sizes import Size
 
 H100_TFLOPS = 989.0  # bfloat16 without sparsity, as NVIDIA states it
 
@@ -53,7 +53,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Work:
-    """Of the whole run; the hours are None where no peak is known."""
+    """Tokens, operations, hours and cost of the whole run; hours and cost are None where no peak is known."""
 
     tokens: float
     sampling_flops: float
@@ -63,7 +63,7 @@ class Work:
     cost: float | None
 
 
-def work(size: plan_models.Size, batch: Batch, rates: Rates, steps: int, processes: int) -> Work:
+def work(size: Size, batch: Batch, rates: Rates, steps: int, processes: int) -> Work:
     """2 FLOPs a parameter and token forward, twice that backward (arXiv 2001.08361, 2.1), once more if recomputed."""
     mean = rates.mean_share * batch.longest
     sampled, prompts = batch.rollouts * mean, batch.prompts * batch.prompt_tokens
@@ -75,12 +75,15 @@ def work(size: plan_models.Size, batch: Batch, rates: Rates, steps: int, process
     # Upstream's layout; the update shares a group's prompt on a CPU only.
     forward = 2.0 * size.active * batch.rollouts * context + pair * batch.rollouts * context * context / 2
     update = forward * (batch.updates * (4 if batch.checkpointing else 3) + batch.scorings)
-    hours: float | None = None
+    gpu_hours = None
     if rates.tflops is not None:
         seconds = steps * (sampling / rates.sampling_share + update / rates.update_share) / (rates.tflops * 1e12)
-        hours = seconds / 3600
-    cost = None if rates.price is None or hours is None else hours * rates.price
+        gpu_hours = seconds / 3600
     return Work(
-        steps * (sampled + prompts), steps * sampling, steps * update, hours,
-        None if hours is None else hours / processes, cost,
-    )  # fmt: skip
+        tokens=steps * (sampled + prompts),
+        sampling_flops=steps * sampling,
+        update_flops=steps * update,
+        gpu_hours=gpu_hours,
+        hours=None if gpu_hours is None else gpu_hours / processes,
+        cost=None if gpu_hours is None or rates.price is None else gpu_hours * rates.price,
+    )

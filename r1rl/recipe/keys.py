@@ -7,89 +7,63 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
-def _help(text: str) -> dict[str, str]:
-    """Field metadata. No `%` in the text: argparse would read it."""
-    return {"help": text}
+def _key(default: Any, text: str) -> Any:
+    """A key with its default and its help. No `%` in the text: argparse would read it."""
+    if isinstance(default, list | dict):
+        return field(default_factory=default.copy, metadata={"help": text})
+    return field(default=default, metadata={"help": text})
 
 
 @dataclass
 class Recipe:
     """r1rl's own keys; those of TRL stand beside them in the same file."""
 
-    name: str | None = field(
-        default=None, metadata=_help("The run's name. Default: the recipe file's stem and a counter.")
+    name: str | None = _key(None, "The run's name. Default: the recipe file's stem and a counter.")
+    runs_dir: str = _key("runs", "Folder of the run folders.")
+    resume: bool = _key(False, "Go on with the run of this name if it exists.")
+    launcher: str | None = _key(
+        None, "Accelerate config: a name in recipes/accelerate or a path. Default: this process."
     )
-    runs_dir: str = field(default="runs", metadata=_help("Folder of the run folders."))
-    resume: bool = field(default=False, metadata=_help("Go on with the run of this name if it exists."))
-    launcher: str | None = field(
-        default=None,
-        metadata=_help("Accelerate config: a name in recipes/accelerate or a path. Default: this process."),
+    engine: Literal["embedded", "generate"] = _key(
+        "embedded", "What samples the rollouts: r1rl's own engine or transformers' generate."
     )
-    engine: Literal["embedded", "generate"] = field(
-        default="embedded",
-        metadata=_help("What samples the rollouts: r1rl's own engine or transformers' generate."),
+    sampling_dtype: Literal["auto", "float32", "bfloat16"] = _key(
+        "auto",
+        "Number format of the embedded engine's weights. auto: bfloat16 where bf16 is set and the processor has "
+        "instructions for it, until its log-probabilities differ from the update's by more than max_logp_gap.",
     )
-    sampling_dtype: Literal["auto", "float32", "bfloat16"] = field(
-        default="auto",
-        metadata=_help(
-            "Number format of the embedded engine's weights. auto: bfloat16 where bf16 is set and the processor has "
-            "instructions for it, until its log-probabilities differ from the update's by more than max_logp_gap."
-        ),
+    max_logp_gap: float = _key(0.05, "Largest mean difference of log-probabilities (nats) that auto accepts.")
+    kv_cache_gb: float | None = _key(
+        None, "Memory for keys and values in sampling, 10^9 bytes a process. Default: a quarter of the free."
     )
-    max_logp_gap: float = field(
-        default=0.05, metadata=_help("Largest mean difference of log-probabilities (nats) that auto accepts.")
+    task: str = _key("countdown", "Task name, see `r1rl tasks`.")
+    task_options: dict[str, Any] | str | None = _key(
+        {}, "Options of the task, as JSON; one of them: --task_options.KEY VALUE."
     )
-    kv_cache_gb: float | None = field(
-        default=None,
-        metadata=_help("Memory for keys and values in sampling, 10^9 bytes a process. Default: a quarter of the free."),
+    train_size: int = _key(1024, "At most this many training problems.")
+    heldout_size: int = _key(128, "Number of held-out problems, never trained on.")
+    bad_gold: Literal["drop", "stop"] = _key(
+        "drop", "Rows whose gold answer the verifier cannot use: leave them out and warn, or stop."
     )
-    task: str = field(default="countdown", metadata=_help("Task name, see `r1rl tasks`."))
-    task_options: dict[str, Any] | str | None = field(
-        default_factory=dict,
-        metadata=_help("Options of the task, as JSON; one of them: --task_options.KEY VALUE."),
+    prompt_template: str = _key("r1-zero", "Prompt template: r1-zero, tinyzero, few-shot, chat or none.")
+    prompt_options: dict[str, Any] | str | None = _key({}, "Options of the template, as JSON: examples, system, stop.")
+    reward_funcs: list[str] = _key(
+        ["accuracy", "format"], "Rewards by name (`r1rl rewards`) or package.module:function; weights: reward_weights."
     )
-    train_size: int = field(default=1024, metadata=_help("At most this many training problems."))
-    heldout_size: int = field(default=128, metadata=_help("Number of held-out problems, never trained on."))
-    bad_gold: Literal["drop", "stop"] = field(
-        default="drop",
-        metadata=_help("Rows whose gold answer the verifier cannot use: leave them out and warn, or stop."),
+    reward_options: dict[str, Any] | str | None = _key({}, "Options per reward name, as JSON.")
+    prompts_per_step: int = _key(8, "Distinct prompts per optimizer step, over all processes.")
+    dynamic_sampling: bool = _key(
+        False, "Replace groups without signal (all rollouts earned the same) by groups of other prompts (DAPO)."
     )
-    prompt_template: str = field(
-        default="r1-zero", metadata=_help("Prompt template: r1-zero, tinyzero, few-shot, chat or none.")
+    max_resamples: int = _key(3, "With dynamic_sampling: most rounds of further prompts a step.")
+    eval_temperature: float | None = _key(
+        None, "Sampling temperature of held-out evaluations. Default: the training temperature."
     )
-    prompt_options: dict[str, Any] | str | None = field(
-        default_factory=dict, metadata=_help("Options of the template, as JSON: examples, system, stop.")
-    )
-    reward_funcs: list[str] = field(
-        default_factory=lambda: ["accuracy", "format"],
-        metadata=_help("Rewards by name (`r1rl rewards`) or package.module:function; weights: reward_weights."),
-    )
-    reward_options: dict[str, Any] | str | None = field(
-        default_factory=dict, metadata=_help("Options per reward name, as JSON.")
-    )
-    prompts_per_step: int = field(default=8, metadata=_help("Distinct prompts per optimizer step, over all processes."))
-    dynamic_sampling: bool = field(
-        default=False,
-        metadata=_help(
-            "Replace groups without signal (all rollouts earned the same) by groups of other prompts (DAPO)."
-        ),
-    )
-    max_resamples: int = field(
-        default=3, metadata=_help("With dynamic_sampling: most rounds of further prompts a step.")
-    )
-    eval_temperature: float | None = field(
-        default=None, metadata=_help("Sampling temperature of held-out evaluations. Default: the training temperature.")
-    )
-    max_wasted_steps: int = field(
-        default=5,
-        metadata=_help("Stop after this many first steps in which no rollout earned anything; 0: never."),
-    )
-    watchdog_seconds: float | None = field(
-        default=None,
-        metadata=_help(
-            "End the run when no process makes progress for so many seconds, and name the slow one; 0: never. "
-            "Default: 1500 with several processes, 0 alone."
-        ),
+    max_wasted_steps: int = _key(5, "Stop after this many first steps in which no rollout earned anything; 0: never.")
+    watchdog_seconds: float | None = _key(
+        None,
+        "End the run when no process makes progress for so many seconds, and name the slow one; 0: never. Default: "
+        "1500 with several processes, 0 alone.",
     )
 
 
@@ -115,12 +89,7 @@ DEFAULTS = (
     Default("remove_unused_columns", False, "rewards read gold, meta and the other columns"),
     Default("use_cpu", True, "said openly, so that bf16 and process groups are set up for it", cpu_only=True),
     Default("bf16", False, "TRL's true slows down every CPU without bf16 instructions", cpu_only=True),
-    Default(
-        "gradient_checkpointing",
-        False,
-        "costs a second forward pass; CPU memory is not the limit",
-        cpu_only=True,
-    ),
+    Default("gradient_checkpointing", False, "costs a second forward pass; CPU memory is not the limit", cpu_only=True),
     Default("dataloader_pin_memory", False, "pinned memory serves GPUs only", cpu_only=True),
 )
 
@@ -149,19 +118,10 @@ _AT_LEAST_ONE: tuple[Callable[[Any], bool], str] = (lambda value: value >= 1, "n
 _NOT_NEGATIVE: tuple[Callable[[Any], bool], str] = (lambda value: value >= 0, "need 0 or more")
 LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "num_generations": (lambda value: value >= 2, "need at least 2, advantages compare siblings; try 8"),
-    "temperature": (
-        lambda value: 0 < value <= 10,
-        "need more than 0 (and at most 10); R1-Zero samples at 1.0",
-    ),
-    "eval_temperature": (
-        lambda value: 0 < value <= 10,
-        "need more than 0; the greedy answer is sampled besides",
-    ),
+    "temperature": (lambda value: 0 < value <= 10, "need more than 0 (and at most 10); R1-Zero samples at 1.0"),
+    "eval_temperature": (lambda value: 0 < value <= 10, "need more than 0; the greedy answer is sampled besides"),
     "top_p": (lambda value: 0 < value <= 1, "need more than 0 and at most 1; 1.0 switches it off"),
-    "max_steps": (
-        lambda value: value == -1 or value >= 1,
-        "need at least 1, or -1 to count num_train_epochs",
-    ),
+    "max_steps": (lambda value: value == -1 or value >= 1, "need at least 1, or -1 to count num_train_epochs"),
     "num_train_epochs": (lambda value: value > 0, "need more than 0"),
     "eval_steps": (lambda value: value >= 0 and value == int(value), "need a whole number of steps, 0 for none"),
     "kv_cache_gb": (lambda value: value > 0, "need more than 0"),

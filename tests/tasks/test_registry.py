@@ -15,50 +15,64 @@ PACKAGES = {"gym": "reasoning_gym"}
 """Optional packages that a task needs."""
 
 
-@pytest.mark.parametrize("name", tasks.names())
-class TestContract:
-    @pytest.fixture
-    def options(self, name, tmp_path):
-        if name in PACKAGES:
-            pytest.importorskip(PACKAGES[name])
-        sums = ({"question": f"What is {n} + 1?", "answer": n + 1} for n in range(60))
-        (tmp_path / FILE).write_text("".join(json.dumps(row) + "\n" for row in sums))
-        return {key: str(tmp_path / FILE) if value == FILE else value for key, value in OPTIONS.get(name, {}).items()}
+@pytest.fixture(scope="module", params=tasks.names())
+def name(request):
+    if request.param in PACKAGES:
+        pytest.importorskip(PACKAGES[request.param])
+    return request.param
 
-    def test_the_same_options_give_the_same_rows(self, name, options):
-        for split in ("train", "heldout"):
-            rows = tasks.get(name, **options).rows(split, 8)
-            assert tasks.get(name, **options).rows(split, 5) == rows[:5]
-            assert len({row.prompt_id for row in rows}) == 8
 
-    def test_no_heldout_problem_is_trained_on(self, name, options):
-        task = tasks.get(name, **options)
-        heldout = {row.question for row in task.rows("heldout", 8)}
-        assert heldout.isdisjoint(row.question for row in task.rows("train", 40))
+@pytest.fixture(scope="module")
+def options(name, tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / FILE
+    path.write_text("".join(json.dumps({"question": f"What is {n} + 1?", "answer": n + 1}) + "\n" for n in range(60)))
+    return {key: str(path) if value == FILE else value for key, value in OPTIONS.get(name, {}).items()}
 
-    def test_rows_are_text_and_json(self, name, options):
-        for row in tasks.get(name, **options).rows("train", 5):
-            assert row.question.strip() == row.question != ""
-            assert isinstance(row.gold, str)
-            assert json.loads(json.dumps(row.meta)) == row.meta
 
-    def test_its_verifier_can_use_every_gold(self, name, options, monkeypatch, tmp_path):
-        monkeypatch.setenv("R1RL_CACHE", str(tmp_path))
-        task = tasks.get(name, **options)
-        assert task.verifier in verify.names()
-        assert gold.check(task.verifier, task.rows("train", 5)) == [""] * 5
+@pytest.fixture(scope="module")
+def task(name, options):
+    return tasks.get(name, **options)
 
-    def test_it_is_named_and_described(self, name, options):
-        assert tasks.get(name, **options).name == name
-        assert len(tasks.describe(name)) > 20
 
-    def test_unknown_options_are_errors(self, name, options):
-        with pytest.raises(RecipeError, match=rf"task_options.speed: task '{name}' has no such option"):
-            tasks.get(name, **options, speed=3)
+def test_the_same_options_give_the_same_rows(task, name, options):
+    again = tasks.get(name, **options)
+    for split in ("heldout", "train"):
+        rows = task.rows(split, 8)
+        assert again.rows(split, 5) == rows[:5]
+        assert len({row.prompt_id for row in rows}) == 8
 
-    def test_more_heldout_problems_than_there_are(self, name, options):
-        with pytest.raises(RecipeError, match="heldout_size=100000"):
-            tasks.get(name, **options).rows("heldout", 100_000)
+
+def test_no_heldout_problem_is_trained_on(task):
+    heldout = {row.question for row in task.rows("heldout", 8)}
+    assert heldout.isdisjoint(row.question for row in task.rows("train", 40))
+
+
+def test_rows_are_text_and_json(task):
+    for row in task.rows("train", 5):
+        assert row.question.strip() == row.question != ""
+        assert isinstance(row.gold, str)
+        assert json.loads(json.dumps(row.meta)) == row.meta
+
+
+def test_its_verifier_can_use_every_gold(task, monkeypatch, tmp_path):
+    monkeypatch.setenv("R1RL_CACHE", str(tmp_path))
+    assert task.verifier in verify.names()
+    assert gold.check(task.verifier, task.rows("train", 5)) == [""] * 5
+
+
+def test_it_is_named_and_described(task, name):
+    assert task.name == name
+    assert len(tasks.describe(name)) > 20
+
+
+def test_unknown_options_are_errors(name, options):
+    with pytest.raises(RecipeError, match=rf"task_options.speed: task '{name}' has no such option"):
+        tasks.get(name, **options, speed=3)
+
+
+def test_more_heldout_problems_than_there_are(task):
+    with pytest.raises(RecipeError, match="heldout_size=100000"):
+        task.rows("heldout", 100_000)
 
 
 def test_an_unknown_task_names_the_nearest():

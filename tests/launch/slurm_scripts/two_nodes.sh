@@ -3,9 +3,13 @@
 #SBATCH --job-name=seven
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
-#SBATCH --array=0-5
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=64
+#SBATCH --partition=gpu
+#SBATCH --account=lab
+#SBATCH --time=08:00:00
 #SBATCH --chdir=/home/me/r1rl
-#SBATCH --output=runs/slurm/seven-%A_%a.out
+#SBATCH --output=runs/slurm/seven-%j.out
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@300
@@ -13,12 +17,7 @@ set -euo pipefail
 
 # What this task of the job trains.
 case "${SLURM_ARRAY_TASK_ID:-0}" in
-  0) NAME=seven-seed0-learning_rate1e-6; WORDS=(--seed 0 --learning_rate 1e-6 --ddp_timeout 1800) ;;
-  1) NAME=seven-seed0-learning_rate3e-6; WORDS=(--seed 0 --learning_rate 3e-6 --ddp_timeout 1800) ;;
-  2) NAME=seven-seed1-learning_rate1e-6; WORDS=(--seed 1 --learning_rate 1e-6 --ddp_timeout 1800) ;;
-  3) NAME=seven-seed1-learning_rate3e-6; WORDS=(--seed 1 --learning_rate 3e-6 --ddp_timeout 1800) ;;
-  4) NAME=seven-seed2-learning_rate1e-6; WORDS=(--seed 2 --learning_rate 1e-6 --ddp_timeout 1800) ;;
-  5) NAME=seven-seed2-learning_rate3e-6; WORDS=(--seed 2 --learning_rate 3e-6 --ddp_timeout 1800) ;;
+  0) NAME=seven; WORDS=(--ddp_timeout 1800) ;;
   *) echo "no run has number ${SLURM_ARRAY_TASK_ID:-0}" >&2; exit 2 ;;
 esac
 RUN_FOLDER=runs/$NAME
@@ -40,16 +39,15 @@ if [ "$RESTARTS" -gt 0 ]; then
   fi
 fi
 
-export R1RL_EXPECTED_WORLD_SIZE=2
+export R1RL_EXPECTED_WORLD_SIZE=16
 export R1RL_SHARED_ERRORS=runs/slurm/errors-$SLURM_JOB_ID-$RESTARTS
 export PYTHONUNBUFFERED=1 TORCH_NCCL_ASYNC_ERROR_HANDLING=1 TORCH_SHOW_CPP_STACKTRACES=0
-export DS_ACCELERATOR=cpu
 mapfile -t HOSTS < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 export MASTER_ADDR=${HOSTS[0]}
 export MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
 INSIDE=()
 PYTHON=python3
-echo "job $SLURM_JOB_ID: $NAME, 2 node(s), 2 process(es), time-out 1800 s; nodes ${HOSTS[*]}"
+echo "job $SLURM_JOB_ID: $NAME, 2 node(s), 16 process(es), time-out 1800 s; nodes ${HOSTS[*]}"
 
 SERVER=
 # The job's own end takes the server along; a signal asks the training for a checkpoint at its next step's end.
@@ -71,7 +69,7 @@ TRAIN_HOSTS=$(IFS=,; echo "${HOSTS[*]:0:2}")
 # One task a node; one that ends badly ends the others.
 # shellcheck disable=SC2016 # the node's number is the node's to say
 srun --nodes=2 --ntasks=2 --nodelist="$TRAIN_HOSTS" --kill-on-bad-exit=1 --wait=30 \
-  "${INSIDE[@]}" bash -c 'python=$1; shift; exec "$python" -m r1rl.agent launch --config_file /opt/r1rl/recipes/accelerate/zero3.yaml --num_processes 2 --num_machines 2 --rdzv_backend static --same_network --deepspeed_multinode_launcher standard --machine_rank "$SLURM_PROCID" --main_process_ip "$MASTER_ADDR" --main_process_port "$MASTER_PORT" -m r1rl.train "$@"' r1rl "$PYTHON" --config seven.yaml "${WORDS[@]}" --name "$NAME" &
+  "${INSIDE[@]}" bash -c 'python=$1; shift; exec "$python" -m r1rl.launch.agent launch --config_file /opt/r1rl/recipes/accelerate/zero3.yaml --num_processes 16 --num_machines 2 --rdzv_backend static --same_network --deepspeed_multinode_launcher standard --machine_rank "$SLURM_PROCID" --main_process_ip "$MASTER_ADDR" --main_process_port "$MASTER_PORT" -m r1rl.train "$@"' r1rl "$PYTHON" --config seven.yaml "${WORDS[@]}" --name "$NAME" &
 TRAINING=$!
 while kill -0 "$TRAINING" 2> /dev/null; do
   wait "$TRAINING" || true # a trapped signal ends it alone
