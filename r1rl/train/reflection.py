@@ -114,7 +114,7 @@ class MeasureReflection(TrainerCallback):
         if "error" in answer:
             logger.warning("step %d: reflection was not measured: %.200s", answer["step"], answer["error"])
         for name, value in answer.get("metrics", {}).items():
-            self.trainer._metrics["train"][name].append(value)
+            self.trainer.step_metrics[name].append(value)
 
     def _measure(self) -> None:
         from r1rl.aha.figures.live_process import measured
