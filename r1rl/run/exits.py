@@ -14,20 +14,16 @@ SUCCESS, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def guarded(call: Callable[[], int | None]) -> int:
-    """Call and return the exit code: 2 and one line for a user's error, 130 for Ctrl-C, 1 for a failure."""
+    """Call a command and return its exit code: 2 and one line for a user's error, 130 for Ctrl-C, 1 for a failure."""
     first = os.environ.get("RANK", "0") == "0"
     try:
         return call() or SUCCESS
-    except RecipeError as error:
-        rank_errors.record("usage", str(error))
+    except (RecipeError, RunFailedError) as error:
+        kind, code = ("usage", USAGE) if isinstance(error, RecipeError) else ("failed", FAILURE)
+        rank_errors.record(kind, str(error))
         if first and not rank_errors.recording():
             sys.stderr.write(f"error: {error}\n")
-        return USAGE
-    except RunFailedError as error:
-        rank_errors.record("failed", str(error))
-        if first and not rank_errors.recording():
-            sys.stderr.write(f"error: {error}\n")
-        return FAILURE
+        return code
     except KeyboardInterrupt:
         if first:
             sys.stderr.write("\ninterrupted\n")

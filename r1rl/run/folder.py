@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,61 +33,34 @@ _PACKAGES = (
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-@dataclass(frozen=True)
 class RunFolder:
-    """The paths of one run. Holds no state: every process may build one, only the first may `create`."""
+    """The paths of one run. Changes nothing on disk: every process may build one, only the first may `create`.
 
-    path: Path
+    Attributes:
+        name: the run's name.
+        recipe: the resolved recipe.
+        environment: versions, commit and hardware.
+        metrics: one JSON object for each logging step.
+        events: scheduled changes, alarms, resumes: one JSON object each.
+        rollouts: the rollout store.
+        checkpoints: the trainer's output folder.
+        tensorboard: TensorBoard's files.
+        report: the offline report.
+        result: wall time, steps and the like, written when the run ends.
+    """
 
-    @property
-    def name(self) -> str:
-        """The run's name."""
-        return self.path.name
-
-    @property
-    def recipe(self) -> Path:
-        """The resolved recipe."""
-        return self.path / "recipe.yaml"
-
-    @property
-    def environment(self) -> Path:
-        """Versions, commit and hardware."""
-        return self.path / "environment.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object a logging step."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def events(self) -> Path:
-        """Scheduled changes, alarms, resumes: one JSON object each."""
-        return self.path / "events.jsonl"
-
-    @property
-    def rollouts(self) -> Path:
-        """The rollout store."""
-        return self.path / "rollouts"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The trainer's output folder."""
-        return self.path / "checkpoints"
-
-    @property
-    def tensorboard(self) -> Path:
-        """TensorBoard's files."""
-        return self.path / "tensorboard"
-
-    @property
-    def report(self) -> Path:
-        """The offline report."""
-        return self.path / "report.html"
-
-    @property
-    def result(self) -> Path:
-        """Wall time, steps and the like, written when the run ends."""
-        return self.path / "result.json"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+        self.recipe = path / "recipe.yaml"
+        self.environment = path / "environment.json"
+        self.metrics = path / "metrics.jsonl"
+        self.events = path / "events.jsonl"
+        self.rollouts = path / "rollouts"
+        self.checkpoints = path / "checkpoints"
+        self.tensorboard = path / "tensorboard"
+        self.report = path / "report.html"
+        self.result = path / "result.json"
 
     def last_checkpoint(self) -> Path | None:
         """The newest checkpoint that was written to its end, which a killed run's last need not be."""

@@ -1,4 +1,4 @@
-"""RUN/heartbeats: a small file a process that says how far it is, for people and for the watchdog."""
+"""RUN/heartbeats: one small file for each process, which says how far the process is, for people and the watchdog."""
 
 from __future__ import annotations
 
@@ -16,21 +16,16 @@ FOLDER = "heartbeats"
 _REWRITE_SECONDS = 1.0  # between two writes of the same phase
 
 
-def folder_of(run: Path) -> Path:
-    """Where a run's heartbeats are."""
-    return run / FOLDER
-
-
 def clear(run: Path) -> None:
-    """Remove what an earlier start has left. First process only, before any other beats."""
-    folder = folder_of(run)
+    """Remove the heartbeats of an earlier start. First process only, before any other beats."""
+    folder = run / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """A whole file or none. Not fsynced: after a power cut nobody asks for heartbeats."""
+    """Write a whole file or none. It is not fsynced: after a power cut nobody asks for heartbeats."""
     whole_files.write_text(path, json.dumps(content) + "\n", durable=False)
 
 
@@ -44,7 +39,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 class Heartbeat:
-    """What one process writes: `rank_00003.json`, once a phase, and `rank_00003.ready` when it can train.
+    """The heartbeat of one process: it writes `rank_00003.json` once a phase, and `rank_00003.ready` when it can train.
 
     Args:
         run: the run folder.
@@ -54,7 +49,7 @@ class Heartbeat:
     """
 
     def __init__(self, run: Path, rank: int, world_size: int) -> None:
-        self.folder = folder_of(run)
+        self.folder = run / FOLDER
         self.rank, self.world_size = rank, world_size
         self.folder.mkdir(parents=True, exist_ok=True)
         self.state: dict[str, Any] = {
@@ -70,7 +65,7 @@ class Heartbeat:
         return self.folder / f"rank_{self.rank if rank is None else rank:05d}.{ending}"
 
     def beat(self, phase: str, step: int | None = None) -> None:
-        """Say that a phase begins, or that it goes on (then a file is written once a second at most)."""
+        """Say that a phase begins, or that it goes on (then the file is written once a second at most)."""
         step = self.state["step"] if step is None else step
         self.moved = now = time.monotonic()
         new = (phase, step) != (self.state["phase"], self.state["step"])
@@ -82,10 +77,10 @@ class Heartbeat:
         write_json(self.file(), self.state)
 
     def ready(self) -> None:
-        """The model is loaded and the processes have met."""
+        """Say that the model is loaded and the processes have met."""
         self.beat("ready")
         write_json(self.file("ready"), {"time": time.time()})
 
     def all_states(self) -> list[dict[str, Any] | None]:
-        """What every process has last written, by rank."""
+        """The heartbeat that each process has last written, by rank; None where there is none."""
         return [read_json(self.file(rank=rank)) for rank in range(self.world_size)]

@@ -6,7 +6,6 @@ only, and stay on their node.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -14,12 +13,13 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from r1rl.ground import whole_files
+from r1rl.run.heartbeats import read_json, write_json
 
-# Environment variables: where a launcher wants its processes' errors; a folder all nodes see, for their launchers.
+# Environment variables: the folder where a launcher wants its processes' errors; a folder that all nodes see, for the
+# launchers of a run on several nodes.
 FOLDER, SHARED_FOLDER = "R1RL_ERRORS", "R1RL_SHARED_ERRORS"
 _REPORTED = "reported"
-# How an error reads that another process's end has caused.
+# Words of errors that the end of another process has caused.
 _CONSEQUENCES = (
     "DistBackendError", "DistNetworkError", "DistStoreError", "Connection closed by peer", "Connection reset by peer",
     "Broken pipe", "gloo", "NCCL", "Timed out waiting",
@@ -32,39 +32,35 @@ def recording() -> bool:
 
 
 def record(kind: str, message: str, error: BaseException | None = None, *, rank: int | None = None) -> None:
-    """Keep an error for the launcher; the first of a process counts. Without a launcher it does nothing.
+    """Keep an error for the launcher; the first error of a process counts. Without a launcher this does nothing.
 
     Args:
         kind: `usage`, `failed` (the message says everything), `error` (there is a traceback), `killed` by a signal,
             or `stalled` (printed already).
+        rank: of the process whose error it is; None: this process.
     """
     if not recording():
         return
-    own = int(os.environ.get("RANK", "0")) if rank is None else rank
+    rank = int(os.environ.get("RANK", "0")) if rank is None else rank
     content = {
-        "rank": own, "world_size": int(os.environ.get("WORLD_SIZE", "1")), "host": socket.gethostname(),
+        "rank": rank, "world_size": int(os.environ.get("WORLD_SIZE", "1")), "host": socket.gethostname(),
         "time": time.time(), "kind": kind, "message": message,
         "traceback": "".join(traceback.format_exception(error)) if error else "",
     }  # fmt: skip
     folder = Path(os.environ[FOLDER])
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"rank_{own:05d}.error.json"
+        path = folder / f"rank_{rank:05d}.error.json"
         if not path.exists():
-            whole_files.write_text(path, json.dumps(content), durable=False)
+            write_json(path, content)
     except OSError:
         if error is not None:
             traceback.print_exception(error)
 
 
 def errors(folder: Path) -> list[dict[str, Any]]:
-    """What was recorded, first cause first: errors that another process's end causes come last, then by time."""
-    found = []
-    for path in sorted(folder.glob("rank_*.error.json")):
-        try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            continue
+    """The recorded errors, the first cause first: by time, but errors that another process's end causes come last."""
+    found = filter(None, map(read_json, sorted(folder.glob("rank_*.error.json"))))
     return sorted(found, key=lambda error: (is_consequence(error), error["time"]))
 
 
@@ -74,7 +70,7 @@ def is_consequence(error: dict[str, Any]) -> bool:
 
 
 def claim(folder: Path) -> bool:
-    """Whether this launcher is the one that reports: on several nodes each has one."""
+    """Whether this launcher is the one that reports: on several nodes each node has a launcher."""
     try:
         (folder / _REPORTED).touch(exist_ok=False)
     except OSError:

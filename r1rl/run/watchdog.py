@@ -40,8 +40,8 @@ class Watchdog:
     """Watches the heartbeats of a run from one of its processes.
 
     Args:
-        heartbeat: this process's.
-        seconds: without any beat of any process; 0: never.
+        heartbeat: this process's own heartbeat.
+        seconds: how long no process may beat before the run is ended; 0: for ever.
     """
 
     def __init__(self, heartbeat: Heartbeat, seconds: float) -> None:

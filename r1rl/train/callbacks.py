@@ -1,18 +1,21 @@
-"""What happens between optimizer steps: metrics on disk, progress, held-out evaluations and Ctrl-C."""
+"""What happens between optimizer steps: metrics on disk, progress, held-out evaluations, Ctrl-C and alarms."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from r1rl.ground.errors import RunFailedError
 from r1rl.run.folder import RunFolder
 from r1rl.run.heartbeats import Heartbeat
 from r1rl.train.heldout import HeldoutEvaluation
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+STOP_FILE = "R1RL_STOP_FILE"
+"""Environment variable that names a file; once it is there the run stops as after Ctrl-C, in every process. For
+schedulers, whose signals hit the launcher instead of the run."""
+
 
 class WriteMetrics(TrainerCallback):
     """Appends every log to metrics.jsonl."""
@@ -29,14 +36,7 @@ class WriteMetrics(TrainerCallback):
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
         if state.is_world_process_zero and logs:
             self.folder.append_metrics({"step": state.global_step, **logs})
 
@@ -47,23 +47,14 @@ class ShowProgress(TrainerCallback):
     def __init__(self) -> None:
         self.bar: tqdm | None = None
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         # Into a file, a line every ten seconds is enough.
         interval = 0.5 if sys.stderr.isatty() else 10
         self.bar = tqdm(
             total=state.max_steps, initial=state.global_step, desc="training", unit="step", mininterval=interval
         )
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
         if self.bar is not None and logs and "reward" in logs:
             self.bar.set_postfix_str(
                 f"reward {logs['reward']:.2f}, accuracy {logs['task_accuracy']:.0%}, "
@@ -71,13 +62,11 @@ class ShowProgress(TrainerCallback):
                 refresh=False,
             )
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.bar is not None:
             self.bar.close()
 
@@ -91,13 +80,11 @@ class EvaluateEvery(TrainerCallback):
         self.every = every
         self.evaluated: set[int] = set()
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.global_step == 0:
             self._run(state)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         due = self.every > 0 and state.global_step % self.every == 0
         if due or state.global_step >= state.max_steps:
             self._run(state)
@@ -118,10 +105,11 @@ class EvaluateEvery(TrainerCallback):
 
 
 class FinishOnInterrupt(TrainerCallback):
-    """Ctrl-C or SIGTERM once: finish the step, save a checkpoint, stop. Twice: stop at once."""
+    """Ctrl-C or SIGTERM once, or a stop file: finish the step, save a checkpoint, stop. Ctrl-C twice: stop at once."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
+        self.stop_file = Path(os.environ[STOP_FILE]) if os.environ.get(STOP_FILE) else None
         self.asked = False
         self.stopped = False
         self._before: dict[int, Any] = {}
@@ -132,15 +120,13 @@ class FinishOnInterrupt(TrainerCallback):
         self.asked = True
         logger.warning("finishing this step, then saving a checkpoint; once more stops at once")
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._ask)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        asked = self.asked
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        asked = self.asked = self.asked or (self.stop_file is not None and self.stop_file.exists())
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # A signal may reach the processes in different steps; they must agree on where to stop.
             anyone = torch.tensor(float(asked), device=args.device)
@@ -153,23 +139,52 @@ class FinishOnInterrupt(TrainerCallback):
             if state.is_world_process_zero:
                 self.folder.append_event("interrupted", step=state.global_step)
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
 
 class Beat(TrainerCallback):
-    """Beats for what the trainer does between sampling and update, which beat themselves."""
+    """Tells the heartbeat what the trainer does between sampling and update, which tell it themselves."""
 
     def __init__(self, heartbeat: Heartbeat) -> None:
         self.heartbeat = heartbeat
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.heartbeat.beat("step began", state.global_step)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.heartbeat.beat("saving" if control.should_save else "step ended", state.global_step)
+
+
+class NothingEarnedError(RunFailedError):
+    """No rollout of the first steps earned anything, so there is nothing to learn from."""
+
+
+class StopWhenNothingEarned(TrainerCallback):
+    """Says after the first step, and stops after `patience` steps, that no rollout has earned anything."""
+
+    def __init__(self, trainer: ZeroTrainer, patience: int) -> None:
+        self.trainer = trainer
+        self.patience = patience
+        self.rollouts = 0
+        self.earned = 0
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.earned or state.global_step > max(self.patience, 1):
+            return
+        self.earned += self.trainer.earned
+        self.rollouts += self.trainer.judged_rollouts
+        if self.earned:
+            return
+        message = f"0 of {self.rollouts} rollouts earned anything"
+        if state.is_world_process_zero:
+            logger.warning("step %d: %s", state.global_step, message)
+            self.trainer.folder.append_event("nothing_earned", step=state.global_step, rollouts=self.rollouts)
+        if self.patience and state.global_step >= self.patience:
+            raise NothingEarnedError(
+                f"{message} in the first {state.global_step} steps, so there is nothing to learn from. Read some in "
+                f"{self.trainer.folder.path} (r1rl inspect), then try another prompt_template (few-shot for small "
+                "models), a lower temperature, easier problems or a larger max_completion_length; "
+                "max_wasted_steps: 0 goes on all the same"
+            )

@@ -13,40 +13,24 @@ rewards alone who holds which place, all of them take the same number of rounds 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
 
-from r1rl.rollout.engine import Completion
 from r1rl.rollout.sampling import row_key
-from r1rl.verify import Verdict
+from r1rl.train.step_rollouts import Group
 
 # Rewards are float32, and a sum of weighted rewards need not come out equal to the last bit.
 _SAME_REWARD = 1e-6
 
 
-@dataclass
-class Group:
-    """One prompt's rollouts in this process, and what is known of them.
-
-    Args:
-        row: the prompt's dataset row.
-        prompt_ids: its tokens.
-        completions, texts, verdicts: one per rollout.
-        rewards: [rollouts, rules], NaN where a rule did not judge.
-        extra: columns that a reward function logged, one value per rollout.
-    """
-
-    row: dict[str, Any]
-    prompt_ids: list[int]
-    completions: list[Completion]
-    texts: list[str]
-    verdicts: list[Verdict]
-    rewards: torch.Tensor
-    extra: dict[str, list[Any]] = field(default_factory=dict)
+def earned(rewards: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The weighted sum of each rollout's rewards, [..., rules] -> [...]; NaN where no rule judged it."""
+    total = (rewards * weights).nansum(-1)
+    return total.masked_fill(rewards.isnan().all(-1), torch.nan)
 
 
 def has_signal(rewards: torch.Tensor, weights: torch.Tensor, *, normalize_first: bool = False) -> list[bool]:
@@ -58,14 +42,10 @@ def has_signal(rewards: torch.Tensor, weights: torch.Tensor, *, normalize_first:
         weights: [rules].
         normalize_first: `multi_objective_aggregation` is `normalize_then_sum`, which scales every rule by itself.
     """
-    if normalize_first:
-        earned = rewards[:, :, weights != 0]
-    else:
-        earned = (rewards * weights).nansum(-1, keepdim=True)
-        earned[rewards.isnan().all(-1)] = torch.nan
-    unknown = earned.isnan()
-    highest = earned.masked_fill(unknown, -torch.inf).amax(1)
-    lowest = earned.masked_fill(unknown, torch.inf).amin(1)
+    compared = rewards[:, :, weights != 0] if normalize_first else earned(rewards, weights).unsqueeze(-1)
+    unknown = compared.isnan()
+    highest = compared.masked_fill(unknown, -torch.inf).amax(1)
+    lowest = compared.masked_fill(unknown, torch.inf).amin(1)
     return [bool(value) for value in (highest - lowest > _SAME_REWARD).any(-1)]
 
 
@@ -86,12 +66,12 @@ class Places:
     """Who holds each place of the batch; the same in every process.
 
     Args:
-        rewards: of the first round, over all processes, [places, rollouts, rules], the processes' in turn.
+        rewards: rewards of the first round over all processes, [places, rollouts, rules], one process after another.
         signal: `has_signal` of each of its groups.
         processes: how many processes share the places, evenly.
 
     Attributes:
-        rewards: of the groups that hold the places.
+        rewards: rewards of the groups that hold the places, [places, rollouts, rules].
         holders: (process, number) of each place's group; a process counts the groups that it sampled in this step.
         open: places whose group has no signal, in order.
     """
@@ -112,8 +92,8 @@ class Places:
         """Give open places to the groups of a round that have signal, those in their own process first.
 
         Args:
-            rewards: [groups, rollouts, rules], the processes' in turn, equally many of each.
-            signal: `has_signal` of each.
+            rewards: rewards of the round, [groups, rollouts, rules], one process after another, as many of each.
+            signal: `has_signal` of each group.
         """
         each = len(signal) // self.processes
         found = [group for group, has in enumerate(signal) if has]
@@ -149,14 +129,14 @@ class Places:
 
 @dataclass
 class Step:
-    """What one step sampled.
+    """What one training step sampled.
 
     Args:
-        places: who holds the batch.
+        places: which group holds which place of the batch.
         groups: every group that this process sampled, in order.
-        signal: `has_signal` of each of them.
-        rewards: of every sampled group of every process, [groups, rollouts, rules].
-        rounds: rounds after the first.
+        signal: `has_signal` of each of these groups.
+        rewards: rewards of every group that any process sampled, [groups, rollouts, rules].
+        rounds: the number of rounds after the first.
     """
 
     places: Places
@@ -178,7 +158,7 @@ class Step:
         return found
 
     def counts(self) -> list[int]:
-        """Groups of this process: sampled, all right, all wrong, with signal.
+        """How many groups this process sampled, and how many of them are all right, all wrong, and have signal.
 
         Right is what the verdicts say, whatever the rewards pay for; a rollout with unusable gold counts as neither.
         """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from r1rl.rollout.engine import Completion
 
 MAX_LOST_SECONDS = 4.0
-"""Nothing more is judged ahead once batches with a time-out took this long together: they have a budget each."""
+"""Nothing more is judged ahead once batches with a time-out took this long together: each has a budget of its own."""
 
 Judge = Callable[[list[str], list[dict[str, Any]]], list[Verdict]]
 """Verdicts on completions' texts for their dataset rows, in order."""
@@ -34,14 +34,14 @@ class Ahead:
 
     Args:
         judge: called with some of the rollouts, from a thread, and with the rest by `verdicts`.
-        decode: token ids -> text.
-        rows: one dataset row per rollout.
+        decode: turns token ids into text.
+        rows: one dataset row for each rollout.
         overlap: False leaves everything to `verdicts`.
 
     Attributes:
-        seconds: spent judging so far, in the thread or not.
-        waited_seconds: of these and of waiting for the thread, what `verdicts` took: the caller stood still.
-        judged_ahead: rollouts whose verdict was there before.
+        seconds: how long judging took so far, in the thread or not.
+        waited_seconds: how long `verdicts` took, judging or waiting for the thread: the caller stood still.
+        judged_ahead: how many rollouts had their verdict before `verdicts` was called.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Ahead:
         self._thread: threading.Thread | None = None
 
     def finished(self, index: int, completion: Completion) -> None:
-        """Rollout `index` is whole; the engine's `on_finished`."""
+        """Take note that rollout `index` is whole; this is the engine's `on_finished`."""
         if not self._worth[index]:
             return
         if self._thread is None:

@@ -180,7 +180,7 @@ def build_trainer(
     from trl import get_peft_config, get_quantization_config
 
     import rewards
-    from r1rl.train import callbacks, guard, stop_file
+    from r1rl.train import callbacks
     from r1rl.train.heldout import HeldoutEvaluation, dataset_rows
     from r1rl.train.reflection import MeasureReflection, has_spare_core
     from r1rl.train.trainer import ZeroTrainer
@@ -221,8 +221,7 @@ def build_trainer(
     trainer.add_callback(MeasureReflection(trainer, beside=beside))
     trainer.add_callback(callbacks.WriteMetrics(folder))
     trainer.add_callback(callbacks.EvaluateEvery(trainer, evaluation, int(grpo.eval_steps)))
-    trainer.add_callback(guard.StopWhenNothingEarned(trainer, own.max_wasted_steps))
-    trainer.add_callback(stop_file.StopOnFile(interrupt))
+    trainer.add_callback(callbacks.StopWhenNothingEarned(trainer, own.max_wasted_steps))
     trainer.add_callback(interrupt)
     logger.info(
         "%s: %d prompts x %d rollouts a step, %d steps, on %d process(es) in micro-batches of %d; results in %s",

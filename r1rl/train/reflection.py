@@ -129,7 +129,7 @@ class MeasureReflection(TrainerCallback):
 
     def _add(self, figures: dict[str, float]) -> None:
         for name, value in figures.items():
-            self.trainer._metrics["train"][name].append(value)
+            self.trainer.step_metrics[name].append(value)
 
     def _measure(self) -> None:
         while self.asked:

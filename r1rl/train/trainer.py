@@ -1,17 +1,35 @@
 """`ZeroTrainer`: TRL's `GRPOTrainer` with r1rl's rollout engine, verdicts and rollout store.
 
-Everything that overrides TRL is here; each override says what upstream does, as read in TRL 1.16.0.
+Every override of TRL is in this module and says what upstream does, as read in TRL 1.16.0; tests/train/test_trainer.py
+fails where upstream's source changes. This is one training step of TRL's, top to bottom, and what happens here:
+
+    TRL's step                                      here
+    training_step
+      _prepare_inputs                               as upstream: rollouts once a step, then micro-batches of them
+        _generate_and_score_completions             samples rounds until the groups have signal, lets upstream compute
+                                                    the batch from them, stores every rollout
+          _generate                                 round: upstream's; batch: hands the chosen rollouts over
+            _generate_single_turn                   r1rl's engine, or upstream's `generate` and vLLM
+          _get_per_token_logps_and_entropies        old and reference scores, nothing padded
+          _calculate_rewards                        round: one verdict a rollout; batch: hands the rewards over
+      compute_loss
+        _compute_loss                               skips rows without advantage, and runs the backward pass of all
+                                                    forward passes but the last
+          _get_per_token_logps_and_entropies        hands over what `_compute_loss` has scored
+    log                                             as upstream; `log_apart` logs beside a step
+    _get_train_sampler, _init_training_state        a resumed run draws the order of its epoch again
+
+The rollouts' methods share one object, `StepRollouts`; the update's share one value, `_scored`.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from accelerate.utils import gather_object, is_peft_model
@@ -29,7 +47,8 @@ from r1rl.store import records, store
 from r1rl.tasks.prompts import Prompt
 from r1rl.train import dynamic_sampling
 from r1rl.train.grading_ahead import Ahead
-from r1rl.update import allocation, fused, scoring
+from r1rl.train.step_rollouts import Group, StepRollouts
+from r1rl.update import allocation, scoring
 from r1rl.update.batching import Chunk
 from r1rl.verify.verdict import OUTCOMES, Verdict, outcome
 from rewards.accuracy import Accuracy, reward_of
@@ -37,13 +56,16 @@ from rewards.accuracy import Accuracy, reward_of
 TRL_VERSION = "1.16.0"
 logger = logging.getLogger(__name__)
 
+Scores: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+"""Log-probabilities and entropies of a micro-batch's completions, float32 [rows, tokens], passes scored so far."""
+
 
 class ZeroTrainer(GRPOTrainer):
     """GRPO with rule-based rewards on a base model; see `GRPOTrainer` for what is not named here.
 
     Args:
-        folder: the run folder; every rollout of every step goes into its store.
-        prompt: the template, for its stop strings.
+        folder: the run folder, whose store gets every rollout of every step.
+        prompt: the prompt template, for its stop strings.
         engine: `embedded` samples with `r1rl.rollout.engine`; `generate` leaves it to TRL (and to vLLM where
             `use_vllm` is set).
         max_resamples: rounds in which a step may replace groups without signal, see `dynamic_sampling`; 0: none.
@@ -52,6 +74,13 @@ class ZeroTrainer(GRPOTrainer):
         max_logp_gap: nats; where sampling's log-probabilities differ by more from the update's, on average over the
             tokens of a step, `auto` goes back to the training weights.
         kv_cache_gb: 10^9 bytes for keys and values while sampling; None: a quarter of what is free.
+
+    Attributes:
+        rollouts: the rollouts of the step under way.
+        earned, judged_rollouts: how many rollouts of the last step earned something, and how many were judged, over
+            all processes.
+        beat: told which phase begins, see `r1rl.run.heartbeats`.
+        on_stored: called with each step whose rollouts are stored; measures their reflection in place of this process.
     """
 
     _metrics: dict[str, Any]  # upstream's, by mode and name: the values of the step under way
@@ -72,17 +101,12 @@ class ZeroTrainer(GRPOTrainer):
         self.folder = folder
         self.prompt = prompt
         self.accuracy = next((r for r in reward_funcs if isinstance(r, Accuracy)), Accuracy())
-        self.earned = self.judged_rollouts = 0  # of the last step, over all processes
+        self.earned = self.judged_rollouts = 0
         self.max_resamples = max_resamples
-        self.beat: Callable[[str], None] = lambda phase: None  # told what begins, see r1rl.run.heartbeats
-        self.on_stored: Callable[[int], None] | None = None  # measures reflection apart, once a step is stored
+        self.beat: Callable[[str], None] = lambda phase: None
+        self.on_stored: Callable[[int], None] | None = None
         self.grade_ahead = True
-        self._verdicts: list[Verdict] = []
-        self._sampled: list[Completion] = []
-        self._round = 0  # of sampling, within the step
-        self._grading: Ahead | None = None
-        self._batch: list[dynamic_sampling.Group] = []  # sampled already, for upstream to fetch
-        self._rewards_per_func: torch.Tensor | None = None
+        self.rollouts = StepRollouts(step=-1)
         self._sampling_weights = SamplingWeights()
         config: GRPOConfig = kwargs["args"]
         self._mask_truncated = config.mask_truncated_completions
@@ -99,11 +123,8 @@ class ZeroTrainer(GRPOTrainer):
         policy = self.model.get_base_model() if is_peft_model(self.model) else self.model
         # An entropy bonus needs gradients through the entropies, which only upstream's head computes.
         self._can_score = scoring.can_score(policy) and not self._entropy_bonus_enabled and not self.aux_loss_enabled
-        for trained in filter(None, (policy, self.ref_model)):
-            fused.fuse(trained)
         self._batching = scoring.batching_for(policy, self.accelerator.device)
-        self._update: dict[str, Any] | None = None  # the micro-batch whose loss is being computed
-        self._scored: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._scored: Scores | None = None  # what the loss under way is computed from
         if self.accelerator.device.type == "cpu":
             allocation.keep_freed_memory()
         for scored in filter(None, (policy, self.ref_model)):
@@ -112,7 +133,6 @@ class ZeroTrainer(GRPOTrainer):
         self.engine = Engine(self.processing_class, self.eos_token_ids, memory=memory)
         self.sampling_dtype = format_for(sampling_dtype, bf16=self.args.bf16, device=self.accelerator.device)
         self.max_logp_gap = max_logp_gap if sampling_dtype == "auto" else math.inf
-        self._sampled_at = -1  # the step whose weights sampled the last batch
         vocabulary = self.model.config.get_text_config().vocab_size
         self.stop_strings = self.engine.stop_strings(prompt.stop, vocabulary)
 
@@ -185,13 +205,13 @@ class ZeroTrainer(GRPOTrainer):
         """Sample with the embedded engine. Upstream pads all prompts and calls `generate` (or vLLM)."""
         if self.embedded:
             first = self.accelerator.process_index * len(prompt_ids)
-            step = self.state.global_step
-            stream = ("resample", step, self._round) if self._round else ("train", step)
+            step, number = self.state.global_step, self.rollouts.round
+            stream = ("resample", step, number) if number else ("train", step)
             keys = [row_key(self.args.seed, *stream, first + i) for i in range(len(prompt_ids))]
-            on_finished = self._grading.finished if self._grading else None
-            self._sampled = self.sample(prompt_ids, keys, self.sampling(), on_finished)
+            on_finished = self.rollouts.grading.finished if self.rollouts.grading else None
+            sampled = self.rollouts.completions = self.sample(prompt_ids, keys, self.sampling(), on_finished)
             self._log_sampling()
-            return [c.token_ids for c in self._sampled], [c.logprobs for c in self._sampled]
+            return [c.token_ids for c in sampled], [c.logprobs for c in sampled]
         self.beat("sampling")
         ids, logprobs = super()._generate_single_turn(
             prompt_ids, images, multimodal_fields, num_generations, has_tool_images
@@ -199,7 +219,7 @@ class ZeroTrainer(GRPOTrainer):
         kept = [self.stop_strings.cut(row) for row in ids]
         if logprobs is not None:
             logprobs = [row[: len(k)] for row, k in zip(logprobs, kept, strict=True)]
-        self._sampled = [
+        self.rollouts.completions = [
             Completion(k, logprobs[i] if logprobs else [], self._finish_reason(k)) for i, k in enumerate(kept)
         ]
         return kept, logprobs
@@ -210,38 +230,25 @@ class ZeroTrainer(GRPOTrainer):
         return "stop" if self.stop_strings.stops(token_ids) else "length"
 
     def _generate(self, prompts: list[Any]) -> Any:
-        """Correct the truncation metrics, or hand over the rollouts that `_sample_round` has made.
+        """Sample a round and correct its length metrics, or hand the chosen batch over.
 
         Upstream samples in every call and counts completions that a stop string ended as clipped.
         """
-        if self._batch:
-            rollouts = [(group.prompt_ids, completion) for group in self._batch for completion in group.completions]
-            logprobs = [completion.logprobs for _, completion in rollouts]
-            return (
-                [prompt_ids for prompt_ids, _ in rollouts],
-                [completion.token_ids for _, completion in rollouts],
-                None,  # tools' mask
-                [text for group in self._batch for text in group.texts],
-                logprobs if any(logprobs) else None,
-                {},
-                None,  # images
-                [],
-            )
+        if self.rollouts.batch:
+            return self.rollouts.generated()
         output = super()._generate(prompts)
-        self._log_lengths(self._sampled, calls=1)
+        self._log_lengths(self.rollouts.completions, calls=1)
         return output
 
     def _log_sampling(self) -> None:
-        """Which share of the tokens that sampling forwarded was needed: prompts once, every completion's own."""
+        """Log which share of the tokens that sampling forwarded was needed: prompts once, every completion's own."""
         work = self.engine.work
         counts = torch.tensor(
             [work.prompt_tokens + work.sampled_tokens, work.prefilled_tokens + work.row_steps],
             device=self.accelerator.device,
         )
         useful, forwarded = self.accelerator.reduce(counts, reduction="sum").tolist()
-        self._metrics["train" if self.model.training else "eval"]["sampling/useful_tokens_share"].append(
-            useful / forwarded
-        )
+        self.step_metrics["sampling/useful_tokens_share"].append(useful / forwarded)
 
     def _log_lengths(self, completions: Sequence[Completion], *, calls: int) -> None:
         """Put one entry of the length metrics where upstream put one for each of the last `calls` calls."""
@@ -255,45 +262,38 @@ class ZeroTrainer(GRPOTrainer):
             for name in ("mean", "min", "max"):
                 found[f"{name}_{suffix}"] = getattr(chosen, name)().item() if len(chosen) else 0.0
         for name, value in found.items():
-            self._metrics["train" if self.model.training else "eval"][f"completions/{name}"][-calls:] = [value]
+            self.step_metrics[f"completions/{name}"][-calls:] = [value]
 
     def _accuracy_reward(self, completions: list[Any], **columns: Any) -> list[float | None]:
-        return [reward_of(verdict) for verdict in self._verdicts]
+        return [reward_of(verdict) for verdict in self.rollouts.verdicts]
 
     def _calculate_rewards(
         self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids_list: Any
     ) -> torch.Tensor:
-        """Judge every completion once and keep the verdicts. Upstream only calls the reward functions.
+        """Judge every completion of a round once and keep the verdicts, or hand the chosen batch's rewards over.
 
-        Where `_sample_round` has done that, its rewards are handed over.
-
-        Upstream leaves a row out of its group where every reward is None; here one that accuracy cannot judge is,
-        unless accuracy has weight 0 and only measures.
+        Upstream calls the reward functions, and leaves a row out of its group where every reward is None; here a row
+        that accuracy cannot judge is left out, unless accuracy has weight 0 and only measures.
         """
-        if self._batch:
-            assert self._rewards_per_func is not None
-            return self._rewards_per_func
-        self._verdicts = self._grading.verdicts(completions) if self._grading else self.judge(completions, inputs)
+        rollouts = self.rollouts
+        if rollouts.rewards is not None:
+            return rollouts.rewards
+        assert rollouts.grading is not None
+        rollouts.verdicts = rollouts.grading.verdicts(completions)
         paid = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if "accuracy" in self.reward_func_names:
             index = self.reward_func_names.index("accuracy")
             # A row that cannot be judged is out for every rule, or its format alone would weigh in the group's mean.
             if self.reward_weights[index] != 0:
                 paid[paid[:, index].isnan()] = math.nan
-        self._rewards_per_func = paid
         return paid
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Sample the batch, resample where groups lack signal, score what holds a place then, and store it all.
+        """Sample rounds until the groups have signal, let upstream compute the batch, correct it and store it all.
 
         Upstream samples its inputs once. Here it finds rollouts and rewards ready and computes what follows from them:
-        old and reference log-probabilities, advantages, the padded batch. Its metrics of rewards and lengths are
-        put right to count every sampled rollout, thrown away or not, so that choosing groups looks like no progress;
-        `frac_reward_zero_std` is that of the batch which is trained on.
+        old and reference log-probabilities, advantages, the padded batch.
         """
-        if not self.model.training:
-            return super()._generate_and_score_completions(inputs)
-        process = self.accelerator.process_index
         step = dynamic_sampling.sample_step(
             inputs[:: self.num_generations],
             self._sample_round,
@@ -302,62 +302,55 @@ class ZeroTrainer(GRPOTrainer):
             seed=self.args.seed,
             step=self.state.global_step,
             max_resamples=self.max_resamples,
-            process=process,
+            process=self.accelerator.process_index,
             processes=self.accelerator.num_processes,
         )
-        batch = step.batch(process)
+        batch = step.batch(self.accelerator.process_index)
         for name in sorted({name for group in batch for name in group.extra}):
             nothing = [None] * self.num_generations
             self._pending_extra_logs[name] = [value for group in batch for value in group.extra.get(name, nothing)]
-        self._rewards_per_func = step.places.rewards.flatten(0, 1)
-        self._sampled = [completion for group in batch for completion in group.completions]
-        self._batch = batch
-        try:
-            output = super()._generate_and_score_completions(
-                [group.row for group in batch for _ in range(self.num_generations)]
-            )
-        finally:
-            self._batch = []
-        self._sampled_at = self.state.global_step
-        if all(len(c.policy_logprobs) == len(c.token_ids) for c in self._sampled):
-            output["policy_per_token_logps"] = pad(
-                [torch.tensor(c.policy_logprobs, device=self.accelerator.device) for c in self._sampled],
-                padding_side="right",
-            )
-        # Equal rewards may differ from their mean in the last bit, and upstream scales that up to a thousandth.
-        groups, mine = output["advantages"].view(len(batch), -1), step.places.of(process)
-        groups[[place - mine.start for place in step.places.open if place in mine]] = 0
-        if self._mask_truncated:
-            truncated = [c.finish_reason == "length" for c in self._sampled]
-            keep = ~torch.tensor(truncated, device=self.accelerator.device)
-            output["completion_mask"] = output["completion_mask"] * keep.unsqueeze(1)
-            output["num_items_in_batch"] = self.accelerator.gather(output["completion_mask"].sum()).sum()
-        self._store(step, self.accelerator.gather(groups))
+        self.rollouts = StepRollouts.of_batch(self.state.global_step, batch, step.places.rewards.flatten(0, 1))
+        output = super()._generate_and_score_completions([group.row for group in batch for _ in group.completions])
+        self._correct(output, step.places)
+        advantages = self.accelerator.gather(output["advantages"].view(len(batch), -1))
+        self._store(step, advantages)
+        self._log_groups(step)
         return output
 
-    def _has_signal(self, rewards: torch.Tensor) -> list[bool]:
-        normalize_first = self.multi_objective_aggregation == "normalize_then_sum"
-        return dynamic_sampling.has_signal(
-            rewards, self.reward_weights.to(rewards.device), normalize_first=normalize_first
-        )
+    def _correct(self, output: dict[str, Any], places: dynamic_sampling.Places) -> None:
+        """Put right in upstream's batch what it cannot know: advantages, truncated rows, the policy's own scores."""
+        completions, device = self.rollouts.completions, self.accelerator.device
+        if all(len(c.policy_logprobs) == len(c.token_ids) for c in completions):
+            output["policy_per_token_logps"] = pad(
+                [torch.tensor(c.policy_logprobs, device=device) for c in completions], padding_side="right"
+            )
+        # Equal rewards may differ from their mean in the last bit, and upstream scales that up to a thousandth.
+        mine = places.of(self.accelerator.process_index)
+        groups = output["advantages"].view(len(mine), -1)
+        groups[[place - mine.start for place in places.open if place in mine]] = 0
+        if self._mask_truncated:
+            keep = torch.tensor([c.finish_reason != "length" for c in completions], device=device)
+            output["completion_mask"] = output["completion_mask"] * keep.unsqueeze(1)
+            output["num_items_in_batch"] = self.accelerator.gather(output["completion_mask"].sum()).sum()
 
-    def _sample_round(
-        self, rows: Sequence[dict[str, Any]], number: int
-    ) -> tuple[list[dynamic_sampling.Group], torch.Tensor]:
+    def _has_signal(self, rewards: torch.Tensor) -> list[bool]:
+        weights = self.reward_weights.to(rewards.device)
+        normalize_first = self.multi_objective_aggregation == "normalize_then_sum"
+        return dynamic_sampling.has_signal(rewards, weights, normalize_first=normalize_first)
+
+    def _sample_round(self, rows: Sequence[dict[str, Any]], number: int) -> tuple[list[Group], torch.Tensor]:
         """Sample and judge a group for each row; see `dynamic_sampling.sample_step`."""
         size = self.num_generations
         inputs = [row for row in rows for _ in range(size)]
         prompts = [row["prompt"] for row in inputs]
-        self._round = number
-        with closing(Ahead(self.judge, self._text, inputs, overlap=self.grade_ahead)) as self._grading:
+        with closing(Ahead(self.judge, self._text, inputs, overlap=self.grade_ahead)) as grading:
+            self.rollouts = StepRollouts(step=self.state.global_step, round=number, grading=grading)
             prompt_ids, token_ids, _, texts, *_ = self._generate(prompts)
-            gathered = self._calculate_rewards(inputs, prompts, texts, token_ids)
-        spent = self._grading.seconds, self._grading.waited_seconds
-        self._grading = None
-        for name, seconds in zip(("seconds", "waited_seconds"), spent, strict=True):
-            entries = self._metrics["train"][f"grading/{name}"]
-            entries.append(seconds if number == 0 else entries.pop() + seconds)
-        rewards = gathered.view(-1, size, gathered.shape[1])
+            rewards = self._calculate_rewards(inputs, prompts, texts, token_ids)
+        for name, seconds in (("seconds", grading.seconds), ("waited_seconds", grading.waited_seconds)):
+            entries = self.step_metrics[f"grading/{name}"]
+            entries.append(seconds + (entries.pop() if number else 0.0))
+        rewards = rewards.view(-1, size, rewards.shape[1])
         first = self.accelerator.process_index * len(rows)
         extra = {name: values for name, values in self._pending_extra_logs.items() if len(values) == len(inputs)}
         self._pending_extra_logs.clear()
@@ -365,14 +358,14 @@ class ZeroTrainer(GRPOTrainer):
         for i, row in enumerate(rows):
             part = slice(i * size, (i + 1) * size)
             groups.append(
-                dynamic_sampling.Group(
-                    row,
-                    prompt_ids[part.start],
-                    self._sampled[part],
-                    texts[part],
-                    self._verdicts[part],
-                    rewards[first + i].cpu(),
-                    {name: values[part] for name, values in extra.items()},
+                Group(
+                    row=row,
+                    prompt_ids=prompt_ids[part.start],
+                    completions=self.rollouts.completions[part],
+                    texts=texts[part],
+                    verdicts=self.rollouts.verdicts[part],
+                    rewards=rewards[first + i].cpu(),
+                    extra={name: values[part] for name, values in extra.items()},
                 )
             )
         return groups, rewards
@@ -381,22 +374,18 @@ class ZeroTrainer(GRPOTrainer):
         return self.processing_class.decode(token_ids, skip_special_tokens=True)
 
     def _earned(self, rewards: torch.Tensor) -> torch.Tensor:
-        """[rollouts, rules] -> [rollouts], NaN where no rule judged."""
-        total = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
-        total[rewards.isnan().all(dim=1)] = math.nan
-        return total
+        return dynamic_sampling.earned(rewards, self.reward_weights.to(rewards.device))
 
     def _store(self, step: dynamic_sampling.Step, advantages: torch.Tensor) -> None:
-        """Write this process's shard of the step, what was thrown away included, and log the metrics of all of it.
+        """Write this process's shard of the step, with the groups that were thrown away, and log what it shows.
 
         Args:
-            advantages: of the whole batch, [places, rollouts].
+            advantages: of the whole batch, over all processes, [places, rollouts].
         """
         process, size = self.accelerator.process_index, self.num_generations
         kept = step.places.kept(process)
         nothing = [math.nan] * size
         mine = torch.cat([group.rewards for group in step.groups])
-        total = self._earned(mine)
         rows = records.rows(
             records.Origin(self.folder.name, "train", self.state.global_step, self.state.global_step, process),
             [group.row for group in step.groups for _ in range(size)],
@@ -406,7 +395,7 @@ class ZeroTrainer(GRPOTrainer):
             self.sampling(),
             samples_per_prompt=size,
             rewards={name: mine[:, i].tolist() for i, name in enumerate(self.reward_func_names)},
-            reward=total.tolist(),
+            reward=self._earned(mine).tolist(),
             advantages=[
                 value
                 for i in range(len(step.groups))
@@ -415,30 +404,38 @@ class ZeroTrainer(GRPOTrainer):
             kept=[i in kept for i in range(len(step.groups)) for _ in range(size)] if self.max_resamples else None,
         )
         store.write_shard(self.folder.path, rows, kind="train", step=self.state.global_step, rank=process)
-        paid = self._earned(step.rewards.flatten(0, 1))
-        self.earned, self.judged_rollouts = int((paid > 0).sum()), len(paid)
-        metrics = self.rollout_metrics(rows)
+        for name, value in self.rollout_metrics(rows).items():
+            self.step_metrics[name].append(value)
         if self.on_stored is not None:
             self.on_stored(self.state.global_step)  # every process has written: the metrics were gathered
+
+    def _log_groups(self, step: dynamic_sampling.Step) -> None:
+        """Log how many groups had signal; where there were several rounds, count every rollout in upstream's metrics.
+
+        Choosing groups must not look like progress, so what was thrown away counts in rewards and lengths;
+        `frac_reward_zero_std` stays that of the batch which is trained on.
+        """
+        metrics = self.step_metrics
+        paid = self._earned(step.rewards.flatten(0, 1))
+        self.earned, self.judged_rollouts = int((paid > 0).sum()), len(paid)
         counts = self.accelerator.gather(torch.tensor([step.counts()], device=self.accelerator.device)).sum(0).tolist()
         for name, count in zip(("sampled", "all_right", "all_wrong", "with_signal"), counts, strict=True):
-            metrics[f"groups/{name}"] = count
+            metrics[f"groups/{name}"].append(count)
         if self.max_resamples:
-            metrics["dynamic/rounds"] = step.rounds
-            metrics["dynamic/discarded"] = len(step.rewards) - len(step.places.holders)
-        for name, value in metrics.items():
-            self._metrics["train"][name].append(value)
+            metrics["dynamic/rounds"].append(step.rounds)
+            metrics["dynamic/discarded"].append(len(step.rewards) - len(step.places.holders))
         if step.rounds:
-            self._count_every_rollout(step, paid)
+            self._log_lengths([c for group in step.groups for c in group.completions], calls=step.rounds + 1)
+            for i, name in enumerate(self.reward_func_names):
+                values = step.rewards[..., i]
+                metrics[f"rewards/{name}/mean"][-1] = values.nanmean().item()
+                metrics[f"rewards/{name}/std"][-1] = nanstd(values).item()
+            metrics["reward"][-1], metrics["reward_std"][-1] = paid.nanmean().item(), nanstd(paid).item()
 
-    def _count_every_rollout(self, step: dynamic_sampling.Step, paid: torch.Tensor) -> None:
-        """Put metrics over all rounds where upstream has put those of the last batch, or of each round."""
-        metrics = self._metrics["train"]
-        self._log_lengths([c for group in step.groups for c in group.completions], calls=step.rounds + 1)
-        by_rule = {f"rewards/{name}": step.rewards[..., i] for i, name in enumerate(self.reward_func_names)}
-        for name, values in by_rule.items():
-            metrics[f"{name}/mean"][-1], metrics[f"{name}/std"][-1] = values.nanmean().item(), nanstd(values).item()
-        metrics["reward"][-1], metrics["reward_std"][-1] = paid.nanmean().item(), nanstd(paid).item()
+    @property
+    def step_metrics(self) -> dict[str, list[float]]:
+        """The values that the log line of the step under way is made from, by name; each name's mean is logged."""
+        return self._metrics["train"]
 
     def log_apart(self, metrics: dict[str, float]) -> None:
         """Log at once. TRL's `log` would average and clear the metrics of the step under way as well."""
@@ -466,11 +463,21 @@ class ZeroTrainer(GRPOTrainer):
         not grow with the batch.
         """
         self.beat("update")
-        self._update = inputs if self._can_score else None
-        try:
+        if not self._can_score:
             return super()._compute_loss(model, inputs)
-        finally:
-            self._update = None
+        ids, mask = (torch.cat([inputs[f"prompt_{x}"], inputs[f"completion_{x}"]], dim=1) for x in ("ids", "mask"))
+        known, wanted = self._before_scoring(inputs)
+        chunks, useful = self._chunks(ids, mask, inputs["completion_ids"].shape[1], wanted)
+        self._log_tokens(wanted, useful, sum(chunk.input_ids.numel() for chunk in chunks))
+        if self.top_entropy_quantile < 1:  # what counts in a chunk then depends on all the others
+            with torch.no_grad():
+                for chunk in chunks:
+                    known = self._score(model, chunk, known)
+        for chunk in chunks[:-1]:
+            known = self._accumulate(model, inputs, chunk, known)
+        known = self._score(model, chunks[-1], known)
+        self._watch_gap(inputs, known[0].detach(), wanted)
+        return self._loss_of(model, inputs, known)
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -481,87 +488,84 @@ class ZeroTrainer(GRPOTrainer):
         batch_size: int | None = None,
         compute_entropy: bool = False,
         **kwargs: Any,
-    ) -> Any:
-        """Forward each prompt once for its group where that pays, nothing padded, and project scored tokens only.
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Hand over what `_compute_loss` has scored; outside of it (old, reference policy) score all rows, unpadded.
 
         Upstream forwards every row at the micro-batch's full width and projects every position (without Triton).
-        The results are scattered back into upstream's shape, so every loss type is normalised as upstream does.
+        The results come in upstream's shape, so every loss type is normalised as upstream does.
         """
         if self._scored is not None:
             return *self._scored, None
-        if not self._can_score or any(value is not None and value is not False for value in kwargs.values()):
+        if not self._can_score:
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
             )
-        device = input_ids.device
-        logps, entropies, wanted = self._before_scoring(input_ids, logits_to_keep)
-        ids, mask = input_ids.tolist(), attention_mask.bool().tolist()
-        prompts, completions = [], []
-        for row, kept, want in zip(ids, mask, wanted.tolist(), strict=True):
-            prompts.append([t for t, k in zip(row[:-logits_to_keep], kept[:-logits_to_keep], strict=True) if k])
-            scored = [t for t, k in zip(row[-logits_to_keep:], kept[-logits_to_keep:], strict=True) if k]
-            completions.append(scored if want else [])
-        passes, useful = self._batching.passes(prompts, completions)
-        # Under ZeRO-3 and FSDP every pass gathers weights from all processes, so all run the same number. And there
-        # is always one: a loss without a graph has no backward.
-        count = max(1, int(self.accelerator.gather(torch.tensor([len(passes)], device=device)).max()))
-        passes += [[]] * (count - len(passes))
-        chunks = [self._batching.chunk(part, completions, device) for part in passes]
+        logps, entropies = torch.zeros(2, len(input_ids), logits_to_keep, device=input_ids.device)
+        for chunk in self._chunks(input_ids, attention_mask, logits_to_keep)[0]:
+            logps, entropies = self._score(model, chunk, (logps, entropies))
+        return logps, entropies if compute_entropy else None, None
 
-        def score(chunk: Chunk, known: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-            with self.accelerator.autocast():
-                found = model(
-                    input_ids=chunk.input_ids,
-                    attention_mask=chunk.attention_mask,
-                    position_ids=chunk.position_ids,
-                    scored=(chunk.sources, chunk.targets),
-                )
-            at = chunk.row, chunk.column
-            return known[0].index_put(at, found[0]), known[1].index_put(at, found[1])
-
-        known = logps, entropies
-        update = self._update if torch.is_grad_enabled() else None
-        if update is not None:
-            self._log_tokens(wanted, useful, sum(chunk.input_ids.numel() for chunk in chunks))
-            if self.top_entropy_quantile < 1:  # what counts in a chunk then depends on all the others
-                with torch.no_grad():
-                    for chunk in chunks:
-                        known = score(chunk, known)
-            for chunk in chunks[:-1]:
-                known = self._accumulate(model, update, functools.partial(score, chunk, known))
-            chunks = chunks[-1:]
-        for chunk in chunks:
-            known = score(chunk, known)
-        if update is not None:
-            self._watch_gap(update, known[0].detach(), wanted)
-        return known[0], known[1] if compute_entropy else None, None
-
-    def _before_scoring(
-        self, input_ids: torch.Tensor, logits_to_keep: int
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What stands for rows that are not scored: log-probabilities, entropies; and which rows are, bool [rows].
+    def _before_scoring(self, inputs: dict[str, Any]) -> tuple[Scores, torch.Tensor]:
+        """What stands for the rows of a micro-batch that are not scored, and which rows are, bool [rows].
 
         A row without advantage keeps its old log-probabilities (ratio 1), and for the entropy metric the sampled
         tokens' negative log-probabilities, which estimate the entropy without bias where sampling filters nothing.
         """
-        shape, device = (len(input_ids), logits_to_keep), input_ids.device
+        shape, device = inputs["completion_ids"].shape, inputs["completion_ids"].device
         logps, entropies = torch.zeros(2, *shape, device=device)
-        wanted = torch.ones(len(input_ids), dtype=torch.bool, device=device)
-        if self._update is not None and self.beta == 0 and self.top_entropy_quantile == 1:
-            advantages = self._update["advantages"]
-            wanted = advantages.reshape(len(input_ids), -1).ne(0).any(1)
-            old, sampled = (self._update.get(key) for key in ("old_per_token_logps", "sampling_per_token_logps"))
+        wanted = torch.ones(len(logps), dtype=torch.bool, device=device)
+        if self.beta == 0 and self.top_entropy_quantile == 1:
+            wanted = inputs["advantages"].reshape(len(logps), -1).ne(0).any(1)
+            old, sampled = (inputs.get(key) for key in ("old_per_token_logps", "sampling_per_token_logps"))
             logps = logps if old is None else old.detach().float()
             entropies = entropies if sampled is None else -sampled.float().nan_to_num()
-        return logps, entropies, wanted
+        return (logps, entropies), wanted
 
-    def _accumulate(
-        self,
-        model: nn.Module,
-        update: dict[str, Any],
-        score: Callable[[], tuple[torch.Tensor, torch.Tensor]],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One forward pass and the gradient of the whole micro-batch's loss with respect to what it scored.
+    def _chunks(
+        self, input_ids: torch.Tensor, mask: torch.Tensor, width: int, wanted: torch.Tensor | None = None
+    ) -> tuple[list[Chunk], int]:
+        """The forward passes that score the wanted rows' completions, their last `width` tokens, and the useful tokens.
+
+        Each prompt is forwarded once for its group where that pays, and nothing is padded.
+        """
+        count = len(input_ids)
+        rows = [row[keep] for row, keep in zip(input_ids.cpu(), mask.bool().cpu(), strict=True)]
+        sizes = mask[:, -width:].sum(1).tolist()
+        wants = [True] * count if wanted is None else wanted.tolist()
+        prompts = [row[: len(row) - size].tolist() for row, size in zip(rows, sizes, strict=True)]
+        completions = [
+            row[len(row) - size :].tolist() if want else [] for row, size, want in zip(rows, sizes, wants, strict=True)
+        ]
+        passes, useful = self._batching.passes(prompts, completions)
+        # Under ZeRO-3 and FSDP every pass gathers weights from all processes, so all run the same number. And there
+        # is always one: a loss without a graph has no backward.
+        device = input_ids.device
+        most = max(1, int(self.accelerator.gather(torch.tensor([len(passes)], device=device)).max()))
+        passes += [[]] * (most - len(passes))
+        return [self._batching.chunk(part, completions, device) for part in passes], useful
+
+    def _score(self, model: nn.Module, chunk: Chunk, known: Scores) -> Scores:
+        """What is known, and what a forward pass over a chunk tells besides."""
+        with self.accelerator.autocast():
+            found = model(
+                input_ids=chunk.input_ids,
+                attention_mask=chunk.attention_mask,
+                position_ids=chunk.position_ids,
+                scored=(chunk.sources, chunk.targets),
+            )
+        at = chunk.row, chunk.column
+        return known[0].index_put(at, found[0]), known[1].index_put(at, found[1])
+
+    def _loss_of(self, model: nn.Module, inputs: dict[str, Any], scored: Scores) -> torch.Tensor:
+        """Upstream's loss of a micro-batch from what was scored."""
+        self._scored = scored
+        try:
+            return super()._compute_loss(model, inputs)
+        finally:
+            self._scored = None
+
+    def _accumulate(self, model: nn.Module, inputs: dict[str, Any], chunk: Chunk, known: Scores) -> Scores:
+        """Score a chunk, and add the gradient of the whole micro-batch's loss with respect to what it scored.
 
         The gradient is exact though other rows are not scored yet: in every loss type a row's gradient depends on the
         log-probabilities of that row alone; the normalisers are known from the masks.
@@ -575,29 +579,28 @@ class ZeroTrainer(GRPOTrainer):
         self._metrics = {mode: defaultdict(list) for mode in metrics}  # upstream's are of the last, complete loss
         try:
             with quiet:
-                self._scored = score()
-                loss = super()._compute_loss(model, update)
+                logps, entropies = self._score(model, chunk, known)
+                loss = self._loss_of(model, inputs, (logps, entropies))
                 scaling = {"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}
                 self.accelerator.backward(loss, **scaling)
-            return self._scored[0].detach(), self._scored[1].detach()
+            return logps.detach(), entropies.detach()
         finally:
-            self._scored = None
             self._metrics = metrics
             state._set_sync_gradients(due)
 
-    def _watch_gap(self, update: dict[str, Any], logps: torch.Tensor, wanted: torch.Tensor) -> None:
+    def _watch_gap(self, inputs: dict[str, Any], logps: torch.Tensor, wanted: torch.Tensor) -> None:
         """Log how far sampling's log-probabilities are from those of the weights that learn, on the same tokens."""
-        sampled = update.get("policy_per_token_logps")
-        if sampled is None or self._sampled_at != self.state.global_step:  # the policy has moved on since
+        sampled = inputs.get("policy_per_token_logps")
+        if sampled is None or self.rollouts.step != self.state.global_step:  # the policy has moved on since
             return
-        real = update["completion_mask"].bool() & wanted.unsqueeze(1)
+        real = inputs["completion_mask"].bool() & wanted.unsqueeze(1)
         gaps = (logps - sampled[:, : logps.shape[1]])[real].abs()
         found = torch.tensor([gaps.sum(), gaps.numel()], dtype=torch.float64, device=logps.device)
         total, count = self.accelerator.reduce(found, reduction="sum").tolist()
         if not count:
             return
         gap = total / count
-        self._metrics["train" if self.model.training else "eval"]["sampling/logp_gap"].append(gap)
+        self.step_metrics["sampling/logp_gap"].append(gap)
         if gap > self.max_logp_gap and self.sampling_dtype is not None:
             self.sampling_dtype = None
             logger.warning(
@@ -606,9 +609,8 @@ class ZeroTrainer(GRPOTrainer):
             )  # fmt: skip
 
     def _log_tokens(self, wanted: torch.Tensor, useful: int, forwarded: int) -> None:
-        """Which share of the rows enters the update, and which share of its tokens is needed."""
+        """Log which share of the rows enters the update, and which share of its tokens is needed."""
         counts = torch.tensor([int(wanted.sum()), len(wanted), useful, forwarded], device=wanted.device)
         rows, of_rows, tokens, of_tokens = self.accelerator.reduce(counts, reduction="sum").tolist()
-        metrics = self._metrics["train" if self.model.training else "eval"]
-        metrics["update/row_share"].append(rows / of_rows)
-        metrics["update/useful_tokens_share"].append(tokens / of_tokens)
+        self.step_metrics["update/row_share"].append(rows / of_rows)
+        self.step_metrics["update/useful_tokens_share"].append(tokens / of_tokens)

@@ -11,7 +11,8 @@ from tiny_training import build, metric_lines, run
 from r1rl.rollout.sampling import row_key
 from r1rl.store import store
 from r1rl.train import dynamic_sampling
-from r1rl.train.dynamic_sampling import Group, Places, fresh_prompts, has_signal, sample_step
+from r1rl.train.dynamic_sampling import Places, fresh_prompts, has_signal, sample_step
+from r1rl.train.step_rollouts import Group
 from r1rl.verify import Verdict
 
 NAN = math.nan
@@ -290,7 +291,7 @@ def test_what_is_trained_on_is_what_is_marked_as_kept(small_run):
     assert {tuple(ids): a for ids, a in zip(trained, advantages, strict=True)} == kept
     assert output["num_items_in_batch"] == sum(lengths)
     assert [ids[:n] for ids, n in zip(trained, lengths, strict=True)] == [
-        completion.token_ids for completion in trainer._sampled
+        completion.token_ids for completion in trainer.rollouts.completions
     ]
     again = [row for row in rows if row["group_id"] == groups[4][0]["group_id"]]
     prompt = trainer.processing_class(again[0]["prompt"])["input_ids"]
@@ -312,7 +313,7 @@ def test_columns_that_a_reward_logs_stay_with_their_rollouts(small_run):
     trainer._generate_and_score_completions([dict(trainer.train_dataset[i // 3]) for i in range(12)])
     assert list(trainer._logs["extra"]["text"]) == list(trainer._logs["completion"])
     assert len(trainer._logs["prompt"]) == len(trainer._logs["advantages"]) == 12
-    assert trainer._metrics["train"]["told"] == [1.0]
+    assert trainer.step_metrics["told"] == [1.0]
 
 
 def test_equal_rewards_give_no_advantage_at_all(small_run):

@@ -52,9 +52,7 @@ def answers(run_dir: Path, *requests: dict[str, int]) -> list[dict[str, Any]]:
 
 
 def callback(folder: Path, *, beside: bool = True) -> tuple[MeasureReflection, Any]:
-    trainer = SimpleNamespace(
-        folder=SimpleNamespace(path=folder), on_stored=None, _metrics={"train": defaultdict(list)}
-    )
+    trainer = SimpleNamespace(folder=SimpleNamespace(path=folder), on_stored=None, step_metrics=defaultdict(list))
     return MeasureReflection(trainer, beside=beside), trainer  # type: ignore[arg-type]
 
 
@@ -122,7 +120,7 @@ def test_the_step_gets_its_figures_and_the_process_ends_with_the_training(run_di
     for step in (0, 1):
         trainer.on_stored(step)
         measure.on_step_end(ARGUMENTS, state(), CONTROL)
-        assert len(trainer._metrics["train"]["aha/retried"]) == step + 1
+        assert len(trainer.step_metrics["aha/retried"]) == step + 1
     measure.on_train_end(ARGUMENTS, state(), CONTROL)
     assert process.returncode == 0
 
@@ -134,7 +132,7 @@ def test_only_the_first_process_measures(run_dir: Path) -> None:
     measure.on_step_end(ARGUMENTS, state(first=False), CONTROL)
     measure.on_train_end(ARGUMENTS, state(first=False), CONTROL)
     assert measure.process is None
-    assert not trainer._metrics["train"]
+    assert not trainer.step_metrics
 
 
 @pytest.mark.parametrize("when", ["before it is asked", "before it answers"])
@@ -155,7 +153,7 @@ def test_a_killed_process_does_not_stop_the_run(run_dir: Path, when: str, caplog
     assert "has ended" in caplog.text
     trainer.on_stored(1)  # measured here from now on
     measure.on_step_end(ARGUMENTS, state(), CONTROL)
-    assert len(trainer._metrics["train"]["aha/retried"]) == 2, "no step is lost, and none counted twice"
+    assert len(trainer.step_metrics["aha/retried"]) == 2, "no step is lost, and none counted twice"
     measure.on_train_end(ARGUMENTS, state(), CONTROL)
 
 
@@ -166,7 +164,7 @@ def test_without_a_spare_core_it_measures_by_itself(run_dir: Path) -> None:
     for step in (0, 9):  # of the second there is nothing to measure, which is no reason to stop
         trainer.on_stored(step)
         measure.on_step_end(ARGUMENTS, state(), CONTROL)
-    assert trainer._metrics["train"]["aha/retried"] == [0.5]
+    assert trainer.step_metrics["aha/retried"] == [0.5]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from r1rl.train import main as train
 from r1rl.verify.verdict import OUTCOMES
 
 # Hash of each upstream source that an override (or what it relies on) was written against. Where one differs: read
-# the new source, check the override in r1rl/trainer.py, then renew the hash.
+# the new source, check the override in r1rl/train/trainer.py, then renew the hash.
 UPSTREAM = {
     "_generate_single_turn": "e0f02e4fc094cefd",
     "_generate": "2a27fdf8f5e6f356",
@@ -237,7 +237,7 @@ def test_truncated_completions_can_be_masked(small_run):
     trainer = build(small_run, "--mask_truncated_completions", "true", "--max_completion_length", "18")
     trainer.model.train()
     output = trainer._generate_and_score_completions([trainer.train_dataset[i // 4] for i in range(16)])
-    truncated = torch.tensor([c.finish_reason == "length" for c in trainer._sampled])
+    truncated = torch.tensor([c.finish_reason == "length" for c in trainer.rollouts.completions])
     assert truncated.any()
     assert (output["completion_mask"].sum(1) == 0).equal(truncated)
     assert output["num_items_in_batch"] == output["completion_mask"].sum()
@@ -299,7 +299,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(small_run, tmp_path)
 
 
 def test_a_run_that_earns_nothing_says_so_and_stops(small_run):
-    from r1rl.train.guard import NothingEarnedError
+    from r1rl.train.callbacks import NothingEarnedError
 
     arguments = ["--config", str(TINY), *small_run, "--name", "run", "--max_wasted_steps", "2"]
     # Two tokens are never an answer.

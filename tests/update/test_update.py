@@ -65,7 +65,7 @@ def shared(small_base, tmp_path_factory):
 
 @pytest.fixture
 def trainer(shared, monkeypatch):
-    shared._metrics["train"].clear()
+    shared.step_metrics.clear()
     monkeypatch.setattr(shared, "current_gradient_accumulation_steps", 1, raising=False)
     return shared
 
@@ -94,7 +94,7 @@ def loss_and_gradient(trainer, inputs, micro_batches=1):
 
 def assert_same_as_upstream(trainer, inputs, micro_batches=1):
     ours = loss_and_gradient(trainer, inputs, micro_batches)
-    metrics = {name: values[-1] for name, values in trainer._metrics["train"].items()}
+    metrics = {name: values[-1] for name, values in trainer.step_metrics.items()}
     trainer._can_score = False
     try:
         theirs = loss_and_gradient(trainer, inputs, micro_batches)
@@ -199,9 +199,9 @@ def test_metrics_come_once_and_from_all_passes(trainer, monkeypatch):
     seen = []
     for layout in ("flat, one pass", "flat, a group in parts"):
         monkeypatch.setattr(trainer, "_batching", LAYOUTS[layout])
-        trainer._metrics["train"].clear()
+        trainer.step_metrics.clear()
         loss_and_gradient(trainer, batch())
-        seen.append({name: list(values) for name, values in trainer._metrics["train"].items()})
+        seen.append({name: list(values) for name, values in trainer.step_metrics.items()})
     shares = [metrics.pop("update/useful_tokens_share") for metrics in seen]
     assert shares[0] == [1.0]
     assert 0.5 < shares[1][0] < 1
@@ -214,8 +214,8 @@ def test_the_entropy_metric_estimates_what_was_not_forwarded_from_the_samples(tr
     inputs = batch()
     inputs["advantages"].zero_()
     loss_and_gradient(trainer, inputs)
-    assert trainer._metrics["train"]["entropy"] == [pytest.approx(1.0)]  # every sampled log-probability was -1
-    assert trainer._metrics["train"]["update/row_share"] == [0.0]
+    assert trainer.step_metrics["entropy"] == [pytest.approx(1.0)]  # every sampled log-probability was -1
+    assert trainer.step_metrics["update/row_share"] == [0.0]
 
 
 def test_what_the_backward_pass_keeps_does_not_grow_with_the_batch(trainer, monkeypatch):
