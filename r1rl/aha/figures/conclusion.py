@@ -135,8 +135,7 @@ def _correction(result: Result) -> tuple[bool, str]:
         return False, (
             f"It came and went: wrong to right rose from step {corrected.onset.step} to "
             f"{percent(corrected.series[peak].value)} at step {corrected.onset.peak}, and no rise is left at the "
-            "last evaluation."
-            + (present if there else "")
+            "last evaluation." + (present if there else "")
         )
     if corrected.fell:
         return False, f"No emergence: self-correction was there {start} and fell, {moved}."
