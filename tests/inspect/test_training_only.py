@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from r1rl.aha.figures import suite
 from r1rl.aha.validate import validation
 from r1rl.aha.validate.validation import figure
-from r1rl.aha.figures import suite
 from r1rl.inspect.curves import charts
 from r1rl.inspect.report import write_report
 from r1rl.inspect.run_data import load
