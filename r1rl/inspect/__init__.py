@@ -26,7 +26,7 @@ def run(run_dir: Path | str, *, as_json: bool = False, html: bool = True, consol
         console: where the readers' summary goes; standard output by default.
 
     Raises:
-        ValueError: the folder is no run, has no probe yet, or holds an unreadable file.
+        ValueError: the folder is no run, has no evaluation yet, or holds an unreadable file.
     """
     data = load(run_dir)
     report = write_report(data) if html else None

@@ -10,14 +10,12 @@ import html
 from dataclasses import dataclass
 from typing import Any
 
+from r1rl.aha.figures.suite import Result
 from r1rl.inspect.run_data import RunData, numbers
 from r1rl.inspect.samples import middle, visible
-from r1rl.inspect.summary import TRAIN_ACCURACY, Figure, figures, series
 
 COLOURS = ("--c1", "--c2", "--c3", "--c4", "--c5", "--c6")
-ROUTINE_EVENTS = frozenset(
-    {"start", "started", "end", "finish", "finished", "done", "probe", "checkpoint", "save", "saved"}
-)
+ROUTINE_EVENTS = frozenset({"start", "started", "end", "finish", "finished", "done", "checkpoint", "save", "saved"})
 """Events that change nothing in the curves; they are listed but get no line."""
 LINES_PER_EVENT = 5
 
@@ -46,21 +44,20 @@ class Event:
 
 def charts(data: RunData) -> list[Chart]:
     """Every chart for which the run has values, in reading order."""
-    by_key = {figure.key: figure for figure in figures(data)}
     parts = sorted({k for line in data.metrics for k in line if k.startswith("rewards/") and k.endswith("/mean")})
     rewards = [("reward", "reward")] + [(key, key.split("/")[1]) for key in parts]
     found = [
         _chart("reward", "Reward and its parts", "Training rollouts, mean of a step.", _logged(data, rewards)),
-        _accuracy(data, by_key),
+        _accuracy(data),
         _chart(
             "length", "Completion length, tokens",
-            f"{'Some' if data.training_only else 'Held-out'} rollouts against training rollouts.",
+            "Every training rollout." if data.training_only else "Held-out rollouts against training rollouts.",
             _logged(data, [("completions/mean_length", "training")], faint=True),
-            _probed(data, by_key["mean_length"], 0),
+            _measured(data.measured, "tokens", 0),
         ),
-        _reflection(data, by_key["retry_after_miss"], "Retry after a miss", "aha/retry_after_miss"),
-        _reflection(data, by_key["wrong_to_right"], "Wrong → right", "aha/wrong_to_right"),
-        _reflection(data, by_key["marker_rate"], "Reflective markers", "aha/marker_rate"),
+        _reflection(data, "retry_after_miss", "Retry after a miss"),
+        _reflection(data, "wrong_to_right", "Wrong → right"),
+        _reflection(data, "marker_strict_rate", "Reflective markers"),
     ]  # fmt: skip
     for key, title in (
         ("entropy", "Entropy, nats per token"),
@@ -98,28 +95,24 @@ def events(data: RunData) -> list[Event]:
     return found
 
 
-def _accuracy(data: RunData, by_key: dict[str, Figure]) -> Chart:
-    if data.training_only:
-        # Of all rollouts of every step, where the other charts have some of some steps.
-        lines = _logged(data, [(TRAIN_ACCURACY, "training")])
-        return _chart("accuracy", "Accuracy", "Training rollouts that were judged.", lines, share=True)
-    return _chart(
-        "accuracy",
+def _accuracy(data: RunData) -> Chart:
+    title, note = (
         "Held-out accuracy",
         "Problems never trained on. Bars: 95 % over prompts; bands: the interval at step 0.",
-        [],
-        [
-            *_probed(data, by_key["heldout_accuracy_sampled"], 0),
-            *_probed(data, by_key["heldout_accuracy_greedy"], 1),
-        ],
-        share=True,
     )
+    if data.training_only:
+        title, note = "Accuracy", "Training rollouts that were judged. Bars: 95 % over prompts, at some steps."
+    lines = _measured(data.measured, "accuracy", 0)
+    if data.greedy is not None:
+        lines += _measured(data.greedy, "accuracy", 1)
+    return _chart("accuracy", title, note, [], lines, share=True)
 
 
-def _reflection(data: RunData, figure: Figure, title: str, logged: str) -> Chart:
-    note = figure.definition[0].upper() + figure.definition[1:] + "."
-    train = _logged(data, [(logged, "training")], faint=True)
-    return _chart(figure.key, title, note, train, _probed(data, figure, 0), share=True)
+def _reflection(data: RunData, key: str, title: str) -> Chart:
+    definition = data.measured.rows[key].figure.definition
+    train = [] if data.training_only else _logged(data, [(f"aha/{key}", "training")], faint=True)
+    note = f"{definition[0].upper()}{definition[1:]}."
+    return _chart(key, title, note, train, _measured(data.measured, key, 0), share=True)
 
 
 def _chart(
@@ -127,13 +120,13 @@ def _chart(
     title: str,
     note: str,
     lines: list[dict[str, Any]],
-    probed: list[dict[str, Any]] | None = None,
+    measured: list[dict[str, Any]] | None = None,
     *,
     share: bool = False,
     small: bool = False,
 ) -> Chart:
-    shapes = [trace.pop("band") for trace in probed or [] if "band" in trace]
-    traces = [*lines, *(probed or [])]
+    shapes = [trace.pop("band") for trace in measured or [] if "band" in trace]
+    traces = [*lines, *(measured or [])]
     axis = {"tickformat": ".0%", "rangemode": "tozero"} if share else {}
     return Chart(
         key.replace("/", "_"),
@@ -165,30 +158,32 @@ def _logged(data: RunData, keys: list[tuple[str, str]], *, faint: bool = False) 
     return traces
 
 
-def _probed(data: RunData, figure: Figure, colour: int) -> list[dict[str, Any]]:
-    """The figure at every probe, its interval as error bars; under "band" the interval at the first probe."""
-    points = [p for p in series(data, figure) if p.value is not None]
+def _measured(result: Result, key: str, colour: int) -> list[dict[str, Any]]:
+    """The figure at every step, its interval as error bars; under "band" the interval at the first step."""
+    points = [(step, e) for step, e in zip(result.steps, result.rows[key].series, strict=True) if e.value is not None]
     if not points:
         return []
     trace: dict[str, Any] = {
         "type": "scatter",
         "mode": "lines+markers",
-        "name": f"{'drawn' if data.training_only else 'held out'}, {'greedy' if figure.greedy else 'sampled'}",
-        "x": [p.step for p in points],
-        "y": [p.value for p in points],
+        "name": "training"
+        if result.selection.kind == "train"
+        else result.selection.words.replace("held-out rollouts", "held out"),
+        "x": [step for step, _ in points],
+        "y": [estimate.value for _, estimate in points],
         "line": {"width": 2, "color": COLOURS[colour]},
         "marker": {"size": 6, "color": COLOURS[colour]},
         "error_y": {
             "type": "data",
             "symmetric": False,
-            "array": [_gap(p.high, p.value) for p in points],
-            "arrayminus": [_gap(p.value, p.low) for p in points],
+            "array": [_gap(e.high, e.value) for _, e in points],
+            "arrayminus": [_gap(e.value, e.low) for _, e in points],
             "thickness": 1,
             "width": 3,
             "color": COLOURS[colour],
         },
     }
-    start = points[0]
+    _, start = points[0]
     if start.low is not None and start.high is not None:
         trace["band"] = {
             "type": "rect",

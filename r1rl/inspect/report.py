@@ -18,13 +18,15 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from r1rl.aha.detect.transitions import transitions
+from r1rl.aha.figures.bootstrap import RESAMPLES
+from r1rl.aha.figures.conclusion import change, number, onset_words
+from r1rl.aha.figures.suite import TRAINING_INTERVALS
+from r1rl.aha.figures.terminal import p_words
 from r1rl.ground import whole_files
-from r1rl.inspect.conclusion import conclude, direction, duration, number, reading
 from r1rl.inspect.curves import charts, events
-from r1rl.inspect.run_data import ProbeRollout, RunData, load
+from r1rl.inspect.run_data import Rollout, RunData, load
 from r1rl.inspect.samples import Drawn, choose, choose_randomly, ending, middle, pieces, shown, visible
-from r1rl.inspect.summary import DETECTORS, figures, reach, summarise
+from r1rl.inspect.summary import DETECTORS, duration, reach, summarise, table_rows
 
 LONGEST_COMPLETION = 6000
 LONGEST_PROMPT = 600
@@ -66,8 +68,10 @@ def render(data: RunData) -> str:
         charts_json=_script_json([asdict(chart) for chart in drawn_charts]),
         summary=summary,
         facts=_facts(data, summary),
-        conclusion=conclude(summary),
-        table=_table(data, summary),
+        table=_table(data),
+        measured_of=data.measured.selection.words,
+        intervals=TRAINING_INTERVALS,
+        resamples=RESAMPLES,
         training_only=data.training_only,
         detectors=[(detector, reach(data, detector)) for detector in DETECTORS],
         charts=drawn_charts,
@@ -95,8 +99,8 @@ def _script_json(value: Any) -> Markup:
 
 
 def _facts(data: RunData, summary: dict[str, Any]) -> list[tuple[str, str]]:
-    row = data.last_probe[0].row
-    samples = len(data.last_probe) / max(1, summary["heldout_prompts"])
+    row = data.last_rollouts[0].row
+    samples = len(data.last_rollouts) / max(1, summary["heldout_prompts"])
     heldout = None if data.training_only else f"{summary['heldout_prompts']:,} × {samples:g} samples"
     wall = summary["wall_seconds"]
     facts = [
@@ -107,7 +111,7 @@ def _facts(data: RunData, summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("updates", f"{summary['steps']:,}"),
         ("training rollouts", f"{summary['rollouts']:,}"),
         ("held-out prompts", heldout),
-        ("temperature" if data.training_only else "probe temperature", _told(row["temperature"], "g")),
+        ("temperature" if data.training_only else "held-out temperature", _told(row["temperature"], "g")),
         ("length cap", _told(row["cap"], ",", " tokens")),
         ("wall time", None if wall is None else duration(wall)),
         ("r1rl", (data.environment.get("versions") or {}).get("r1rl")),
@@ -119,37 +123,25 @@ def _told(value: float | None, form: str, unit: str = "") -> str | None:
     return None if value is None else f"{value:{form}}{unit}"
 
 
-def _table(data: RunData, summary: dict[str, Any]) -> list[dict[str, Any]]:
-    first, last = summary["reward"]["first"], summary["reward"]["last"]
-    rows: list[dict[str, Any]] = [
-        {
-            "label": "reward, training steps",
-            "first": "–" if first is None else f"{first:.3f}",
-            "last": "–" if last is None else f"{last:.3f}",
-            "diff": "–" if first is None or last is None else f"{last - first:+.3f}",
-            "interval": "",
-            "reading": "",
-            "detector": [],
-            "definition": "mean reward of all rollouts of the first and of the last training step",
-        }
-    ]
-    for figure in figures(data):
-        values = summary[figure.key]
-        way = direction(values)
-        low, high = (number(values[end], figure.unit, signed=True) for end in ("ci_low", "ci_high"))
-        rows.append(
+def _table(data: RunData) -> list[dict[str, Any]]:
+    """The figures as cells of the page's table."""
+    cells = []
+    for row in table_rows(data):
+        unit, detector = row.figure.unit, row.figure.detector
+        cells.append(
             {
-                "label": figure.label,
-                "first": number(values["first"], figure.unit),
-                "last": number(values["last"], figure.unit),
-                "diff": number(values["diff"], figure.unit, signed=True),
-                "interval": "" if way is None else f"{low} … {high}",
-                "reading": reading(values),
-                "detector": [] if figure.detector is None else reach(data, figure.detector),
-                "definition": figure.definition,
+                "label": row.figure.label,
+                "first": number(row.first.value, unit),
+                "last": number(row.last.value, unit),
+                "change": change(row.change, unit),
+                "way": "rose" if row.rose else "fell" if row.fell else "",
+                "p": p_words(row),
+                "onset": onset_words(row.onsets) if row.onset else "",
+                "detector": [] if detector is None else reach(data, detector),
+                "definition": row.figure.definition,
             }
         )
-    return rows
+    return cells
 
 
 def _drawn(drawn: Drawn, views: list[Any]) -> dict[str, Any]:
@@ -162,17 +154,16 @@ def _drawn(drawn: Drawn, views: list[Any]) -> dict[str, Any]:
     }
 
 
-def _before(data: RunData, rollout: ProbeRollout) -> dict[str, Any] | None:
-    """The same prompt and sample number at the first probed step."""
+def _before(data: RunData, rollout: Rollout) -> dict[str, Any] | None:
+    """The same prompt and sample number at the first evaluated step."""
     first = data.steps[0]
     if rollout.step == first or data.training_only:
         return None
     key = (rollout.prompt_id, rollout.row["sample_idx"])
-    earlier = (data.probes or data.evals)[first]
-    return next((_view(r) for r in earlier if (r.prompt_id, r.row["sample_idx"]) == key), None)
+    return next((_view(r) for r in data.rollouts[first] if (r.prompt_id, r.row["sample_idx"]) == key), None)
 
 
-def _view(rollout: ProbeRollout) -> dict[str, Any]:
+def _view(rollout: Rollout) -> dict[str, Any]:
     """What the template shows of a rollout. Text comes as stretches, see `samples.shown`."""
     row = rollout.row
     return {
@@ -191,7 +182,7 @@ def _view(rollout: ProbeRollout) -> dict[str, Any]:
     }
 
 
-def _spans(rollout: ProbeRollout) -> Iterator[dict[str, Any]]:
+def _spans(rollout: Rollout) -> Iterator[dict[str, Any]]:
     for piece in pieces(rollout.row["completion"], rollout.attempts, rollout.markers, LONGEST_COMPLETION):
         classes, title, mark = [], [], ""
         if piece.attempt is not None:
@@ -212,31 +203,29 @@ def _spans(rollout: ProbeRollout) -> Iterator[dict[str, Any]]:
         }
 
 
-def _ribbon(rollout: ProbeRollout) -> Iterator[dict[str, Any]]:
+def _ribbon(rollout: Rollout) -> Iterator[dict[str, Any]]:
     """Attempts in order, repeats left out as in the figures, each with the transition that leads to it."""
-    distinct = [i for i, attempt in enumerate(rollout.attempts) if not attempt.repeats_previous]
-    moves = transitions(rollout.attempts)
+    distinct = [i for i, attempt in enumerate(rollout.attempts) if not attempt.repeat]
     for position, i in enumerate(distinct):
         attempt = rollout.attempts[i]
         yield {
             "right": attempt.right,
             "value": visible(middle(attempt.value or "undefined", 40)),
             "claimed": visible(middle(attempt.claimed or "", 40)),
-            "slip": rollout.worded is None and attempt.claimed is not None and attempt.claimed != attempt.value,
+            "slip": not rollout.free_text and attempt.slip,
             "title": _attempt_title(rollout, i),
-            "transition": moves[position - 1].replace("_", " → ", 1) if position else "",
+            "transition": rollout.transitions[position - 1].replace("_", " → ", 1) if position else "",
         }
 
 
-def _attempt_title(rollout: ProbeRollout, index: int) -> str:
+def _attempt_title(rollout: Rollout, index: int) -> str:
     attempt = rollout.attempts[index]
     parts = [f"attempt {index + 1} of {len(rollout.attempts)}, {'right' if attempt.right else 'wrong'}"]
-    if attempt.repeats_previous:
+    if attempt.repeat:
         parts[0] += ", repeats the one before"
-    if attempt.expression is not None:
-        parts.append(middle(attempt.expression, 120))
+    parts.append(middle(" ".join(rollout.row["completion"][attempt.start : attempt.end].split()), 120))
     parts.append(f"claimed {'nothing' if attempt.claimed is None else middle(attempt.claimed, 40)}")
-    if rollout.worded is None:
+    if not rollout.free_text:
         parts.append(f"true value {'undefined' if attempt.value is None else middle(attempt.value, 40)}")
     return visible("; ".join(parts))
 

@@ -1,41 +1,71 @@
-"""What a run folder holds, read once: recipe, logged metrics, events, and the probes' rollouts, measured."""
+"""What a run folder holds, read once: recipe, logged metrics, events, measured figures, and rollouts to show."""
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from r1rl.aha.detect.annotation import annotate
-from r1rl.aha.detect.attempts import Attempt, find_attempts, reasoning_spans
-from r1rl.aha.detect.markers import Marker, find
+from r1rl.aha.detect.annotation import KEY, verifier_of
 from r1rl.aha.detect.math_attempts import VERIFIERS as FREE_TEXT_VERIFIERS
-from r1rl.aha.detect.transitions import Reflection, measure, transitions
-from r1rl.inspect import training_rows
+from r1rl.aha.figures import suite
+from r1rl.aha.figures.annotations import compute, connection
+from r1rl.aha.figures.figures import FIGURES, Selection
+from r1rl.aha.figures.suite import Result
+from r1rl.ground.machine import cores_of_a_rank
 from r1rl.store import store
+from r1rl.store.schema import REWARD_PREFIX
 
 _COLUMNS = [
-    "step", "prompt_id", "sample_idx", "task", "template", "prompt", "prefill", "completion", "n_tokens",
-    "finish_reason", "gold", "meta", "verifier", "verdict", "verdict_reason", "reward", "temperature", "top_p", "cap",
+    *KEY, "task", "template", "prompt", "completion", "n_tokens", "finish_reason", "gold", "verifier", "verdict",
+    "verdict_reason", "reward", "cap",
 ]  # fmt: skip
+_ANNOTATIONS = (*KEY, "correct", "markers", "attempts", "first_right", "transitions")
+# What a run of r1rl logs and an imported run's rollouts tell, named as in metrics.jsonl. As there, `step` counts the
+# updates made once the step is over.
+_RATES = """
+SELECT step + 1 AS step, avg(reward) AS reward, avg(n_tokens) AS "completions/mean_length",
+    avg((finish_reason = 'length')::DOUBLE) AS "completions/clipped_ratio"{parts}
+FROM rollouts WHERE kind = 'train' GROUP BY step ORDER BY step"""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt as it was annotated; the span counts characters of the completion. See `aha.detect.attempts`."""
+
+    start: int
+    end: int
+    value: str | None
+    claimed: str | None
+    right: bool
+    slip: bool
+    repeat: bool
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A strict marker as it was annotated. See `aha.detect.markers`."""
+
+    start: int
+    end: int
+    kind: str
+    label: str
 
 
 @dataclass(frozen=True)
-class ProbeRollout:
-    """One held-out rollout (or a training one, see `RunData`) and what was measured in it.
-
-    `worded`: the attempts of a task that is answered in free text; None for other tasks.
-    """
+class Rollout:
+    """One rollout: its row of the store, and what was annotated of it."""
 
     row: dict[str, Any]
-    reflection: Reflection
-    worded: list[Attempt] | None = None
+    annotation: dict[str, Any]
 
     @property
     def step(self) -> int:
@@ -44,90 +74,60 @@ class ProbeRollout:
 
     @property
     def prompt_id(self) -> str:
-        """Name of the held-out problem."""
+        """Name of the problem."""
         return str(self.row["prompt_id"])
 
     @property
-    def verifier(self) -> str:
-        """Name of the verifier that judges it; in older shards it is the task's."""
-        return str(self.row["verifier"] or self.row["task"])
+    def free_text(self) -> bool:
+        """Whether attempts are found in words: then nothing is known of a value but what is claimed."""
+        return self.verifier in FREE_TEXT_VERIFIERS
+
+    @property
+    def verifier(self) -> str | None:
+        """Name of the verifier that judges it, None where nothing tells."""
+        return verifier_of(self.row)
 
     @property
     def judged(self) -> bool:
         """False without a verdict or a usable gold answer: such a rollout counts neither for nor against."""
-        return self.row["verdict"] not in (None, "bad_gold")
+        return self.annotation["correct"] is not None
 
     @property
     def correct(self) -> bool:
         """The verifier's verdict on the final answer."""
-        return bool(self.row["verdict"] == "correct")
+        return bool(self.annotation["correct"])
+
+    @property
+    def first_right(self) -> bool:
+        """Whether there is an attempt and the first one is right."""
+        return bool(self.annotation["first_right"])
+
+    @property
+    def transitions(self) -> list[str]:
+        """From each attempt that is no repeat to the next."""
+        return self.annotation["transitions"] or []
 
     @cached_property
     def attempts(self) -> list[Attempt]:
-        """Every attempt, repeats included; spans are character offsets into the completion."""
-        if self.worded is not None:
-            return self.worded
-        if self.reflection.attempts is None:
-            return []
-        row = self.row
-        try:
-            meta = json.loads(row["meta"])
-        except (TypeError, ValueError, RecursionError):
-            return []
-        if not isinstance(meta, dict):
-            return []
-        return find_attempts(
-            row["completion"],
-            task_verifier=self.verifier,
-            gold=row["gold"],
-            meta=meta,
-            prefill=row["prefill"] or "",
-        )
+        """Every attempt, repeats included."""
+        return [Attempt(**attempt) for attempt in self.annotation["attempts"] or ()]
 
     @cached_property
     def markers(self) -> list[Marker]:
-        """Strict markers in the reasoning; spans are character offsets into the completion."""
-        text = self.row["completion"]
-        return [
-            marker._replace(start=start + marker.start, end=start + marker.end)
-            for start, end in reasoning_spans(text, self.row["prefill"] or "")
-            for marker in find(text[start:end])
-        ]
-
-
-def _measured(row: dict[str, Any]) -> ProbeRollout:
-    reflection = measure(row)
-    if reflection.attempts is not None or row["verifier"] not in FREE_TEXT_VERIFIERS:
-        return ProbeRollout(row, reflection)
-    found = annotate(row)["attempts"]
-    if found is None:  # the gold answer is missing, or the extra that the verifier needs
-        return ProbeRollout(row, reflection)
-    worded = [_worded(row["completion"], **attempt) for attempt in found]
-    followed = transitions(worded)
-    reflection = replace(
-        reflection,
-        attempts=len(followed) + 1 if worded else 0,
-        first_right=worded[0].right if worded else None,
-        wrong_to_right="wrong_right" in followed,
-        right_to_wrong="right_wrong" in followed,
-    )
-    return ProbeRollout(row, reflection, worded)
-
-
-def _worded(completion: str, *, start: int, end: int, repeat: bool, **columns: Any) -> Attempt:
-    text = completion[start:end]
-    return Attempt(start, end, text, None, complete=True, repeats_previous=repeat, **columns)
+        """Strict markers in the reasoning."""
+        return [Marker(**marker) for marker in self.annotation["markers"] or ()]
 
 
 @dataclass(frozen=True)
 class RunData:
     """A run folder's contents.
 
-    `metrics` has one dict a logged step, in order of steps. `probes` (sampled) and `evals` (greedy) hold the
-    rollouts of the held-out prompts by step, and only steps at which every held-out prompt is there.
-
-    With `training_only` there are no held-out prompts, as in an import of training rollouts: then `metrics` has the
-    training rollouts' rates, and `probes` some training rollouts of some steps, see `training_rows`.
+    Args:
+        metrics: one dict a logged step, in order of steps; of an import the training rollouts' rates.
+        measured: what `r1rl aha` measures of the sampled held-out rollouts. Where none were sampled, of the greedy
+            ones; and where there are no held-out prompts, as in an import of training rollouts, of the training's.
+        greedy: the accuracy of the greedy held-out rollouts, where there are sampled ones as well.
+        rollouts: those that were measured at the first and at the last step, by prompt and sample.
     """
 
     path: Path
@@ -137,39 +137,41 @@ class RunData:
     metrics: list[dict[str, Any]]
     events: list[dict[str, Any]]
     train: dict[str, list[Any]]
-    probes: dict[int, list[ProbeRollout]]
-    evals: dict[int, list[ProbeRollout]]
-    incomplete_steps: list[int] = field(default_factory=list)
-    training_only: bool = False
+    measured: Result
+    greedy: Result | None
+    rollouts: dict[int, list[Rollout]]
 
     @property
     def name(self) -> str:
         """The run's name, which is its folder's."""
         return self.path.resolve().name
 
-    @cached_property
-    def steps(self) -> list[int]:
-        """Steps at which the held-out prompts were sampled (and decoded greedily, if the run does that)."""
-        if self.probes and self.evals:
-            return sorted(self.probes.keys() & self.evals.keys())
-        return sorted(self.probes or self.evals)
+    @property
+    def training_only(self) -> bool:
+        """Whether training rollouts were measured, for want of held-out prompts."""
+        return self.measured.selection.kind == "train"
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps at which rollouts were measured."""
+        return self.measured.steps
+
+    @property
+    def last_rollouts(self) -> list[Rollout]:
+        """The rollouts of the last measured step."""
+        return self.rollouts[self.steps[-1]]
 
     @cached_property
     def has_attempts(self) -> bool:
         """Whether the task has an attempt detector; without one only markers are known."""
-        return any(r.reflection.attempts is not None for r in self.last_probe)
-
-    @property
-    def last_probe(self) -> list[ProbeRollout]:
-        """Sampled rollouts of the last probed step by prompt and sample; greedy ones where none were sampled."""
-        return (self.probes or self.evals)[self.steps[-1]]
+        return any(rollout.annotation["attempts"] is not None for rollout in self.last_rollouts)
 
 
 def load(run_dir: Path | str) -> RunData:
-    """Read a run folder.
+    """Read a run folder, and measure it; rollouts that have no annotations yet get them.
 
     Raises:
-        ValueError: the folder is no run, has no complete probe yet, or holds an unreadable file; the message
+        ValueError: the folder is no run, has no complete evaluation yet, or holds an unreadable file; the message
             names the file, the line, and what to do.
     """
     path = Path(run_dir)
@@ -181,19 +183,26 @@ def load(run_dir: Path | str) -> RunData:
             f"run={path}: no run folder, it has neither recipe.yaml nor rollouts/; "
             f"give a folder that `r1rl train` made{_neighbours(path)}"
         )
-    kinds = {shard.kind for shard in store.shards(path)} if rollouts.is_dir() else set()
-    probes, late_probes = _probed(path, "probe") if "probe" in kinds else ({}, [])
-    evals, late_evals = _probed(path, "eval") if "eval" in kinds else ({}, [])
     result = _mapping(path / "result.json")
-    training_only = "imported" in result and kinds == {"train"}
-    if training_only:
-        rows = training_rows.drawn(path, _COLUMNS)
-        probes = {step: [_measured(row) for row in found] for step, found in rows.items()}
-    if not (probes or evals) or (probes and evals and not probes.keys() & evals.keys()):
+    kinds = {shard.kind for shard in store.shards(path)} if rollouts.is_dir() else set()
+    imported = "imported" in result and kinds == {"train"}
+    if "eval" not in kinds and not imported:
         raise ValueError(
-            f"run={path}: no complete probe of the held-out prompts yet, so there is nothing to compare; "
-            "wait until the probe of step 0 has been written"
+            f"run={path}: no complete evaluation of the held-out prompts yet, so there is nothing to compare; "
+            "wait until the evaluation of step 0 has been written"
         )
+    kind = "train" if imported else "eval"
+    compute(path, kind=kind, workers=cores_of_a_rank(), progress=sys.stderr.isatty())
+    temperatures = store.query(
+        path, "SELECT DISTINCT temperature IS NOT DISTINCT FROM 0 AS greedy FROM rollouts WHERE kind = 'eval'"
+    )
+    greedily = set(temperatures["greedy"].to_pylist())
+    (measured,) = suite.measure([path], Selection(kind, greedy=greedily == {True}))
+    greedy = None
+    if len(greedily) == 2:
+        (greedy,) = suite.measure([path], Selection(greedy=True), figures=[FIGURES["accuracy"]])
+        if (greedy.steps[0], greedy.steps[-1]) != (measured.steps[0], measured.steps[-1]):
+            greedy = None  # of a run that is still writing them
     train: dict[str, list[Any]] = {"step": [], "reward": [], "wall_time": []}
     if "train" in kinds:
         table = store.read(path, kind="train", columns=list(train))
@@ -203,13 +212,12 @@ def load(run_dir: Path | str) -> RunData:
         recipe=_mapping(path / "recipe.yaml"),
         environment=_mapping(path / "environment.json"),
         result=result,
-        metrics=training_rows.rates(path) if training_only else _by_step(path / "metrics.jsonl"),
+        metrics=_rates(path) if imported else _by_step(path / "metrics.jsonl"),
         events=[event for _, event in _lines(path / "events.jsonl")],
         train=train,
-        probes=probes,
-        evals=evals,
-        incomplete_steps=sorted({*late_probes, *late_evals}),
-        training_only=training_only,
+        measured=measured,
+        greedy=greedy,
+        rollouts=_rollouts(path, measured),
     )
 
 
@@ -218,18 +226,33 @@ def _neighbours(folder: Path) -> str:
     return f", such as {', '.join(map(str, found))}" if found else ""
 
 
-def _probed(path: Path, kind: str) -> tuple[dict[int, list[ProbeRollout]], list[int]]:
-    """Rollouts of `kind` by step, and the steps left out for missing prompts (a run still writing them)."""
-    by_step: dict[int, list[ProbeRollout]] = {}
-    for row in store.read(path, kind=kind, columns=_COLUMNS).to_pylist():
-        by_step.setdefault(int(row["step"]), []).append(_measured(row))
-    for rollouts in by_step.values():
-        rollouts.sort(key=lambda r: (r.prompt_id, r.row["sample_idx"]))
-    # Several ranks write one shard each: the fullest step tells which (prompt, sample) pairs make a probe.
-    contents = {step: {(r.prompt_id, r.row["sample_idx"]) for r in rs} for step, rs in by_step.items()}
-    whole = max(contents.values(), key=len, default=set())
-    complete = {step: rs for step, rs in sorted(by_step.items()) if contents[step] == whole}
-    return complete, sorted(by_step.keys() - complete.keys())
+def _rollouts(path: Path, measured: Result) -> dict[int, list[Rollout]]:
+    """The measured rollouts of the first and the last step with their annotations, by prompt and sample."""
+    kind, steps = measured.selection.kind, sorted({measured.steps[0], measured.steps[-1]})
+    with connection(path, kind=kind, steps=steps) as database:
+        columns = ", ".join(_ANNOTATIONS)
+        answer = database.sql(f"SELECT {columns} FROM annotations WHERE {measured.selection.where}").to_arrow_table()
+    annotated = {_key(row): row for row in answer.to_pylist()}
+    found: dict[int, list[Rollout]] = {step: [] for step in steps}
+    for row in store.read(path, kind=kind, steps=steps, columns=_COLUMNS).to_pylist():
+        if (annotation := annotated.get(_key(row))) is not None:
+            found[row["step"]].append(Rollout(row, annotation))
+    for rollouts in found.values():
+        rollouts.sort(key=lambda rollout: (rollout.prompt_id, rollout.row["sample_idx"]))
+    return found
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in KEY)
+
+
+def _rates(run: Path) -> list[dict[str, Any]]:
+    """Means over the training rollouts of every step, null where unknown."""
+    columns = store.query(run, "SELECT * FROM rollouts LIMIT 0").column_names
+    quoted = [name.replace('"', '""') for name in columns if name.startswith(REWARD_PREFIX)]
+    parts = "".join(f', avg("{name}") AS "rewards/{name.removeprefix(REWARD_PREFIX)}/mean"' for name in quoted)
+    found: list[dict[str, Any]] = store.query(run, _RATES.format(parts=parts)).to_pylist()
+    return found
 
 
 def _mapping(path: Path) -> dict[str, Any]:

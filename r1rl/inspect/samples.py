@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from r1rl.aha.detect.attempts import Attempt
-from r1rl.aha.detect.markers import Marker
-from r1rl.inspect.run_data import ProbeRollout, RunData
+from r1rl.inspect.run_data import Attempt, Marker, Rollout, RunData
 
 
 @dataclass(frozen=True)
@@ -23,17 +21,17 @@ class Kind:
 
     name: str
     rule: str
-    belongs: Callable[[ProbeRollout], bool]
+    belongs: Callable[[Rollout], bool]
 
 
 KINDS = (
     Kind(
         "wrong → right", "a wrong attempt directly followed by a right one",
-        lambda r: r.reflection.wrong_to_right,
+        lambda r: "wrong_right" in r.transitions,
     ),
     Kind(
         "right first time", "the first attempt is right, and so is the answer",
-        lambda r: r.correct and r.reflection.first_right is True,
+        lambda r: r.correct and r.first_right,
     ),
     Kind("wrong", "judged, and the answer is not correct", lambda r: r.judged and not r.correct),
 )  # fmt: skip
@@ -43,32 +41,32 @@ KINDS_WITHOUT_ATTEMPTS = (Kind("right", "the answer is correct", lambda r: r.cor
 
 @dataclass(frozen=True)
 class Drawn:
-    """Rollouts drawn from the `count` of `total` rollouts of the last probe or training step that `rule` describes."""
+    """Rollouts drawn from the `count` of `total` rollouts of the last measured step that `rule` describes."""
 
     name: str
     rule: str
     count: int
     total: int
-    rollouts: list[ProbeRollout]
+    rollouts: list[Rollout]
 
 
 def choose(data: RunData, per_kind: int = 1, seed: int = 0) -> list[Drawn]:
-    """`per_kind` rollouts of every kind from the last probe (fewer where there are fewer), seeded."""
+    """`per_kind` rollouts of every kind from the last evaluation (fewer where there are fewer), seeded."""
     drawn = []
     for kind in KINDS if data.has_attempts else KINDS_WITHOUT_ATTEMPTS:
-        members = [r for r in data.last_probe if kind.belongs(r)]
-        drawn.append(_draw(kind.name, kind.rule, members, len(data.last_probe), per_kind, seed))
+        members = [r for r in data.last_rollouts if kind.belongs(r)]
+        drawn.append(_draw(kind.name, kind.rule, members, len(data.last_rollouts), per_kind, seed))
     return drawn
 
 
 def choose_randomly(data: RunData, count: int = 4, seed: int = 0) -> Drawn:
-    """`count` rollouts of the last probe, whatever they are, seeded."""
-    everything = data.last_probe
-    where = "training step" if data.training_only else "probe"
+    """`count` rollouts of the last evaluation, whatever they are, seeded."""
+    everything = data.last_rollouts
+    where = "training step" if data.training_only else "evaluation"
     return _draw("random", f"any rollout of the {where}", everything, len(everything), count, seed)
 
 
-def _draw(name: str, rule: str, members: list[ProbeRollout], total: int, count: int, seed: int) -> Drawn:
+def _draw(name: str, rule: str, members: list[Rollout], total: int, count: int, seed: int) -> Drawn:
     generator = random.Random(f"samples|{name}|{seed}")
     return Drawn(name, rule, len(members), total, generator.sample(members, k=min(count, len(members))))
 

@@ -12,13 +12,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from r1rl.inspect.conclusion import conclude, direction, duration, number, reading
-from r1rl.inspect.run_data import ProbeRollout, RunData, load, numbers
+from r1rl.aha.figures import terminal as aha
+from r1rl.inspect.run_data import Rollout, RunData, load, numbers
 from r1rl.inspect.samples import Drawn, choose, choose_randomly, ending, middle, pieces, shown, visible
-from r1rl.inspect.summary import DETECTORS, figures, reach, summarise
+from r1rl.inspect.summary import DETECTORS, duration, figures, reach, summarise, table_rows
 
 LONGEST_COMPLETION = 1200
 LONGEST_PROMPT = 240
@@ -26,20 +25,18 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def print_summary(run: Path | str | RunData, console: Console) -> None:
-    """Print a run's figures, conclusion, reward over steps and sample rollouts.
+    """Print a run's figures, reward over steps, sample rollouts, and the conclusion of `r1rl aha`.
 
     Raises:
         ValueError: as `run_data.load`.
     """
     data = run if isinstance(run, RunData) else load(run)
     summary = summarise(data)
-    console.print(_facts(summary), highlight=False)
-    console.print(_table(data, summary))
+    console.print(_facts(data, summary), highlight=False)
+    console.print(aha.table(data.steps, table_rows(data), console.width))
     console.print(_detectors(data), highlight=False)
     if summary["outcomes"]["last"]:
         console.print(_unpaid(summary), highlight=False)
-    for sentence in conclude(summary):
-        console.print(Padding(Text(sentence), (0, 0, 0, 2)))
     line = _reward_line(data, width=max(20, min(80, console.width - 30)))
     if line is not None:
         console.print()
@@ -50,20 +47,22 @@ def print_summary(run: Path | str | RunData, console: Console) -> None:
     for drawn in chosen:
         console.print()
         _print_drawn(drawn, data, console)
+    console.print()
+    aha.print_conclusion(data.measured, console)
 
 
 def _detectors(data: RunData) -> Text:
     """What finds the attempts and markers, the figures that rest on it, and how well it finds them."""
     lines = [Text("precision and recall of the detectors, with 95 % intervals", style="dim")]
     for detector in DETECTORS:
-        resting = [figure.label for figure in figures(data) if figure.detector == detector]
+        resting = [row.figure.label for row in figures(data) if row.figure.detector == detector]
         told = "; ".join(f"{where} {reached}" for where, reached in reach(data, detector))
         lines.append(Text.assemble("  ", detector, (f" ({', '.join(resting)})", "dim"), f": {told}"))
     return Text("\n").join(lines)
 
 
 def _unpaid(summary: dict[str, Any]) -> Text:
-    """Why held-out rollouts were not right, at the first and the last probe."""
+    """Why rollouts were not right, at the first and the last step."""
     ends = []
     for end in ("first", "last"):
         shares = sorted(summary["outcomes"][end].items(), key=lambda pair: -pair[1])
@@ -72,7 +71,7 @@ def _unpaid(summary: dict[str, Any]) -> Text:
     return Text.assemble(("not right  ", "dim"), " · ".join(ends))
 
 
-def _facts(summary: dict[str, Any]) -> Text:
+def _facts(data: RunData, summary: dict[str, Any]) -> Text:
     wall = summary["wall_seconds"]
     parts = [
         str(summary["task"]),
@@ -84,40 +83,8 @@ def _facts(summary: dict[str, Any]) -> Text:
         parts.append(f"{summary['heldout_prompts']} held-out prompts")
     if wall is not None:
         parts.append(duration(wall))
+    parts.append(data.measured.selection.words)
     return Text.assemble(("run ", "dim"), (visible(summary["run"]), "bold"), "  ", visible(" · ".join(parts)))
-
-
-def _table(data: RunData, summary: dict[str, Any]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    table.add_column("")
-    for heading in (
-        f"step {summary['first_step']}",
-        f"step {summary['last_step']}",
-        "change",
-        "95 % interval",
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("")
-    reward = summary["reward"]
-    first, last = reward["first"], reward["last"]
-    change = None if first is None or last is None else last - first
-    table.add_row(
-        "reward, training steps", *("–" if v is None else f"{v:.3f}" for v in (first, last)),
-        "–" if change is None else f"{change:+.3f}", "", "",
-    )  # fmt: skip
-    for figure in figures(data):
-        values = summary[figure.key]
-        low, high = (number(values[end], figure.unit, signed=True) for end in ("ci_low", "ci_high"))
-        way = direction(values)
-        table.add_row(
-            figure.label,
-            number(values["first"], figure.unit),
-            number(values["last"], figure.unit),
-            number(values["diff"], figure.unit, signed=True),
-            "" if way is None else f"{low} … {high}",
-            Text(reading(values), style="bold" if way in ("up", "down") else "dim"),
-        )
-    return table
 
 
 def _reward_line(data: RunData, width: int) -> Text | None:
@@ -157,7 +124,7 @@ def _print_drawn(drawn: Drawn, data: RunData, console: Console) -> None:
         console.print(Padding(marked(rollout), (0, 0, 0, 2)))
 
 
-def marked(rollout: ProbeRollout, longest: int = LONGEST_COMPLETION) -> Text:
+def marked(rollout: Rollout, longest: int = LONGEST_COMPLETION) -> Text:
     """The completion with its attempts coloured and closed by ✓ or ✗, and its markers underlined."""
     text = Text()
     for piece in pieces(rollout.row["completion"], rollout.attempts, rollout.markers, longest):

@@ -52,7 +52,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     },
 }
 
-# What each probe's two samples a prompt do: R a right attempt, W a wrong one, in order.
+# What two samples of each evaluation's a prompt do: R a right attempt, W a wrong one, in order.
 PATHS: dict[int, dict[str, tuple[str, str]]] = {
     0: {
         "countdown:2-4-9>22": ("W", "R"),
@@ -80,6 +80,9 @@ GREEDY_PATHS: dict[int, tuple[str, str, str, str]] = {
 }
 STEPS = 20
 GROUP = 4
+GREEDY_RANK = 9
+COPIES = 3
+"""Each problem is asked under so many names, as there are no intervals over fewer than ten prompts."""
 
 
 def completion(problem: dict[str, Any], path: str) -> str:
@@ -130,16 +133,26 @@ def rollout(prompt_id: str, problem: dict[str, Any], path: str, **changes: Any) 
     return {**row, **changes}
 
 
-def probe_rows(step: int) -> list[dict[str, Any]]:
-    """The sampled held-out rollouts of a probe."""
+def sampled_rows(step: int) -> list[dict[str, Any]]:
+    """The sampled held-out rollouts of an evaluation."""
     return [
-        rollout(prompt_id, PROBLEMS[prompt_id], path, sample_idx=i, policy_step=step)
-        for prompt_id, paths in PATHS[step].items()
+        rollout(f"{name}#{copy}", PROBLEMS[name], path, sample_idx=i, policy_step=step)
+        for copy in range(COPIES)
+        for name, paths in PATHS[step].items()
         for i, path in enumerate(paths)
     ]
 
 
-def write_run(folder: Path, *, steps: int = STEPS, probes: bool = True) -> Path:
+def greedy_rows(step: int) -> list[dict[str, Any]]:
+    """The greedy held-out rollouts of an evaluation."""
+    return [
+        rollout(f"{name}#{copy}", problem, path, temperature=0.0, policy_step=step)
+        for copy in range(COPIES)
+        for (name, problem), path in zip(PROBLEMS.items(), GREEDY_PATHS[step], strict=True)
+    ]
+
+
+def write_run(folder: Path, *, steps: int = STEPS, evaluations: bool = True) -> Path:
     """A run folder; the training reward of step k is k / 20 exactly."""
     folder.mkdir(parents=True)
     recipe = "model_name_or_path: r1rl/tiny\nseed: 3\ntask: countdown\nhub_token: hf_hidden\n"
@@ -159,7 +172,7 @@ def write_run(folder: Path, *, steps: int = STEPS, probes: bool = True) -> Path:
             "step": step + 1, "reward": step / 20, "rewards/accuracy/mean": step / 20,
             "rewards/format/mean": 1.0, "entropy": 1.0 - step / 40,
             "completions/mean_length": 30.0 + step, "completions/clipped_ratio": 0.0,
-            "grad_norm": 0.5, "learning_rate": 1e-4, "aha/marker_rate": 0.25, "aha/retry_after_miss": 0.3,
+            "grad_norm": 0.5, "learning_rate": 1e-4, "aha/marker_strict_rate": 0.25, "aha/retry_after_miss": 0.3,
             "aha/wrong_to_right": 0.1, "frac_reward_zero_std": 0.5, "step_time": 1.5,
         }
         for step in range(steps)
@@ -171,14 +184,11 @@ def write_run(folder: Path, *, steps: int = STEPS, probes: bool = True) -> Path:
     ]
     (folder / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in events))
     (folder / "result.json").write_text(json.dumps({"wall_seconds": 61.5, "steps": steps}))
-    if probes:
+    if evaluations:
         for step in PATHS:
-            write_shard(folder, probe_rows(step), kind="probe", step=step, rank=0)
-            greedy = [
-                rollout(prompt_id, problem, path, temperature=0.0, policy_step=step)
-                for (prompt_id, problem), path in zip(PROBLEMS.items(), GREEDY_PATHS[step], strict=True)
-            ]
-            write_shard(folder, greedy, kind="eval", step=step, rank=0)
+            # A shard each, so that a test can replace or delete one.
+            write_shard(folder, sampled_rows(step), kind="eval", step=step, rank=0)
+            write_shard(folder, greedy_rows(step), kind="eval", step=step, rank=GREEDY_RANK)
     return folder
 
 
@@ -203,11 +213,11 @@ def run_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hostile_run(tmp_path: Path) -> Path:
-    """The counted run with every hostile text in the completions, prompts and reasons of its probes."""
+    """The counted run with every hostile text in the completions, prompts and reasons of its evaluations."""
     folder = write_run(tmp_path / "hostile")
     texts = list(HOSTILE.values())
     for step in PATHS:
-        rows = probe_rows(step)
+        rows = sampled_rows(step)
         for i, row in enumerate(rows):
             text = " ".join(texts[i % len(texts) :] + texts[: i % len(texts)])
             row |= {
@@ -215,7 +225,7 @@ def hostile_run(tmp_path: Path) -> Path:
                 "prompt": row["prompt"] + text,
                 "verdict_reason": text,
             }
-        write_shard(folder, rows, kind="probe", step=step, rank=0)
+        write_shard(folder, rows, kind="eval", step=step, rank=0)
     with (folder / "events.jsonl").open("a") as stream:
         stream.write(json.dumps({"time": 3.0, "step": 9, "event": texts[0], "detail": texts[1]}) + "\n")
     return folder
@@ -229,7 +239,7 @@ def drawn_run(tmp_path: Path) -> Path:
 
 def write_drawn_run(folder: Path, prompts: int = 40, last: int = 100) -> Path:
     """A run of `last` steps over `prompts` problems whose paths are drawn, seeded."""
-    write_run(folder, steps=2, probes=False)
+    write_run(folder, steps=2, evaluations=False)
     generator = random.Random(0)
     problems = {}
     for i in range(prompts):
@@ -242,8 +252,7 @@ def write_drawn_run(folder: Path, prompts: int = 40, last: int = 100) -> Path:
         for name, problem in problems.items():
             sampled += [rollout(name, problem, _draw_path(generator, *odds), sample_idx=i) for i in range(2)]
             greedy.append(rollout(name, problem, _draw_path(generator, *odds), temperature=0.0))
-        write_shard(folder, sampled, kind="probe", step=step, rank=0)
-        write_shard(folder, greedy, kind="eval", step=step, rank=0)
+        write_shard(folder, [*sampled, *greedy], kind="eval", step=step, rank=0)
     lines = []
     for step in range(1, last + 1):
         progress, noise = step / last, generator.gauss(0, 0.04)
@@ -253,7 +262,7 @@ def write_drawn_run(folder: Path, prompts: int = 40, last: int = 100) -> Path:
                 "rewards/accuracy/mean": 0.2 + 0.5 * progress + noise, "rewards/format/mean": min(1.0, 0.8 + progress),
                 "completions/mean_length": 40 + 30 * progress + 50 * noise, "completions/clipped_ratio": abs(noise),
                 "entropy": 1.2 - 0.8 * progress + noise, "grad_norm": 0.4 + noise,
-                "learning_rate": 1e-4 * min(1.0, step / 10), "aha/marker_rate": 0.2 + 0.4 * progress + noise,
+                "learning_rate": 1e-4 * min(1.0, step / 10), "aha/marker_strict_rate": 0.2 + 0.4 * progress + noise,
                 "aha/retry_after_miss": 0.2 + 0.5 * progress + noise,
                 "aha/wrong_to_right": 0.1 + 0.2 * progress + noise,
                 "frac_reward_zero_std": 0.3 + noise, "step_time": 1.5 + noise,
@@ -285,9 +294,9 @@ def make_rollout() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def make_probe() -> Callable[[int], list[dict[str, Any]]]:
-    """`probe_rows`."""
-    return probe_rows
+def make_sampled() -> Callable[[int], list[dict[str, Any]]]:
+    """`sampled_rows`."""
+    return sampled_rows
 
 
 @pytest.fixture

@@ -71,12 +71,12 @@ def test_it_is_written_into_the_run_s_folder_or_where_asked(run_dir: Path, tmp_p
 
 def test_detectors_stand_with_precision_and_recall(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = words(Page(render(load(run_dir))).text)
-    for detector, figures in (("markers: strict", 2), ("attempts", 2), ("transitions", 2)):
+    for detector, figures in (("markers: strict", 2), ("attempts", 3), ("transitions", 3)):
         told = validation.figure(detector)
         assert "not measured" not in told
         assert text.count(told) == figures + 1, "beside each figure, and where it is said how it was measured"
     monkeypatch.setattr(validation, "stored", lambda: {"detector_version": None, "scores": []})
-    assert words(Page(render(load(run_dir))).text).count("precision and recall not measured") == 9
+    assert words(Page(render(load(run_dir))).text).count("precision and recall not measured") == 8 + 3
 
 
 def test_it_holds_the_summary(run_dir: Path) -> None:
@@ -86,8 +86,8 @@ def test_it_holds_the_summary(run_dir: Path) -> None:
     text = words(page.text)
     for figure in ("25.0 % 75.0 %", "37.5 % 87.5 %"):
         assert figure.replace(" ", "") in text.replace(" ", "")
-    assert "4 of 8 rollouts: a wrong attempt directly followed by a right one" in text
-    assert "drawn from all 8 rollouts, whatever they are" in text
+    assert "12 of 24 rollouts: a wrong attempt directly followed by a right one" in text
+    assert "drawn from all 24 rollouts, whatever they are" in text
 
 
 def test_nothing_outside_the_file_is_asked_for(run_dir: Path) -> None:
@@ -136,7 +136,7 @@ def test_attempts_markers_and_transitions_are_shown(run_dir: Path) -> None:
     page = Page(render(load(run_dir)))
     classes = [(a.get("class") or "", a.get("title") or "") for tag, a in page.elements if tag == "span"]
     attempts = [title for names, title in classes if names.startswith("attempt") and title]
-    assert any("right; ( 9 * 2 ) + 4" in t or "claimed 22; true value 22" in t for t in attempts)
+    assert any("right; 9 * 2 = 18 , 18 + 4 = 22; claimed 22; true value 22" in title for title in attempts)
     assert any("wrong" in title and "claimed 7; true value 7" in title for title in attempts)
     assert any(names == "marker" and title == "marker: interrupt" for names, title in classes)
     assert any(title == "wrong → right" for _, title in classes)
@@ -155,7 +155,7 @@ def test_a_random_rollout_stands_beside_itself_at_step_0(run_dir: Path) -> None:
         ("length", ["training", "held out, sampled"]),
         ("retry_after_miss", ["training", "held out, sampled"]),
         ("wrong_to_right", ["training", "held out, sampled"]),
-        ("marker_rate", ["training", "held out, sampled"]),
+        ("marker_strict_rate", ["training", "held out, sampled"]),
         ("entropy", ["Entropy, nats per token"]),
         ("grad_norm", ["Gradient norm"]),
         ("learning_rate", ["Learning rate"]),
@@ -175,7 +175,7 @@ def test_charts_share_one_axis_and_its_events(run_dir: Path) -> None:
         assert [a["text"] for a in chart.layout["annotations"]] == ["1"]
 
 
-def test_a_probe_s_interval_and_the_band_of_step_0(run_dir: Path) -> None:
+def test_an_interval_at_every_step_and_the_band_of_step_0(run_dir: Path) -> None:
     chart = next(c for c in charts(load(run_dir)) if c.key == "accuracy")
     trace, band = chart.data[0], chart.layout["shapes"][0]
     assert (trace["x"], trace["y"]) == ([0, 10, 20], [3 / 8, 5 / 8, 7 / 8])
@@ -221,24 +221,24 @@ def test_a_run_that_lacks_a_file_still_has_a_report(run_dir: Path, name: str) ->
     assert not Page(render(load(run_dir))).open
 
 
-def test_a_run_of_one_probe_has_a_report(run_dir: Path) -> None:
+def test_a_run_of_one_evaluation_has_a_report(run_dir: Path) -> None:
     for step in (10, 20):
         for shard in (run_dir / "rollouts").glob(f"*-{step:06d}-*"):
             shard.unlink()
     text = words(Page(render(load(run_dir))).text)
-    assert "One probe so far (step 0)" in text
+    assert "One evaluation so far (step 0)" in text
     assert "the same at step" not in text
 
 
 def test_a_task_without_attempt_detector_is_said_to_be_unmeasured(
-    run_dir: Path, make_probe: Callable[[int], list[dict[str, Any]]]
+    run_dir: Path, make_sampled: Callable[[int], list[dict[str, Any]]]
 ) -> None:
     for step in (0, 10, 20):
-        rows = [row | {"task": "file", "meta": "{}"} for row in make_probe(step)]
-        write_shard(run_dir, rows, kind="probe", step=step, rank=0)
+        rows = [row | {"task": "file", "verifier": "code", "meta": "{}"} for row in make_sampled(step)]
+        write_shard(run_dir, rows, kind="eval", step=step, rank=0)
     page = Page(render(load(run_dir)))
-    assert "Self-verification: not measured" in page.text
-    assert "7 of 8 rollouts: the answer is correct" in words(page.text)
+    assert "Not measured: this task has no attempt detector" in page.text
+    assert "21 of 24 rollouts: the answer is correct" in words(page.text)
     assert not [a for _, a in page.elements if (a.get("title") or "").startswith("attempt")]
 
 

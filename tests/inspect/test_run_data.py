@@ -32,14 +32,14 @@ def test_a_folder_of_runs_names_them(run_dir: Path) -> None:
         load(run_dir.parent)
 
 
-def test_a_run_without_probes(tmp_path: Path, make_run: Callable[..., Path]) -> None:
-    with pytest.raises(ValueError, match="no complete probe of the held-out prompts yet"):
-        load(make_run(tmp_path / "young", probes=False))
+def test_a_run_without_evaluations(tmp_path: Path, make_run: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="no complete evaluation of the held-out prompts yet"):
+        load(make_run(tmp_path / "young", evaluations=False))
 
 
 def test_a_run_without_any_shard(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("seed: 1\n")
-    with pytest.raises(ValueError, match="no complete probe of the held-out prompts yet"):
+    with pytest.raises(ValueError, match="no complete evaluation of the held-out prompts yet"):
         load(tmp_path)
 
 
@@ -89,22 +89,24 @@ def test_a_step_logged_again_after_a_resume_holds_its_later_values(run_dir: Path
     assert (last["step"], last["reward"], last["grad_norm"]) == (20, 0.5, 0.5)
 
 
-def test_a_probe_that_is_still_being_written_is_left_out(
-    run_dir: Path, make_probe: Callable[[int], list[dict[str, object]]]
+def test_an_evaluation_that_is_still_being_written_is_left_out(
+    run_dir: Path, make_sampled: Callable[[int], list[dict[str, object]]]
 ) -> None:
-    write_shard(run_dir, make_probe(20)[:3], kind="probe", step=30, rank=0)
+    write_shard(run_dir, make_sampled(20)[:3], kind="eval", step=30, rank=0)
     data = load(run_dir)
-    assert data.steps == [0, 10, 20]
-    assert data.incomplete_steps == [30]
+    assert data.steps == (0, 10, 20)
+    assert data.measured.left_out == (30,)
 
 
-def test_a_probe_may_be_spread_over_ranks(run_dir: Path, make_probe: Callable[[int], list[dict[str, object]]]) -> None:
-    rows = make_probe(20)
-    write_shard(run_dir, rows[0::2], kind="probe", step=20, rank=0)
-    write_shard(run_dir, rows[1::2], kind="probe", step=20, rank=1)
+def test_an_evaluation_may_be_spread_over_ranks(
+    run_dir: Path, make_sampled: Callable[[int], list[dict[str, object]]]
+) -> None:
+    rows = make_sampled(20)
+    write_shard(run_dir, rows[0::2], kind="eval", step=20, rank=0)
+    write_shard(run_dir, rows[1::2], kind="eval", step=20, rank=1)
     data = load(run_dir)
-    assert data.steps == [0, 10, 20]
-    assert [r.row["sample_idx"] for r in data.last_probe] == [0, 1] * 4
+    assert data.steps == (0, 10, 20)
+    assert [r.row["sample_idx"] for r in data.last_rollouts] == [0, 1] * 12
 
 
 def test_only_finite_numbers_reach_a_chart() -> None:

@@ -6,43 +6,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1rl.aha.detect.attempts import Attempt
-from r1rl.aha.detect.markers import Marker
-from r1rl.inspect.run_data import load
+from r1rl.inspect.run_data import Attempt, Marker, load
 from r1rl.inspect.samples import choose, choose_randomly, pieces, shown
 
 
 def attempt(start: int, end: int) -> Attempt:
-    return Attempt(start, end, "x", "1 + 1", "2", "2", complete=True, right=False)
+    return Attempt(start, end, "2", "2", right=False, slip=False, repeat=False, status="complete")
 
 
 @pytest.mark.parametrize(
     ("position", "name", "count"),
-    # The last probe of conftest's PATHS: WR R, WR W, WR R, R WWR.
-    [(0, "wrong → right", 4), (1, "right first time", 3), (2, "wrong", 1)],
+    # The last evaluation of conftest's PATHS: WR R, WR W, WR R, R WWR.
+    [(0, "wrong → right", 12), (1, "right first time", 9), (2, "wrong", 3)],
 )
 def test_kinds_come_with_their_denominators(run_dir: Path, position: int, name: str, count: int) -> None:
     drawn = choose(load(run_dir))[position]
-    assert (drawn.name, drawn.count, drawn.total, len(drawn.rollouts)) == (name, count, 8, 1)
+    assert (drawn.name, drawn.count, drawn.total, len(drawn.rollouts)) == (name, count, 24, 1)
 
 
 def test_chosen_rollouts_are_of_their_kind(run_dir: Path) -> None:
-    corrected, first_time, wrong = choose(load(run_dir), per_kind=9)
-    assert all(r.reflection.wrong_to_right for r in corrected.rollouts)
-    assert all(r.correct and r.reflection.first_right for r in first_time.rollouts)
+    corrected, first_time, wrong = choose(load(run_dir), per_kind=20)
+    assert all("wrong_right" in r.transitions for r in corrected.rollouts)
+    assert all(r.correct and r.first_right for r in first_time.rollouts)
     assert not any(r.correct for r in wrong.rollouts)
-    assert [len(d.rollouts) for d in (corrected, first_time, wrong)] == [4, 3, 1]
+    assert [len(d.rollouts) for d in (corrected, first_time, wrong)] == [12, 9, 3]
 
 
 def test_a_draw_is_repeatable_and_depends_on_its_seed(run_dir: Path) -> None:
     data = load(run_dir)
     assert choose_randomly(data, 8, seed=1) == choose_randomly(data, 8, seed=1)
     assert any(choose_randomly(data, 8, seed=s).rollouts != choose_randomly(data, 8).rollouts for s in range(1, 5))
-    assert choose_randomly(data, 3).total == 8
+    assert choose_randomly(data, 3).total == 24
 
 
 def test_pieces_mark_the_ends_of_an_attempt_around_a_marker() -> None:
-    found = list(pieces("ab wait cd", [attempt(0, 10)], [Marker(3, 7, "wait", "interrupt")], longest=100))
+    found = list(pieces("ab wait cd", [attempt(0, 10)], [Marker(3, 7, "interrupt", "idle")], longest=100))
     assert [(p.text, p.opens, p.closes, p.marker is not None) for p in found] == [
         ("ab ", True, False, False),
         ("wait", False, False, True),

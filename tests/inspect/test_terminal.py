@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from r1rl import cli
 from r1rl.aha.validate import validation
 from r1rl.aha.validate.validation import figure
-from r1rl.inspect.conclusion import duration
 from r1rl.inspect.samples import ending, middle
+from r1rl.inspect.summary import duration
 from r1rl.inspect.terminal import print_summary, sparkline
 
 
@@ -23,19 +24,31 @@ def printed(run: Path, width: int = 120) -> str:
 
 def test_every_figure_stands_in_the_table(run_dir: Path) -> None:
     text = " ".join(printed(run_dir).split())
-    assert "held-out accuracy, greedy 25.0 % 75.0 % +50.0" in text
-    assert "held-out accuracy, sampled 37.5 % 87.5 % +50.0" in text
-    assert "retry after a miss 33.3 % 80.0 % +46.7" in text
-    assert "wrong → right 12.5 % 50.0 % +37.5" in text
+    assert "right answers, greedy 25.0 % 75.0 % +50.0 (" in text
+    assert "right answers 37.5 % 87.5 % +50.0 (" in text
+    assert "retried after a miss 33.3 % 80.0 % +46.7 (" in text
+    assert "went wrong → right 12.5 % 50.0 % +37.5 (" in text
     assert "reward, training steps 0.000 0.950 +0.950" in text
-    assert "step 0 step 20 change 95 % interval" in text
+    assert "step 0 step 20 change (95 %) adj. p" in text
+
+
+def test_it_ends_with_the_conclusion_that_aha_prints(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(run_dir, 160)
+    assert cli.main(["aha", str(run_dir)]) == 0
+    table, line, conclusion = capsys.readouterr().out.rpartition("retries: from")
+    assert line, table
+    assert "over an independent redraw" in conclusion
+    assert " ".join(text.split()).endswith(" ".join((line + conclusion).split()))
 
 
 def test_detectors_stand_with_precision_and_recall(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = " ".join(printed(run_dir, 200).split())
-    attempts = f"attempts (first attempt right, retry after a miss): on hand-labelled rollouts {figure('attempts')}"
+    attempts = (
+        f"attempts (first attempt right, retried, retried after a miss): on hand-labelled rollouts {figure('attempts')}"
+    )
     assert attempts in text
-    assert f"transitions (wrong → right, right → wrong): on hand-labelled rollouts {figure('transitions')}" in text
+    resting = "went wrong → right, went right → wrong, retry lift over a redraw"
+    assert f"transitions ({resting}): on hand-labelled rollouts {figure('transitions')}" in text
     assert f"{figure('markers: strict')}" in text
     assert "on free text" not in text
     monkeypatch.setattr(validation, "stored", lambda: {"detector_version": None, "scores": []})
@@ -44,17 +57,17 @@ def test_detectors_stand_with_precision_and_recall(run_dir: Path, monkeypatch: p
 
 def test_samples_say_how_many_there_are_and_how_they_were_chosen(run_dir: Path) -> None:
     text = " ".join(printed(run_dir).split())
-    assert "wrong → right 4 of 8 held-out rollouts at step 20" in text
-    assert "right first time 3 of 8" in text
-    assert "wrong 1 of 8" in text
+    assert "wrong → right 12 of 24 held-out rollouts at step 20" in text
+    assert "right first time 9 of 24" in text
+    assert "wrong 3 of 24" in text
     assert text.count("drawn at random among them") == 3
 
 
 def test_attempts_are_marked_where_they_end(run_dir: Path) -> None:
     text = " ".join(printed(run_dir).split())
-    corrected = text[text.index("wrong → right 4 of 8") : text.index("right first time")]
+    corrected = text[text.index("wrong → right 12 of 24") : text.index("right first time")]
     assert corrected.index("✗") < corrected.index("wait") < corrected.index("✓")
-    missed = text[text.index("wrong 1 of 8") :]
+    missed = text[text.index("wrong 3 of 24") :]
     assert "✗" in missed
     assert "✓" not in missed
 
@@ -85,11 +98,11 @@ def test_model_text_is_neither_markup_nor_control_sequence(hostile_run: Path) ->
         assert text in plain
 
 
-def test_a_run_of_one_probe_is_not_compared(run_dir: Path) -> None:
+def test_a_run_of_one_evaluation_is_not_compared(run_dir: Path) -> None:
     for step in (10, 20):
         for shard in (run_dir / "rollouts").glob(f"*-{step:06d}-*"):
             shard.unlink()
-    assert "One probe so far (step 0)" in printed(run_dir)
+    assert "One evaluation so far (step 0)" in printed(run_dir)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from r1rl.aha.figures import suite
 from r1rl.aha.validate import validation
 from r1rl.aha.validate.validation import figure
-from r1rl.inspect import training_rows
-from r1rl.inspect.conclusion import conclude
 from r1rl.inspect.curves import charts
 from r1rl.inspect.report import write_report
 from r1rl.inspect.run_data import load
@@ -59,16 +58,16 @@ def imported(tmp_path: Path) -> Callable[..., Path]:
 
 def test_the_figures_are_of_training_rollouts_and_have_no_interval(imported: Callable[..., Path]) -> None:
     summary = summarise(imported())
-    nothing = dict.fromkeys(("ci_low", "ci_high"))
-    assert summary["train_accuracy"] == {"first": 0.0, "last": 1.0, "diff": 1.0} | nothing
-    assert summary["wrong_to_right"] == {"first": 0.0, "last": 1.0, "diff": 1.0} | nothing
-    assert summary["heldout_accuracy_sampled"]["last"] is None
+    nothing = dict.fromkeys(("value", "low", "high"))
+    for key in ("accuracy", "wrong_to_right"):
+        figure = summary["figures"][key]
+        assert (figure["first"]["value"], figure["last"]["value"]) == (0.0, 1.0)
+        assert figure["change"] == nothing
+    assert (summary["kind"], summary["emerged"]) == ("train", None)
     assert (summary["heldout_prompts"], summary["rollouts"], summary["steps"]) == (0, STEPS * GROUP, STEPS)
     assert (summary["first_step"], summary["last_step"]) == (0, STEPS - 1)
     assert summary["reward"] == {"first": 0.0, "last": 1.0}
-    (said,) = conclude(summary)
-    assert "accuracy 0.0 % → 100.0 %" in said
-    assert "no change is tested" in said
+    assert "the prompts change with the step" in summary["conclusion"][1]
 
 
 def test_attempts_in_free_text_are_shown_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,20 +81,15 @@ def test_attempts_in_free_text_are_shown_too(tmp_path: Path, monkeypatch: pytest
     run = tmp_path / "theirs"
     importers.load(source, run, settings=importers.Settings(verifier="math"))
     summary = summarise(run)
-    assert summary["wrong_to_right"] | {"diff": 0} == {
-        **summary["wrong_to_right"],
-        "first": 0.0,
-        "last": 1.0,
-        "diff": 0,
-    }
-    assert (summary["retry_after_miss"]["first"], summary["retry_after_miss"]["last"]) == (0.0, 1.0)
+    for key in ("wrong_to_right", "retry_after_miss"):
+        assert summary["figures"][key]["series"] == [0.0, 1.0]
     out = io.StringIO()
     print_summary(run, Console(file=out, width=200))
     told = " ".join(out.getvalue().split())
     assert "7 + 5 = 11 ✗. Wait, 7 + 5 = 12 ✓" in told
     assert f"of these, on free text {figure('attempts', 'smollm2')}" in told
     html = write_report(run).read_text(encoding="utf-8")
-    assert "attempt 2 of 2, right; claimed 12" in html
+    assert "attempt 2 of 2, right; 7 + 5 = 12; claimed 12" in html
     assert "true value" not in html.split('<script type="application/json"')[0].split("How it was measured")[0].replace(
         "by their true value", ""
     ), "a free-text attempt has none besides what it claims"
@@ -107,18 +101,19 @@ def test_the_rates_of_every_step(imported: Callable[..., Path]) -> None:
     data = load(imported())
     assert [line["step"] for line in data.metrics] == [1, 2, 3, 4, 5]
     assert [line["reward"] for line in data.metrics] == [0.0, 0.25, 0.5, 0.75, 1.0]
-    assert [line["train_accuracy"] for line in data.metrics] == [0.0, 0.25, 0.5, 0.75, 1.0]
     shown = {chart.key: chart for chart in charts(data)}
     assert shown["accuracy"].data[0]["y"] == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert shown["wrong_to_right"].data[0]["x"] == [0, 1, 2, 3, 4]
 
 
-def test_rollouts_that_nobody_judged_count_neither_way(imported: Callable[..., Path]) -> None:
-    run = imported(verifier=None)
+def test_rollouts_that_nobody_judged_count_neither_way(tmp_path: Path) -> None:
+    source = tmp_path / "rollouts.jsonl"
+    source.write_text("".join(json.dumps({"completion": RIGHT, "prompt": "p", "step": step}) + "\n" for step in (0, 1)))
+    run = tmp_path / "theirs"
+    importers.load(source, run)
     summary = summarise(run)
-    assert summary["train_accuracy"]["last"] is None
+    assert summary["figures"]["accuracy"]["last"]["value"] is None
     assert summary["outcomes"] == {"first": {}, "last": {}}
-    assert "no answer was judged" in conclude(summary)[0]
     assert "not judged" in write_report(run).read_text(encoding="utf-8")
     out = io.StringIO()
     print_summary(run, Console(file=out, width=200))
@@ -126,17 +121,19 @@ def test_rollouts_that_nobody_judged_count_neither_way(imported: Callable[..., P
     assert "3 * 5 + 7 = 22 yes" in out.getvalue(), "rollouts are shown all the same"
 
 
-def test_few_rollouts_of_few_steps_are_read(imported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    run = imported()
-    monkeypatch.setattr(training_rows, "STEPS", 3)
-    monkeypatch.setattr(training_rows, "ROLLOUTS", 2)
-    data = load(run)
-    assert data.steps == [0, 2, 4]
-    assert [len(rollouts) for rollouts in data.probes.values()] == [2, 2, 2]
-    assert len(data.metrics) == STEPS, "rates are of all"
-    assert [[r.row for r in rs] for rs in load(run).probes.values()] == [
-        [r.row for r in rs] for rs in data.probes.values()
-    ]
+def test_every_step_is_measured_and_some_have_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "dumps"
+    source.mkdir()
+    for step in range(1, STEPS + 1):
+        rows = [row | {"input": f"{row['input']} {copy}"} for row in theirs(step) for copy in range(12)]
+        (source / f"{step}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    importers.load(source, tmp_path / "theirs", settings=importers.Settings(verifier="countdown"))
+    monkeypatch.setattr(suite, "TRAINING_INTERVALS", 3)
+    measured = load(tmp_path / "theirs").measured
+    series = measured.rows["wrong_to_right"].series
+    assert measured.steps == (0, 1, 2, 3, 4)
+    assert [estimate.value for estimate in series] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert [estimate.low is not None for estimate in series] == [True, False, True, False, True]
 
 
 def test_it_is_shown_and_hostile_text_is_not_obeyed(
@@ -147,7 +144,7 @@ def test_it_is_shown_and_hostile_text_is_not_obeyed(
     print_summary(run, Console(file=out, width=200, force_terminal=False))
     told = out.getvalue()
     assert "training rollouts at step 4" in told
-    assert "accuracy of training rollouts" in told
+    assert "right answers" in told
     assert "held-out prompts," not in told
     assert "\x1b" not in told
     html = write_report(run).read_text(encoding="utf-8")
@@ -161,5 +158,5 @@ def test_one_step_is_enough(tmp_path: Path) -> None:
     source = tmp_path / "1.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in theirs(1)))
     importers.load(source, tmp_path / "theirs", settings=importers.Settings(verifier="countdown"))
-    assert load(tmp_path / "theirs").steps == [0]
+    assert load(tmp_path / "theirs").steps == (0,)
     assert write_report(tmp_path / "theirs").is_file()

@@ -22,6 +22,7 @@ from r1rl.aha.figures.onset import Onset
 TRAINING_INTERVALS: Final = 12
 """So many training steps at most get intervals: the first, the last and evenly many between."""
 
+_FOR_INTERVALS: Final = 2_000
 _ALPHA: Final = 0.05
 _NOTHING: Final = Estimate(None)
 
@@ -111,16 +112,18 @@ def measure(
     selection: Selection | None = None,
     *,
     figures: Sequence[Figure] | None = None,
-    resamples: int = bootstrap.RESAMPLES,
+    resamples: int | None = None,
     seed: int = 0,
 ) -> list[Result]:
     """The figures of each run, and after them, for two or more, of all together. Annotations must be there.
 
+    `resamples` is bootstrap.RESAMPLES where steps are compared, and fewer where there are intervals alone.
     Several runs are taken as runs of one recipe over seeds: the mean over them, with an interval for new seeds and
     new prompts (`bootstrap.over_seeds`). Only steps that all of them have are put together.
     Raises ValueError where a run has no such rollouts, or the runs have no step in common.
     """
     selection = selection or Selection()
+    resamples = resamples or (bootstrap.RESAMPLES if selection.compared else _FOR_INTERVALS)
     wanted = chosen() if figures is None else figures
     found = [_counted(name, run, selection, wanted) for name, run in zip(run_names(runs), runs, strict=True)]
     prompts = sorted({prompt for run in found for prompt in run.counts.prompts})
@@ -236,8 +239,8 @@ def _over_seeds(
     mean = np.mean(
         [bootstrap.ratios(s, _pick(drawn, prompts, one)) for s, one in zip(sums, every, strict=True)], axis=0
     )
-    series = tuple(bootstrap.over_seeds(values[:, i], mean[:, i])[0] for i in range(len(steps)))
-    change, p = bootstrap.over_seeds(values[:, -1] - values[:, 0], mean[:, -1] - mean[:, 0])
+    series = tuple(bootstrap.over_seeds(values[:, i].tolist(), mean[:, i])[0] for i in range(len(steps)))
+    change, p = bootstrap.over_seeds((values[:, -1] - values[:, 0]).tolist(), mean[:, -1] - mean[:, 0])
     return series, change, p
 
 
