@@ -142,7 +142,7 @@ def _arms(result: Result) -> Table | None:
 
 def _gains(result: Result) -> Table | None:
     from r1rl.aha.counterfactual.figures import GAINS
-    from r1rl.aha.figures.verdict_words import change
+    from r1rl.aha.figures.conclusion import change
 
     if not result.gains:
         return None
