@@ -11,10 +11,10 @@ from pathlib import Path
 
 from r1rl.ground.errors import RecipeError
 from r1rl.ground.values import read_yaml
-from r1rl.launch import cpu_processes, start
+from r1rl.launch import start
 from r1rl.recipe import launchers
 from r1rl.recipe.keys import Recipe
-from r1rl.run import exits
+from r1rl.run import cpu_processes, exits
 
 SUMMARY = "Train a recipe."
 EXAMPLES = "\n".join(

@@ -12,9 +12,9 @@ from typing import Any, get_type_hints
 from r1rl.ground import shipped
 from r1rl.ground.errors import RecipeError, nearest
 from r1rl.ground.values import coerce, parse_overrides, read_yaml
-from r1rl.launch import cpu_processes
 from r1rl.recipe import launchers
 from r1rl.recipe import load as recipe
+from r1rl.run import cpu_processes
 from r1rl.run import folder as run_folder
 
 TEMPLATE = shipped.folder("slurm") / "train.sbatch.j2"

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 
 from r1rl.ground import machine
 from r1rl.ground.errors import RecipeError
-from r1rl.launch import cpu_processes
 from r1rl.recipe import launchers
 from r1rl.recipe import load as recipe
 from r1rl.recipe.load import LoadedRecipe
-from r1rl.run import exits, heartbeats, watchdog
+from r1rl.run import cpu_processes, exits, heartbeats, watchdog
 from r1rl.run import folder as run_folder
 
 if TYPE_CHECKING:
