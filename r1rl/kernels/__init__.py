@@ -1,8 +1,8 @@
 """The C files beside this one, built at their first use by the system's compiler and kept in r1rl's cache.
 
-Between the products of a policy's weights torch makes a dozen small calls where one would do, and reads every key
-several times: a few dozen rows are decoded at once, and an update's rollouts are short. Triton and torch's own compiler
-build such code in this way too. Where there is no compiler, everything goes through torch's calls.
+They decode (decoding.c) and attend over packed rollouts (packed.c): where a few dozen short rows are at work, torch
+makes a dozen small calls for one of these and reads every key several times. Triton and torch's own compiler build code
+in this way too. Where there is no compiler, everything goes through torch's calls.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -99,46 +99,21 @@ def heads_of(tensor: torch.Tensor) -> Heads:
 _ARGUMENTS = {
     "attend": (Pointer, Pointer, Pointer, Pointer),
     "add_norm": (Pointer, Pointer, Pointer, Float, Pointer, Integer, Integer, Integer),
-    "gated": (Pointer, Pointer, Integer, Pointer, Integer, Integer, Integer),
-    "project": (Pointer,) * 4 + (Integer,) * 4,
     "attend_packed": (Pointer,),
     "attend_packed_backward": (Pointer,),
-    "norm": (Pointer, Pointer, Float, Pointer, Pointer, Integer, Integer, Integer),
-    "norm_backward": (Pointer,) * 6 + (Integer,) * 3,
-    "gated_backward": (Pointer,) * 5 + (Integer,) * 3,
-    "turn_heads": (Pointer,) * 4 + (Integer,) * 3,
-    "turn_heads_backward": (Pointer,) * 4 + (Integer,) * 3,
 }
-# What is there for activations of less than float32, too.
-_LOW_PRECISION = ("attend", "add_norm", "gated", "gated_backward", "turn_heads", "turn_heads_backward")
-
-
-class Functions:
-    """The C functions by their names. `lanes` are the elements of a vector."""
-
-    def __init__(self, built: ctypes.CDLL, dtype: torch.dtype, lanes: int) -> None:
-        self.lanes = lanes
-        for name, arguments in _ARGUMENTS.items():
-            if dtype == torch.float32 or name in _LOW_PRECISION:
-                function = getattr(built, name)
-                function.argtypes, function.restype = arguments, None
-                setattr(self, name, function)
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        raise AttributeError(f"{name} is not there for this number format")
-
-    def __deepcopy__(self, memo: object) -> Functions:
-        return self  # a copied layer has the same
+_LOW_PRECISION = ("attend", "add_norm")  # what is there for activations of bfloat16, too
 
 
 @functools.cache
-def functions_for(head: int, repeats: int, dtype: torch.dtype, *sizes: int) -> Functions | None:
-    """The functions for activations of `dtype`; None where they cannot be built or do not serve.
+def functions_for(head: int, repeats: int, dtype: torch.dtype, *sizes: int) -> Any:
+    """The C functions by their names; None where they do not serve or cannot be built.
 
     Args:
         head: elements of an attention head.
         repeats: query heads of each key head.
-        sizes: of what else the functions will be given, in elements.
+        dtype: number format of the activations.
+        sizes: sizes of what else the functions will be given, in elements.
     """
     if dtype not in (torch.float32, torch.bfloat16) or not sys.platform.startswith("linux"):
         return None
@@ -166,7 +141,10 @@ def functions_for(head: int, repeats: int, dtype: torch.dtype, *sizes: int) -> F
             "r1rl's C functions were not built, everything goes through torch's calls: %s", said.strip()[-500:]
         )
         return None
-    return Functions(built, dtype, lanes)
+    for name in _ARGUMENTS if dtype == torch.float32 else _LOW_PRECISION:
+        function = getattr(built, name)
+        function.argtypes, function.restype = _ARGUMENTS[name], None
+    return built
 
 
 def _built(compiler: str, options: list[str]) -> Path:

@@ -1,5 +1,5 @@
 /* One decoding step between the products of a model's weights. */
-#include "products.h"
+#include "vectors.h"
 
 #define BLOCK 64 /* keys whose weights are computed before their values are added up */
 
@@ -145,31 +145,3 @@ void add_norm(element *hidden, const element *more, const float *weight, float e
         for (int64_t i = 0; i < size; i += LANES) store_elements(to + i, load_elements(mine + i) * scale * load(weight + i));
     }
 }
-
-/* silu(gate) * up, rows of `size` elements that are `step` apart -> [rows, size]. */
-void gated(const element *gates, const element *ups, int64_t step, element *out, int64_t rows, int64_t size,
-           int64_t threads) {
-#pragma omp parallel for schedule(static) num_threads(threads) if (rows * size >= GRAIN)
-    for (int64_t row = 0; row < rows; row++) {
-        const element *gate = gates + row * step, *up = ups + row * step;
-        for (int64_t i = 0; i < size; i += LANES) {
-            lanes g = load_elements(gate + i);
-            store_elements(out + row * size + i, g / (1 + exponential(-g)) * load_elements(up + i));
-        }
-    }
-}
-
-#if !BF16
-/* x w + bias (or none), [rows, in] -> [rows, out]. Of w, [out, in], `packed` has 2 LANES rows at a time as columns. */
-void project(const float *x, const float *packed, const float *bias, float *out, int64_t rows, int64_t in,
-             int64_t outs, int64_t threads) {
-    const int64_t wide = 2 * LANES;
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t panel = 0; panel < outs; panel += wide) {
-        const int64_t columns = outs - panel < wide ? outs - panel : wide;
-        if (bias)
-            for (int64_t row = 0; row < rows; row++) memcpy(out + row * outs + panel, bias + panel, columns * sizeof *bias);
-        multiply(x, in, 1, packed + panel * in, columns, out + panel, outs, rows, in, columns, bias != 0);
-    }
-}
-#endif

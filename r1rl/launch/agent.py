@@ -57,7 +57,7 @@ def report(codes: Sequence[int], folder: Path, processes: int) -> int:
 
     Args:
         codes: exit codes of this node's processes that failed.
-        processes: of all nodes.
+        processes: the number of processes of all nodes.
     """
     found = rank_errors.errors(folder)
     if codes and all(code == INTERRUPTED for code in codes) and not found:

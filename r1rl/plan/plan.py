@@ -15,7 +15,6 @@ from r1rl.launch import start
 from r1rl.plan import memory, sizes, work
 from r1rl.recipe import launchers
 from r1rl.recipe import load as recipe
-from r1rl.rollout.engine import SHARED_BYTES
 from r1rl.update import batching
 
 _GOLD_ROWS = 512
@@ -174,7 +173,7 @@ def _workload(loaded: recipe.LoadedRecipe, machines: Machines, size: sizes.Size,
         weights_bytes=2 if str(loaded.model.dtype) in ("bfloat16", "float16") else 4,
         pass_tokens=_pass_tokens(loaded, machines, size, prompt_tokens),
         context=row,
-        cached_tokens=_cached_tokens(loaded, machines, size, prompt_tokens),
+        cached_tokens=_cached_tokens(loaded, machines, prompt_tokens),
         checkpointing=bool(stated.get("activation_checkpointing", stated.get("gradient_checkpointing", on_gpu))),
         vllm=grpo.vllm_gpu_memory_utilization * machines.share if colocated else None,
         embedded=not grpo.use_vllm,
@@ -187,12 +186,12 @@ def _workload(loaded: recipe.LoadedRecipe, machines: Machines, size: sizes.Size,
     )
 
 
-def _cached_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: sizes.Size, prompt_tokens: int) -> int:
-    """Tokens in the embedded engine's cache: of a step's rollouts or of a held-out evaluation, whichever are more.
+def _cached_tokens(loaded: recipe.LoadedRecipe, machines: Machines, prompt_tokens: int) -> int:
+    """Tokens in the embedded engine's cache: of a step's rollouts or of an evaluation, whichever are more.
 
-    On a CPU with every copy that is made on the way (prefilled, shared, one a row, grown), and with half of an
-    evaluation's greedy part besides its sampled part: the heap finds no place for all of it in what was freed. Storage
-    grows for the rows that are left, so that a row counts between the mean and the greatest length.
+    On a CPU with both copies of the prompts (prefilled, shared), and with half of an evaluation's greedy part besides
+    its sampled part: the heap finds no place for all of it in what was freed. Memory that no token was written to is
+    not resident, so that a row counts between the mean and the greatest length.
     """
     own, grpo = loaded.recipe, loaded.grpo
     copies = 1 if machines.gpus else 2
@@ -200,12 +199,7 @@ def _cached_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: sizes.
     row = longest if machines.gpus else round(longest * (1 + min(1.0, machines.rates.mean_share)) / 2)
 
     def held(prompts: int, rows_each: int) -> int:
-        tokens = prompts * rows_each * row
-        a_layer = 4 * size.kv_values // size.layers  # bytes a token
-        if prompts * (rows_each - 1) * prompt_tokens * a_layer >= SHARED_BYTES:
-            return tokens + prompts * prompt_tokens
-        # Where that is not much more each row gets its prompt for itself, see GroupCache.unshare.
-        return tokens + copies * prompts * rows_each * prompt_tokens + (copies - 1) * 2 * prompts * prompt_tokens
+        return prompts * (rows_each * row + copies * prompt_tokens)
 
     evaluated = -(-own.heldout_size // machines.processes)
     step = held(loaded.batch.rollouts // grpo.num_generations, grpo.num_generations)

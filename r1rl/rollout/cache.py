@@ -18,8 +18,6 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 ATTENTION = "r1rl_groups"
 """Name under which `group_attention` is registered with transformers; without a mask function, so it gets no mask."""
 
-_FIRST, _GROWTH = 32, 1.5  # own tokens there is room for at first, and how many times as much then
-
 
 class PrefillLayer(CacheLayerMixin):
     """One layer's keys and values of whole prompts, [prompts, kv_heads, tokens, head_dim].
@@ -62,7 +60,7 @@ class PrefillCache(Cache):
 
 
 class GroupLayer(CacheLayerMixin):
-    """One layer's storage: `prompt_keys` [prompts, kv_heads, tokens, head_dim] and `keys` [slots, kv_heads, capacity,
+    """One layer's storage: `prompt_keys` [prompts, kv_heads, tokens, head_dim] and `keys` [slots, kv_heads, cap,
     head_dim], and the same of values. What is read before it is written is zero: a weight of zero times NaN is NaN."""
 
     is_sliding = False
@@ -74,40 +72,27 @@ class GroupLayer(CacheLayerMixin):
         self.prompt_values: torch.Tensor | None = None
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Make room for all rows; what is there stays."""
-        rows, capacity = len(self.cache.lengths), self.cache.capacity
+        """Make room for as many rows as there are now, which never become more, each up to the cap."""
+        cache = self.cache
         for name, like in (("keys", key_states), ("values", value_states)):
-            old = getattr(self, name)
             # Pages that nothing is written to take no memory, and the first touch of one costs more than its zeros.
-            make = like.new_empty if self.cache.even else like.new_zeros
-            new = make(rows, like.shape[1], capacity, like.shape[3], dtype=_stored(like))
-            if old is not None:
-                kept, filled = min(rows, len(old)), min(capacity, old.shape[2])
-                new[:kept, :, :filled] = old[:kept, :, :filled]
-            setattr(self, name, new)
+            make = like.new_empty if cache.even else like.new_zeros
+            setattr(self, name, make(len(cache.lengths), like.shape[1], cache.cap, like.shape[3], dtype=_stored(like)))
         self.is_initialized = True
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object) -> Any:
         """Write the new token of every row. This layer itself goes where attention expects keys."""
-        self.write(key_states[:, :, 0], value_states[:, :, 0])
+        self.make_room(key_states[:, :, 0], value_states[:, :, 0])
+        cache = self.cache
+        for stored, new in ((self.keys, key_states), (self.values, value_states)):
+            assert stored is not None
+            stored[cache.row_index, :, cache.lengths] = new[:, :, 0].to(stored.dtype)
         return self, self
 
     def make_room(self, key: torch.Tensor, value: torch.Tensor) -> None:
         """Have storage for the new token of every row, both [rows, kv_heads, head_dim]."""
-        cache = self.cache
-        if self.keys is None or len(self.keys) < len(cache.lengths) or self.keys.shape[2] < cache.capacity:
+        if self.keys is None:
             self.lazy_initialization(key[:, :, None], value[:, :, None])
-
-    def write(self, key: torch.Tensor, value: torch.Tensor) -> None:
-        """Store the new token of every row, both [rows, kv_heads, head_dim]."""
-        cache = self.cache
-        self.make_room(key, value)
-        for stored, new in ((self.keys, key), (self.values, value)):
-            assert stored is not None
-            if cache.level:
-                stored[: len(new), :, cache.longest - 1] = new
-            else:
-                stored[cache.row_index, :, cache.lengths] = new.to(stored.dtype)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return query_length, 0
@@ -118,28 +103,8 @@ class GroupLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         return -1
 
-    def unshare(self, prompt_of: torch.Tensor, shift: torch.Tensor, own: int) -> None:
-        """Put each row's prompt in front of its own `own` tokens, moved right by `shift` (int64 [rows])."""
-        rows, room = len(prompt_of), self.cache.capacity
-        for name in ("keys", "values"):
-            stored, prompts = getattr(self, name), getattr(self, f"prompt_{name}")
-            new = prompts.new_empty(rows, prompts.shape[1], room, prompts.shape[3])
-            width = prompts.shape[2]
-            new[:, :, : int(shift.max())] = 0
-            if not self.cache.even:
-                new[:, :, width + own :] = 0
-            for prompt in range(len(prompts)):
-                mine = (prompt_of == prompt).nonzero().squeeze(1)
-                if len(mine):
-                    by = int(shift[mine[0]])
-                    new[mine, :, by:width] = prompts[prompt, :, : width - by]
-            if own:
-                new[:, :, width : width + own] = stored[:rows, :, :own]
-            setattr(self, name, new)
-            setattr(self, f"prompt_{name}", None)
-        self.is_initialized = True
-
     def move(self, source: torch.Tensor, target: torch.Tensor, filled: int) -> None:
+        """Put rows' keys and values, the first `filled` tokens, into other slots."""
         assert self.keys is not None
         assert self.values is not None
         self.keys[target, :, :filled] = self.keys[source, :, :filled]
@@ -156,9 +121,12 @@ class GroupCache(Cache):
 
     Attributes:
         prompt_of: int64 [rows], the prompt of each row.
-        lengths: int64 [rows], own tokens stored before this step, and `width` more once prompts are unshared.
-        width: tokens that unshared prompts take up in front of a row's own; 0 while they are shared.
+        lengths: int64 [rows], own tokens stored before this step.
         prompt_lengths: int64 [prompts].
+
+    Example: two prompts of 5 and 7 tokens, and three rows of the first behind which one of the second is waiting:
+    `prompt_lengths` is [5, 7], `prompt_of` [0, 0, 0], and after two steps `lengths` is [2, 2, 2]. Row 1 ends, and the
+    waiting one enters: row 2 moves into slot 1, and `prompt_of` is [0, 0, 1], `lengths` [2, 2, 0].
     """
 
     def __init__(self, layers: int, cap: int, device: torch.device, *, even: bool = False) -> None:
@@ -167,11 +135,7 @@ class GroupCache(Cache):
         self.even = even
         none = torch.zeros(0, dtype=torch.long, device=device)
         self.prompt_of = self.lengths = self.prompt_lengths = self.row_index = none
-        self.width = 0
-        self._first = none  # of a row's tokens, its unshared prompt included
         self.longest = 0  # most own tokens of a row, the new one included
-        self.level = False  # all rows have as many
-        self.capacity = 0  # own tokens there is room for
         self._grids: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._masks: dict[Any, torch.Tensor | None] = {}
 
@@ -223,33 +187,9 @@ class GroupCache(Cache):
             self._grids[kv_heads] = there, back
         return self._grids[kv_heads]
 
-    def shared_bytes(self) -> int:
-        """How much more a layer's prompts would take if every row had its own."""
-        keys, values = self.layers[0].prompt_keys, self.layers[0].prompt_values
-        if keys is None or values is None or not len(keys):
-            return 0
-        return (len(self.lengths) - len(keys)) * (keys[0].nbytes + values[0].nbytes)
-
-    def unshare(self) -> None:
-        """Give every row its prompt for itself, for good: quicker where that is not much to read."""
-        keys = self.layers[0].prompt_keys
-        width = 0 if keys is None else keys.shape[2]
-        own = int(self.lengths.max())
-        self.capacity = width + (self.cap if self.even else max(self.capacity, min(_FIRST, self.cap)))
-        self.width, self.cap = width, self.cap + width
-        self._first = width - self.prompt_lengths[self.prompt_of]
-        for layer in self.layers if width else ():
-            layer.unshare(self.prompt_of, self._first, own)
-        self.prompt_lengths = self.prompt_lengths.new_zeros(1)
-        self.set_rows(torch.zeros_like(self.prompt_of), self.lengths + width)
-
     def begin_step(self) -> None:
-        """Make room for one token more of every row."""
-        shortest, longest = (int(end) for end in self.lengths.aminmax())
-        self.longest, self.level = longest + 1, shortest == longest
-        if self.longest > self.capacity:
-            grown = max(self.longest, int(self.capacity * _GROWTH), _FIRST)
-            self.capacity = self.cap if self.even else min(self.cap, grown)
+        """One token more of every row comes."""
+        self.longest = int(self.lengths.max()) + 1
         self._masks = {}
 
     def end_step(self) -> None:
@@ -271,7 +211,6 @@ class GroupCache(Cache):
             filled = int(self.lengths[source].max())
             for layer in self.layers:
                 layer.move(source, target, filled)
-        self._first = self._first[index] if self.width else self._first
         self.set_rows(self.prompt_of[index], self.lengths[index])
         return order
 
@@ -286,10 +225,7 @@ class GroupCache(Cache):
             prompt_lengths = self.prompt_lengths[self.prompt_of][:, None]
             own = torch.arange(self.longest, device=self.lengths.device)
             prompt = torch.arange(width, device=own.device)
-            mine = own <= self.lengths[:, None]
-            if self.width:
-                mine &= own >= self._first[:, None]
-            seen = torch.cat([prompt < prompt_lengths, mine], dim=1)
+            seen = torch.cat([prompt < prompt_lengths, own <= self.lengths[:, None]], dim=1)
             if window is not None:
                 at = torch.cat([prompt.expand(len(seen), -1), prompt_lengths + own], dim=1)
                 seen &= at > prompt_lengths + self.lengths[:, None] - window

@@ -1,9 +1,8 @@
-"""One decoding step of a plain decoder in a third of the calls that `transformers` makes.
+"""One decoding step of a plain decoder on a CPU, with eight calls a layer where `transformers` makes some sixty.
 
-A step of few tokens costs a small model more in calls than in arithmetic: `transformers` makes some sixty small ones a
-layer. Here layers with the same input are one product, and what lies between the products is four calls of
-native/decoding.c where that can be built; else torch's: queries and keys turned together, a norm in one call. What is
-computed is the same; `Engine` compares the two on the first step and keeps to the model's own where they differ.
+A step of few tokens costs a small model more in calls than in arithmetic. Here layers with the same input are one
+product, and norms and attention are three calls of kernels/decoding.c. What is computed is the same; `Engine` compares
+the two on the first step and keeps to the model's own where they differ, or where the C functions do not serve.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM
 
-from r1rl import kernels as native
-from r1rl.rollout.cache import GroupCache, GroupLayer, attend
+from r1rl import kernels
+from r1rl.rollout.cache import GroupCache, GroupLayer
 from r1rl.rollout.weights import PACKED_FROM, PackedLinear
 
 # Exactly these classes: one derived from them may compute something else. As read in transformers 5.23.
@@ -32,8 +31,8 @@ Product = Callable[[torch.Tensor], torch.Tensor]
 def decoder_for(model: Any, positions: int) -> Decoder | None:
     """The quick way through this model for positions below `positions`; None where it has something out of the plain.
 
-    That is any other architecture or activation, adapters, hooks, quantised or sharded weights, and autocast, under
-    which a layer's output is of another number format than its weights.
+    That is any other architecture, activation or device, adapters, hooks, quantised or sharded weights, shapes that the
+    C functions do not serve, and autocast, under which a layer's output is of another number format than its weights.
     """
     if torch.is_autocast_enabled(model.device.type):
         return None
@@ -49,7 +48,12 @@ def decoder_for(model: Any, positions: int) -> Decoder | None:
             return None
         if not all(hasattr(norm, "variance_epsilon") for norm in norms):  # an adapter's
             return None
-    return Decoder(model, positions)
+    config, weight = model.config, model.model.embed_tokens.weight
+    sizes = config.hidden_size, config.intermediate_size
+    repeats = config.num_attention_heads // config.num_key_value_heads
+    head = model.model.layers[0].self_attn.head_dim
+    functions = kernels.functions_for(head, repeats, weight.dtype, *sizes) if weight.device.type == "cpu" else None
+    return None if functions is None else Decoder(model, positions, functions)
 
 
 def _is_watched(module: nn.Module) -> bool:
@@ -69,57 +73,35 @@ class Decoder:
     Args:
         model: one that `decoder_for` takes.
         positions: there will be no position from this one on.
-
-    Attributes:
-        native: the compiled functions for this model's shape; None where torch's calls do their work.
+        functions: the C functions for this model's shape.
     """
 
-    def __init__(self, model: Any, positions: int) -> None:
-        self.model = model
+    def __init__(self, model: Any, positions: int, functions: Any) -> None:
+        self.model, self.functions = model, functions
         embedding = model.model.embed_tokens.weight
-        cosines, sines = model.model.rotary_emb(embedding, torch.arange(positions, device=embedding.device)[None])
+        cosines, sines = model.model.rotary_emb(embedding, torch.arange(positions)[None])
         half = sines.shape[-1] // 2
-        self.cosines = cosines[0]
-        self.sines = torch.cat([-sines[0, :, :half], sines[0, :, half:]], -1)  # `rotate_half` as a roll
-        last = model.model.norm
-        self.norm, self.last_norm = _norm_of(last), (last.weight.detach().float(), last.variance_epsilon)
-        config = model.config
-        repeats = config.num_attention_heads // config.num_key_value_heads
-        sizes = config.hidden_size, config.intermediate_size
-        on_cpu = embedding.device.type == "cpu"
-        self.native = native.functions_for(cosines.shape[-1], repeats, embedding.dtype, *sizes) if on_cpu else None
+        self.cosines = cosines[0].float().contiguous()
+        self.sines = torch.cat([-sines[0, :, :half], sines[0, :, half:]], -1).float()
+        self.last_norm = _norm_of(model.model.norm)
         fuse = sum(parameter.numel() for parameter in model.parameters()) < PACKED_FROM
-        self.layers = [_Layer(layer, fuse, self.native) for layer in model.model.layers]
-        if self.native is not None:
-            self.cosines, self.sines = self.cosines.float().contiguous(), self.sines.float()
+        self.layers = [_Layer(layer, fuse) for layer in model.model.layers]
 
     def logits(self, tokens: torch.Tensor, positions: torch.Tensor, cache: GroupCache) -> torch.Tensor:
         """What comes after each row's token, ([rows], [rows]) -> [rows, vocabulary]; the token's keys are stored."""
         hidden = self.model.model.embed_tokens(tokens)
-        if self.native is not None:
-            return self.model.lm_head(self._natively(self.native, hidden, positions, cache))
-        cosines, sines = self.cosines[positions, None], self.sines[positions, None]
-        for layer, stored in zip(self.layers, cache.layers, strict=True):
-            assert isinstance(stored, GroupLayer)
-            hidden = layer.forward(hidden, cosines, sines, stored)
-        return self.model.lm_head(self.norm(hidden))
-
-    def _natively(
-        self, functions: native.Functions, hidden: torch.Tensor, positions: torch.Tensor, cache: GroupCache
-    ) -> torch.Tensor:
-        """The same up to the last norm, [rows, hidden size] -> [rows, hidden size]."""
         rows, threads = len(hidden), torch.get_num_threads()
         first = self.layers[0]
         prompts = cache.layers[0].prompt_keys
-        step = native.Step(
-            rows, first.heads, cache.capacity, 0 if prompts is None else prompts.shape[2], threads,
+        step = kernels.Step(
+            rows, first.heads, cache.cap, 0 if prompts is None else prompts.shape[2], threads,
             *map(_pointer, (cache.prompt_of, cache.lengths, cache.prompt_lengths, positions, self.cosines, self.sines)),
         )  # fmt: skip
         more: torch.Tensor | None = None
 
         def normed(weight: torch.Tensor, epsilon: float) -> torch.Tensor:
             out = torch.empty_like(hidden)
-            functions.add_norm(
+            self.functions.add_norm(
                 _pointer(hidden), _pointer(more), _pointer(weight), epsilon, _pointer(out), *hidden.shape, threads
             )
             return out
@@ -127,89 +109,52 @@ class Decoder:
         for layer, stored in zip(self.layers, cache.layers, strict=True):
             assert isinstance(stored, GroupLayer)
             qkv = layer.qkv(normed(*layer.first_norm))
-            keys, values = qkv.view(rows, -1, first.size)[:, first.heads :].split(first.kv_heads, 1)
-            stored.make_room(keys, values)
-            seen = qkv.new_empty(rows, first.heads * first.size)
-            functions.attend(ctypes.byref(layer.storage(stored)), ctypes.byref(step), _pointer(qkv), _pointer(seen))
+            stored.make_room(*qkv.view(rows, -1, layer.size)[:, layer.heads :].split(layer.kv_heads, 1))
+            seen = qkv.new_empty(rows, layer.heads * layer.size)
+            storage = ctypes.byref(layer.storage(stored))
+            self.functions.attend(storage, ctypes.byref(step), _pointer(qkv), _pointer(seen))
             more = layer.output(seen)
-            gate_up = layer.gate_up(normed(*layer.second_norm))
-            gate, up = gate_up.chunk(2, -1)
-            between = torch.empty_like(gate, memory_format=torch.contiguous_format)
-            functions.gated(_pointer(gate), _pointer(up), gate.stride(0), _pointer(between), *between.shape, threads)
-            more = layer.down(between)
-        return normed(*self.last_norm)
+            gate, up = layer.gate_up(normed(*layer.second_norm)).chunk(2, -1)
+            more = layer.down(functional.silu(gate).mul_(up))
+        return self.model.lm_head(normed(*self.last_norm))
 
 
 class _Layer:
-    def __init__(self, layer: Any, fuse: bool, functions: native.Functions | None) -> None:
+    """A layer's products and what the C functions need of it."""
+
+    def __init__(self, layer: Any, fuse: bool) -> None:
         attention, mlp = layer.self_attn, layer.mlp
-        self.before_attention = _norm_of(layer.input_layernorm)
-        self.before_mlp = _norm_of(layer.post_attention_layernorm)
-        self.first_norm, self.second_norm = (
-            (norm.weight.detach().float(), norm.variance_epsilon)
-            for norm in (layer.input_layernorm, layer.post_attention_layernorm)
-        )
-        self.qkv = _product((attention.q_proj, attention.k_proj, attention.v_proj), fuse, functions)
-        self.output = _product((attention.o_proj,), fuse, functions)
-        self.gate_up = _product((mlp.gate_proj, mlp.up_proj), fuse, functions)
-        self.down = _product((mlp.down_proj,), fuse, functions)
+        self.first_norm, self.second_norm = _norm_of(layer.input_layernorm), _norm_of(layer.post_attention_layernorm)
+        self.qkv = _product((attention.q_proj, attention.k_proj, attention.v_proj), fuse)
+        self.output = _product((attention.o_proj,), fuse)
+        self.gate_up = _product((mlp.gate_proj, mlp.up_proj), fuse)
+        self.down = _product((mlp.down_proj,), fuse)
         self.size = attention.head_dim
         self.heads = attention.q_proj.out_features // self.size
         self.kv_heads = attention.k_proj.out_features // self.size
         self.scaling, self.window = attention.scaling, getattr(attention, "sliding_window", None)
-        self.heads_norm: Product | None = None  # of queries and keys, Qwen3's
-        self.head_weights: list[torch.Tensor | None] = [None, None]
+        self.head_norms: list[torch.Tensor | None] = [None, None]  # of queries and keys, Qwen3's
         self.epsilon = 0.0
         if hasattr(attention, "q_norm"):
-            norms = (attention.q_norm, self.heads), (attention.k_norm, self.kv_heads)
-            self.heads_norm = _norm_of(attention.q_norm, torch.cat([n.weight.detach().expand(c, -1) for n, c in norms]))
-            self.head_weights = [norm.weight.detach().float() for norm, _ in norms]
+            self.head_norms = [norm.weight.detach().float() for norm in (attention.q_norm, attention.k_norm)]
             self.epsilon = attention.q_norm.variance_epsilon
 
-    def storage(self, stored: GroupLayer) -> native.Layer:
-        """Where the compiled functions find what they need of this layer."""
-        tensors = stored.keys, stored.values, stored.prompt_keys, stored.prompt_values, *self.head_weights
+    def storage(self, stored: GroupLayer) -> kernels.Layer:
+        """Where the C functions find what they need of this layer."""
+        tensors = stored.keys, stored.values, stored.prompt_keys, stored.prompt_values, *self.head_norms
         window = sys.maxsize if self.window is None else self.window
-        return native.Layer(*map(_pointer, tensors), window, self.scaling, self.epsilon)
-
-    def forward(
-        self, hidden: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor, stored: GroupLayer
-    ) -> torch.Tensor:
-        """[rows, hidden size] -> the same; cosines and sines are [rows, 1, head_dim]."""
-        rows, turning = len(hidden), self.heads + self.kv_heads
-        qkv = self.qkv(self.before_attention(hidden)).view(rows, -1, self.size)
-        turned = qkv[:, :turning]
-        if self.heads_norm is not None:
-            turned = self.heads_norm(turned)
-        turned = torch.addcmul(turned * cosines, turned.roll(self.size // 2, -1), sines)
-        stored.write(turned[:, self.heads :], qkv[:, turning:])
-        seen = attend(stored, turned[:, : self.heads], self.scaling, self.window)
-        hidden = hidden + self.output(seen.reshape(rows, -1))
-        gate, up = self.gate_up(self.before_mlp(hidden)).chunk(2, -1)
-        return hidden + self.down(functional.silu(gate).mul_(up))
+        return kernels.Layer(*map(_pointer, tensors), window, self.scaling, self.epsilon)
 
 
 def _pointer(tensor: torch.Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def _norm_of(norm: Any, weight: torch.Tensor | None = None) -> Product:
-    """What a norm makes of one tensor; `weight` is in the place of its own."""
-    weight = norm.weight.detach() if weight is None else weight
-    if weight.device.type != "cpu":
-        return lambda x: functional.rms_norm(x, x.shape[-1:], None, norm.variance_epsilon) * weight
-    epsilon = torch.tensor([norm.variance_epsilon])
-    return lambda x: _norm(x, weight, epsilon)
+def _norm_of(norm: Any) -> tuple[torch.Tensor, float]:
+    return norm.weight.detach().float(), norm.variance_epsilon
 
 
-def _norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: torch.Tensor) -> torch.Tensor:
-    """The root-mean-square norm over the last dimension; torch's own is eight calls in disguise on a CPU."""
-    size = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32)
-    scale = torch.addcmul(epsilon, size, size, value=1 / hidden.shape[-1]).rsqrt_()
-    return (hidden * scale).to(hidden.dtype).mul_(weight)
-
-
-def _product(linears: Sequence[Any], fuse: bool, functions: native.Functions | None) -> Product:
+def _product(linears: Sequence[Any], fuse: bool) -> Product:
     """What all of these layers make of one tensor, one after another in the last dimension."""
     first = linears[0]
     if isinstance(first, PackedLinear) and len(first.together.linears) == len(linears):
@@ -220,23 +165,4 @@ def _product(linears: Sequence[Any], fuse: bool, functions: native.Functions | N
     bias: torch.Tensor | None = None
     if any(linear.bias is not None for linear in linears):
         bias = torch.cat([weight.new_zeros(x.out_features) if x.bias is None else x.bias.detach() for x in linears])
-    if functions is not None and weight.dtype == torch.float32:
-        return _Projection(functions, weight, bias)
     return lambda x: functional.linear(x, weight, bias)
-
-
-class _Projection:
-    """A linear layer whose weights stay in the caches, [rows, in] -> [rows, out]."""
-
-    def __init__(self, functions: native.Functions, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        self.project, self.bias = functions.project, bias
-        self.outs = len(weight)
-        panels = weight.split(2 * functions.lanes)
-        self.packed = torch.cat([panel.t().reshape(-1) for panel in panels])
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        rows, size = x.shape
-        out = x.new_empty(rows, self.outs)
-        pointers = map(_pointer, (x, self.packed, self.bias, out))
-        self.project(*pointers, rows, size, self.outs, torch.get_num_threads())
-        return out

@@ -25,11 +25,9 @@ from r1rl.rollout.sampling import Sampling, StopStrings, draw
 
 logger = logging.getLogger(__name__)
 
-_PREFILL_TOKENS = 8192  # a prefill pass holds at most so many, padding included
-_ADMIT_FROM = 8  # waiting rows enter once a slot in so many is free
-SHARED_BYTES = 5 * 10**6  # of a layer's keys and values; what sharing saves must be more to pay for its calls
-_UNSHARED_BYTES = SHARED_BYTES // 2  # the same later on, when leaving it means to copy what is there
-_MEMORY_SHARE = 0.25  # of what is free at the start
+_PREFILL_TOKENS = 8192  # tokens of one prefill pass at most, padding included
+_ADMIT_FROM = 8  # waiting rows enter once one slot in eight is free
+_MEMORY_SHARE = 0.25  # of the memory that is free at the start, for keys and values
 
 
 @dataclass
@@ -53,10 +51,10 @@ class Work:
 
     Args:
         prompt_tokens: tokens of the distinct prompts.
-        prefilled_tokens: tokens forwarded for them, padding included.
+        prefilled_tokens: tokens forwarded for the prompts, padding included.
         sampled_tokens: tokens of all completions.
-        widths: rows that were forwarded together -> how often; their product is the row-steps.
-        seconds: wall time, all of it.
+        widths: how many decode steps forwarded so many rows together, by the number of rows.
+        seconds: wall time of the call.
     """
 
     prompt_tokens: int = 0
@@ -81,7 +79,8 @@ class Engine:
         memory: bytes for keys and values; None: a quarter of what is free. Every row is given room up to the cap.
 
     Attributes:
-        work: of the last call of `generate`.
+        work: what the last call of `generate` computed.
+        quick: whether the quick `Decoder` of a model agrees with the model, by the id of the model's configuration.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class Engine:
         self.memory = memory
         self.work = Work()
         self._stops: dict[tuple[tuple[str, ...], int], StopStrings] = {}
-        self.quick: dict[int, bool] = {}  # by a model's configuration, whether its `Decoder` agrees with it
+        self.quick: dict[int, bool] = {}
 
     @torch.no_grad()
     def generate(
@@ -275,16 +274,11 @@ class _Batch:
 
     def step(self) -> None:
         """Sample one token for every row; finished rows leave."""
-        shares = self.decoder is not None and self.decoder.native is not None  # at no cost
-        if not self.waiting and not self.cache.width and not shares:
-            worth = _UNSHARED_BYTES if self.cache.capacity else SHARED_BYTES
-            if self.cache.shared_bytes() < worth:
-                self.cache.unshare()
         self.cache.begin_step()
         logits = self._logits()
         self.cache.end_step()
         self.work.widths[len(self.rows)] += 1
-        sampled = self.cache.lengths.cpu() - self.cache.width - 1
+        sampled = self.cache.lengths.cpu() - 1
         drawn = draw(logits, self.row_keys, sampled, self.sampling)
         finished = self._record(drawn.tokens, drawn.logprobs, drawn.policy_logprobs)
         self.tokens, self.positions = drawn.tokens, self.positions + 1

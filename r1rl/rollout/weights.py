@@ -16,7 +16,7 @@ _SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Names under which `transformers` keeps linear layers that one module applies to the same tensor."""
 
 PACKED_FROM = 8_000_000
-"""Parameters. A smaller policy stays in the caches, where packing gains less than its calls cost."""
+"""Number of parameters. A smaller policy stays in the caches, where packing gains less than its calls cost."""
 
 
 class PackedLinears:

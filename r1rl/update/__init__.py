@@ -1,1 +1,1 @@
-"""The optimizer step: scoring, batching, packed attention, fused layers."""
+"""The optimizer step: scoring, batching, packed attention."""

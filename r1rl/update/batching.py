@@ -88,7 +88,7 @@ def fill(prompts: Sequence[Sequence[int]], completion_lengths: Sequence[int], to
 
 
 def _by_prompt(prompts: Sequence[Sequence[int]], completion_lengths: Sequence[int]) -> dict[tuple[int, ...], list[int]]:
-    """The rollouts of each prompt with a completion, the longest first."""
+    """The indices of each prompt's rollouts that have a completion, the longest completion first."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for i in sorted(range(len(prompts)), key=lambda i: -completion_lengths[i]):
         if completion_lengths[i]:
@@ -97,7 +97,7 @@ def _by_prompt(prompts: Sequence[Sequence[int]], completion_lengths: Sequence[in
 
 
 def _split(prompt: tuple[int, ...], members: Sequence[int], lengths: Sequence[int], count: int) -> list[PackedRow]:
-    """A group in `count` rows of about the same width; its members come longest first."""
+    """One group in `count` rows of about the same width; its members come longest first."""
     bins = _even_bins([lengths[i] for i in members], count)
     return [
         PackedRow(prompt, tuple(members[k] for k in some), len(prompt) + sum(lengths[members[k]] for k in some))
@@ -172,7 +172,7 @@ def flat_layout(rows: Sequence[PackedRow], completions: Sequence[Sequence[int]],
             ids += completions[i]
             positions += range(len(row.prompt), len(row.prompt) + len(completions[i]))
     groups = [(len(row.prompt) - common, [len(completions[i]) for i in row.completions]) for row in rows]
-    mask = packed_attention.mask_for(packed_attention.spans(groups, device, common))
+    mask = packed_attention.mask_for(packed_attention.Spans(groups, common), device)
     input_ids, position_ids = (torch.tensor([values], device=device) for values in (ids, positions))
     return Chunk(input_ids, position_ids, mask, *scores.tensors(device))
 
@@ -208,13 +208,13 @@ def layout(rows: Sequence[PackedRow], completions: Sequence[Sequence[int]], devi
 
 @dataclass(frozen=True)
 class Batching:
-    """How one model's rows are laid out.
+    """How the rows of one model are laid out.
 
     Args:
-        tokens: of one forward pass, about.
+        tokens: about how many tokens one forward pass has.
         flat: whether many groups may lie in one row, see `packed_attention`.
-        may_share: else, whether the model takes a 4-D mask.
-        cost: else, what decides whether a prompt is shared.
+        may_share: whether completions of one prompt may share a row under a 4-D mask, where rows are not flat.
+        cost: decides whether they do.
     """
 
     tokens: int

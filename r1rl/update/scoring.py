@@ -14,13 +14,12 @@ import torch
 from torch import nn
 
 from r1rl.update.batching import Batching, Cost
-from r1rl.update.fused import is_fused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_CPU_BYTES = 1536 * 2**20  # of activations kept for a backward pass
-_ROWS_BYTES = 16 * 2**20  # of float32 logits at work at a time: what stays in a cache
+_CPU_BYTES = 1536 * 2**20  # activations kept for a backward pass on a CPU
+_ROWS_BYTES = 16 * 2**20  # float32 logits at work at a time: what stays in a cache
 # What configurations do to logits besides a softcap. TRL's head knows all of these.
 _LOGIT_SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
@@ -67,11 +66,10 @@ def batching_for(model: PreTrainedModel, device: torch.device) -> Batching:
 
 
 def activation_bytes(model: PreTrainedModel) -> int:
-    """About what one token keeps for the backward pass in float32, without gradient checkpointing; from above."""
+    """Bytes that one token keeps for the backward pass in float32, without gradient checkpointing; an upper bound."""
     config = model.config.get_text_config()
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    a_layer = 8 * config.hidden_size + 3 * inner if is_fused(model) else 13 * config.hidden_size + 4 * inner
-    return 4 * (config.num_hidden_layers * a_layer + config.vocab_size)
+    return 4 * (config.num_hidden_layers * (13 * config.hidden_size + 4 * inner) + config.vocab_size)
 
 
 def cost(model: PreTrainedModel) -> Cost:
@@ -172,9 +170,8 @@ class _Score(torch.autograd.Function):
             down.scatter_add_(-1, targets[some, None], outer)
             if temperature != 1:
                 down /= temperature
-            logits[some] = (
-                down if bend is None else down.mul_(bend)
-            )  # a second backward pass is refused: saved, changed
+            # What was saved is changed: a second backward pass is refused.
+            logits[some] = down if bend is None else down.mul_(bend)
         return logits, None, None, None
 
 

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from r1rl import kernels as native
-from r1rl.rollout import decoder
+from r1rl import kernels
 from r1rl.rollout.cache import GroupCache, PrefillCache, attend
 
 SHAPES = {  # elements of a head, query heads of a key head
@@ -21,12 +20,12 @@ SHAPES = {  # elements of a head, query heads of a key head
     "half a vector a head": (8, 3),
     "a large head": (128, 7),
 }
-BUILDS = "import torch; from r1rl import native; print(native.functions_for(32, 2, torch.float32) is not None)"
+BUILDS = "import torch; from r1rl import kernels; print(kernels.functions_for(32, 2, torch.float32) is not None)"
 NEAR = {torch.float32: 2e-6, torch.bfloat16: 2**-8}
 
 
 def built(head, repeats, dtype, *sizes):
-    functions = native.functions_for(head, repeats, dtype, *sizes)
+    functions = kernels.functions_for(head, repeats, dtype, *sizes)
     if functions is None:
         pytest.skip("no C compiler here")
     return functions
@@ -54,7 +53,7 @@ def test_attention_is_torchs(shape, window, dtype):
     (stored,) = cache.layers
     before = torch.randn(2, rows, kv_heads, 131, head)
     stored.keys, stored.values = before[0].clone(), before[1].clone()
-    cache.capacity, stored.is_initialized = 131, True
+    stored.is_initialized = True
     qkv = torch.randn(rows, heads + 2 * kv_heads, head).to(dtype)
     cosines, sines = torch.randn(2, 200, head)
     positions = cache.prompt_lengths[cache.prompt_of] + own
@@ -63,15 +62,15 @@ def test_attention_is_torchs(shape, window, dtype):
     turned = functional.rms_norm(qkv[:, : heads + kv_heads].float(), (head,), None, 1e-6)
     turned = turned * torch.cat([norms[0].expand(heads, -1), norms[1].expand(kv_heads, -1)])
     turned = turned * cosines[positions, None] + turned.roll(head // 2, -1) * sines[positions, None]
-    stored.write(turned[:, heads:], qkv[:, heads + kv_heads :].float())
+    stored.update(turned[:, heads:, None], qkv[:, heads + kv_heads :, None].float())
     expected = attend(stored, turned[:, :heads], 0.3, window)
     written = stored.keys, stored.values
 
     stored.keys, stored.values = before[0].clone(), before[1].clone()
     tensors = stored.keys, stored.values, stored.prompt_keys, stored.prompt_values, norms[0], norms[1]
-    layer = native.Layer(*map(pointer, tensors), window or sys.maxsize, 0.3, 1e-6)
+    layer = kernels.Layer(*map(pointer, tensors), window or sys.maxsize, 0.3, 1e-6)
     places = cache.prompt_of, cache.lengths, cache.prompt_lengths, positions, cosines, sines
-    step = native.Step(rows, heads, 131, max(prompt_lengths), 2, *map(pointer, places))
+    step = kernels.Step(rows, heads, 131, max(prompt_lengths), 2, *map(pointer, places))
     out = torch.full((rows, heads, head), math.nan, dtype=dtype)
     functions.attend(ctypes.byref(layer), ctypes.byref(step), pointer(qkv), pointer(out))
     torch.testing.assert_close(out.float(), expected, atol=4 * NEAR[dtype], rtol=4 * NEAR[dtype])
@@ -94,56 +93,29 @@ def test_the_norm_is_torchs(adds, dtype):
     torch.testing.assert_close(out.float(), expected, atol=NEAR[dtype], rtol=2 * NEAR[dtype])
 
 
-@pytest.mark.parametrize("dtype", NEAR, ids=str)
-def test_the_gate_is_torchs(dtype):
-    functions = built(16, 1, dtype, 32)
-    edges = [0.0, -0.0, 1e-30, 1.0, -1.0, 86.9, 87.1, -86.9, -87.1, 88.1, -88.1, 500.0, -500.0, 3e38, -3e38, math.inf]
-    gate = torch.tensor(edges * 2 + torch.linspace(-30, 30, 64).tolist()).view(3, 32).to(dtype)
-    up = torch.linspace(0.5, 2, 96).view(3, 32).to(dtype)
-    out = torch.full_like(gate, math.nan)
-    gate_up = torch.cat([gate, up], 1)
-    functions.gated(pointer(gate_up), pointer(gate_up[:, 32:]), 64, pointer(out), 3, 32, 2)
-    expected = functional.silu(gate.float()) * up.float()
-    assert torch.equal(out.isinf(), expected.to(dtype).isinf())
-    finite = ~expected.to(dtype).isinf()
-    torch.testing.assert_close(out[finite].float(), expected[finite], atol=1e-30, rtol=2 * NEAR[dtype])
-
-
-@pytest.mark.parametrize("biased", [True, False])
-@pytest.mark.parametrize("shape", [(1, 16, 16), (7, 48, 144), (50, 128, 384), (6, 24, 8)], ids=str)
-def test_the_product_is_torchs(shape, biased):
-    rows, size, outs = shape
-    functions = built(8, 1, torch.float32, size, outs)
-    torch.manual_seed(0)
-    linear = torch.nn.Linear(size, outs, bias=biased)
-    x = torch.randn(rows, size)
-    ours = decoder._Projection(functions, linear.weight.detach(), linear.bias)(x)
-    torch.testing.assert_close(ours, linear(x).detach(), atol=1e-5, rtol=1e-5)
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64], ids=str)
 def test_other_number_formats_are_not_served(dtype):
-    assert native.functions_for(64, 3, dtype) is None
+    assert kernels.functions_for(64, 3, dtype) is None
 
 
 def test_sizes_that_no_vector_divides_are_not_served():
-    assert native.functions_for(64, 3, torch.float32, 576, 1534) is None
+    assert kernels.functions_for(64, 3, torch.float32, 576, 1534) is None
 
 
 @pytest.fixture
 def afresh(tmp_path, monkeypatch):
     """Nothing built yet, nor remembered."""
     monkeypatch.setenv("R1RL_CACHE", str(tmp_path))
-    native.functions_for.cache_clear()
+    kernels.functions_for.cache_clear()
     yield tmp_path
-    native.functions_for.cache_clear()
+    kernels.functions_for.cache_clear()
 
 
 def test_without_a_compiler_torch_does_it_all(afresh, monkeypatch, caplog):
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", str(afresh))
     with caplog.at_level(logging.INFO):
-        assert native.functions_for(64, 3, torch.float32) is None
+        assert kernels.functions_for(64, 3, torch.float32) is None
     assert "no C compiler" in caplog.text
 
 
@@ -153,7 +125,7 @@ def test_a_compiler_that_fails_is_quoted(afresh, monkeypatch, caplog):
     compiler.chmod(0o755)
     monkeypatch.setenv("CC", str(compiler))
     with caplog.at_level(logging.WARNING):
-        assert native.functions_for(64, 3, torch.float32) is None
+        assert kernels.functions_for(64, 3, torch.float32) is None
     assert "no such processor" in caplog.text
     assert not list(afresh.glob("native-*"))
 
@@ -164,7 +136,7 @@ def test_what_a_compiler_says_need_not_be_text(afresh, monkeypatch, caplog):
     compiler.chmod(0o755)
     monkeypatch.setenv("CC", str(compiler))
     with caplog.at_level(logging.WARNING):
-        assert native.functions_for(64, 3, torch.float32) is None
+        assert kernels.functions_for(64, 3, torch.float32) is None
     assert "fatal" in caplog.text
 
 
@@ -179,13 +151,13 @@ def test_a_library_that_was_cut_off_is_built_again(afresh):
 
 def test_another_users_library_is_not_loaded(afresh, monkeypatch, caplog):
     built(32, 2, torch.float32)
-    native.functions_for.cache_clear()
-    monkeypatch.setattr(native.os, "getuid", lambda: 12_345)
+    kernels.functions_for.cache_clear()
+    monkeypatch.setattr(kernels.os, "getuid", lambda: 12_345)
     path = next(afresh.glob("native-*"))
     if path.stat().st_uid == 0:  # root's is fine, so it becomes somebody's
-        native.os.chown(path, 54_321, -1)
+        kernels.os.chown(path, 54_321, -1)
     with caplog.at_level(logging.WARNING):
-        assert native.functions_for(32, 2, torch.float32) is None
+        assert kernels.functions_for(32, 2, torch.float32) is None
     assert "belongs to another user; set R1RL_CACHE" in caplog.text
 
 
@@ -193,9 +165,9 @@ def test_without_a_home_there_is_no_cache(afresh, monkeypatch, caplog):
     def nowhere():
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(native, "cache_dir", nowhere)
+    monkeypatch.setattr(kernels, "cache_dir", nowhere)
     with caplog.at_level(logging.WARNING):
-        assert native.functions_for(32, 2, torch.float32) is None
+        assert kernels.functions_for(32, 2, torch.float32) is None
     assert "Could not determine home directory" in caplog.text
 
 

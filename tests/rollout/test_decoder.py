@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
 from r1rl.models.base import tokenizer as tiny_tokenizer
-from r1rl.rollout import decoder, engine
+from r1rl.rollout import decoder
 from r1rl.rollout.engine import Engine
 from r1rl.rollout.sampling import Sampling, row_key
 from r1rl.rollout.weights import SamplingWeights
@@ -73,11 +73,8 @@ def test_what_is_not_written_is_not_read(monkeypatch):
     for max_rows in (4, 512):
         same(sampled(model, max_rows=max_rows)[1], expected)
     without_compiler(monkeypatch)
-    for shared in (0, 10**9):
-        monkeypatch.setattr(engine, "SHARED_BYTES", shared)
-        monkeypatch.setattr(engine, "_UNSHARED_BYTES", shared)
-        for max_rows in (4, 512):
-            same(sampled(model, max_rows=max_rows)[1], expected)
+    for max_rows in (4, 512):
+        same(sampled(model, max_rows=max_rows)[1], expected)
 
 
 def same(ours, theirs):
@@ -87,7 +84,7 @@ def same(ours, theirs):
 
 
 def without_compiler(monkeypatch):
-    monkeypatch.setattr(decoder.native, "functions_for", lambda *arguments: None)
+    monkeypatch.setattr(decoder.kernels, "functions_for", lambda *arguments: None)
 
 
 def test_under_autocast_the_model_itself_decodes():
@@ -98,22 +95,20 @@ def test_under_autocast_the_model_itself_decodes():
     assert decoder.decoder_for(model, 8) is not None
 
 
-@pytest.mark.parametrize("way", ["compiled", "prompts shared", "a prompt for each row"])
-@pytest.mark.parametrize("name", PLAIN)
-def test_it_samples_what_the_model_itself_samples(name, way, monkeypatch):
-    model = model_of(PLAIN[name])
-    if way != "compiled":
-        without_compiler(monkeypatch)
-        shared = 0 if way == "prompts shared" else 10**9
-        monkeypatch.setattr(engine, "SHARED_BYTES", shared)
-        monkeypatch.setattr(engine, "_UNSHARED_BYTES", shared)
-    elif decoder.decoder_for(model, 8).native is None:
+def with_compiler(model):
+    if decoder.decoder_for(model, 8) is None:
         pytest.skip("no C compiler here")
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_it_samples_what_the_model_itself_samples(name, monkeypatch):
+    model = model_of(PLAIN[name])
+    with_compiler(model)
     for max_rows in (4, 512):  # two rows enter late, so that lengths differ; all at once
         made, ours = sampled(model, max_rows=max_rows)
         assert made.quick == {id(model.config): True}, "not taken the short way"
         with monkeypatch.context() as without:
-            without.setattr(engine, "decoder_for", lambda *arguments: None)
+            without_compiler(without)
             same(ours, sampled(model, max_rows=4)[1])
 
 
@@ -123,7 +118,7 @@ def test_half_precision_is_as_near_as_it_allows(compiled, monkeypatch):
         without_compiler(monkeypatch)
     model = model_of(PLAIN["qwen3, norms of heads of a size of their own"]).bfloat16()
     made, ours = sampled(model)
-    assert list(made.quick.values()) == [True]
+    assert list(made.quick.values()) == [True] * compiled
     for completion, prompt in zip(ours, PROMPTS, strict=True):
         ids = torch.tensor([prompt + completion.token_ids])
         with torch.no_grad():

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r1rl import kernels as native
+from r1rl import kernels
 from r1rl.update import packed_attention
 
 CPU = torch.device("cpu")
@@ -37,10 +37,10 @@ def inputs(tokens, heads, key_heads, dtype=torch.float32, head=8):
 
 def both(groups, heads, key_heads, window, dtype=torch.float32, common=0, head=8):
     """Outputs and gradients of ours and of sdpa under the mask in float64."""
-    layout = packed_attention.spans(groups, CPU, common)
+    layout = packed_attention.Spans(groups, common)
     (q, k, v), outer = inputs(layout.tokens, heads, key_heads, dtype, head)
     ours, _ = packed_attention.attention(
-        None, q, k, v, packed_attention.mask_for(layout), sliding_window=window, dropout=0.0
+        None, q, k, v, packed_attention.mask_for(layout, CPU), sliding_window=window, dropout=0.0
     )
     wide = [x.detach().double().requires_grad_() for x in (q, k, v)]
     repeated = [wide[0], *(x.repeat_interleave(heads // key_heads, 1) for x in wide[1:])]
@@ -56,17 +56,14 @@ def both(groups, heads, key_heads, window, dtype=torch.float32, common=0, head=8
     groups_of,
     st.sampled_from([(4, 4), (4, 2), (3, 1)]),
     st.sampled_from([None, 1, 3, 8]),
-    st.booleans(),
     st.sampled_from([0, 1, 7, 70]),  # the last is more than a block of keys
     st.booleans(),
 )
 @settings(max_examples=120, deadline=None)
-def test_equals_attention_under_a_mask(groups, heads, window, keep, common, compiled):
+def test_equals_attention_under_a_mask(groups, heads, window, common, compiled):
     with pytest.MonkeyPatch.context() as patch:
         if not compiled:
-            patch.setattr(native, "serve", lambda *tensors: False)
-        if not keep:  # weights are computed again, by blocks of heads
-            patch.setattr(packed_attention, "_KEPT", 20)
+            patch.setattr(kernels, "serve", lambda *tensors: False)
         ours, theirs = both(groups, *heads, window, common=common)
     for mine, other in zip(ours, theirs, strict=True):
         assert torch.allclose(mine.double(), other, atol=1e-5)
@@ -86,19 +83,19 @@ def test_attention_over_blocks_of_keys(head, heads, window, common):
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_value_that_is_no_number_is_not_hidden(compiled, monkeypatch):
     if not compiled:
-        monkeypatch.setattr(native, "serve", lambda *tensors: False)
-    layout = packed_attention.spans([(1, [3])], CPU)
+        monkeypatch.setattr(kernels, "serve", lambda *tensors: False)
+    layout = packed_attention.Spans([(1, [3])])
     (q, k, v), _ = inputs(layout.tokens, 2, 2)
     with torch.no_grad():
         k[:, :, 0] = float("nan")
-    ours, _ = packed_attention.attention(None, q, k, v, packed_attention.mask_for(layout))
+    ours, _ = packed_attention.attention(None, q, k, v, packed_attention.mask_for(layout, CPU))
     assert ours.isnan().all()
 
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_low_precision_is_as_close_as_its_inputs_allow(compiled, monkeypatch):
     if not compiled:
-        monkeypatch.setattr(native, "serve", lambda *tensors: False)
+        monkeypatch.setattr(kernels, "serve", lambda *tensors: False)
     ours, theirs = both([(20, [30, 9, 24])], 4, 2, None, torch.bfloat16)
     for mine, other in zip(ours, theirs, strict=True):
         assert mine.dtype == torch.bfloat16
@@ -106,16 +103,17 @@ def test_low_precision_is_as_close_as_its_inputs_allow(compiled, monkeypatch):
 
 
 def test_products_are_made_in_autocasts_precision():
-    layout = packed_attention.spans([(3, [4])], CPU)
+    layout = packed_attention.Spans([(3, [4])])
     (q, k, v), _ = inputs(layout.tokens, 2, 2)
     with torch.autocast("cpu", torch.bfloat16):
-        ours, _ = packed_attention.attention(None, q, k, v, packed_attention.mask_for(layout))
+        ours, _ = packed_attention.attention(None, q, k, v, packed_attention.mask_for(layout, CPU))
     assert ours.dtype == torch.bfloat16
 
 
-def test_completions_of_similar_length_share_a_part():
-    layout = packed_attention.spans([(5, [10, 3, 7, 4, 1])], CPU)
-    assert [(part.segments, part.length) for part in layout.parts] == [(1, 5), (2, 10), (2, 4), (1, 1)]
+def test_segments_are_the_beginning_then_each_prompt_with_its_completions():
+    layout = packed_attention.Spans([(2, [3, 1]), (5, [])], common=4)
+    assert layout.segments == [(0, 4, 0, 0, 0), (4, 2, 4, 0, 4), (6, 3, 4, 2, 4), (9, 1, 4, 2, 4), (10, 5, 10, 0, 4)]
+    assert layout.tokens == 15
 
 
 def test_other_masks_go_to_sdpa_as_before():
@@ -128,7 +126,7 @@ def test_other_masks_go_to_sdpa_as_before():
 
 
 def test_attention_that_ignores_the_spans_fails():
-    layout = packed_attention.spans([(3, [4])], CPU)
+    layout = packed_attention.Spans([(3, [4])])
     (q, k, v), _ = inputs(layout.tokens, 2, 2)
     with pytest.raises(RuntimeError, match="size"):
-        torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=packed_attention.mask_for(layout))
+        torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=packed_attention.mask_for(layout, CPU))
