@@ -30,8 +30,8 @@ class Machines:
     Args:
         nodes: machines.
         gpus: a machine's GPUs; 0: processes on its CPU.
-        cpu_processes: of one machine without GPUs.
-        memory: bytes of one GPU, or of a machine without any; None: 80 GB, or this machine's.
+        cpu_processes: processes of one machine without GPUs.
+        memory: bytes of one GPU, or of a machine without any; None: 80 GB, or this machine's memory.
         rates: speed, lengths and price.
     """
 
@@ -188,11 +188,11 @@ def _workload(loaded: recipe.LoadedRecipe, machines: Machines, size: sizes.Size,
 
 
 def _cached_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: sizes.Size, prompt_tokens: int) -> int:
-    """Tokens in the embedded engine's cache: of a step's rollouts or of a probe, whichever are more.
+    """Tokens in the embedded engine's cache: those of a step's rollouts or of a held-out evaluation, if more.
 
-    On a CPU with every copy that is made on the way (prefilled, shared, one a row, grown), and with half of a probe's
-    greedy part besides its sampled part: the heap finds no place for all of it in what was freed. Storage grows for the
-    rows that are left, so that a row counts between the mean and the greatest length.
+    On a CPU with every copy that is made on the way (prefilled, shared, one a row, grown), and with half of the
+    evaluation's greedy part besides its sampled part: the heap finds no place for all of it in what was freed. Storage
+    grows for the rows that are left, so that a row counts between the mean and the greatest length.
     """
     own, grpo = loaded.recipe, loaded.grpo
     copies = 1 if machines.gpus else 2

@@ -1,6 +1,6 @@
 """Recipes: one flat YAML file, read into r1rl's own `Recipe`, TRL's `GRPOConfig` and `ModelConfig`.
 
-A key is a field of one of the three; TRL's documentation is the reference for what `recipe_keys` does not list.
+A key is a field of one of the three; TRL's documentation is the reference for what `r1rl.recipe.keys` does not list.
 `load` checks the file before any model is touched; `LoadedRecipe.write` writes what was used.
 """
 
