@@ -59,7 +59,7 @@ class External:
         return self.remake
 
     def _columns(self, completions: Sequence[Completion], columns: dict[str, Any]) -> dict[str, Any]:
-        """Its arguments: completions as messages if it reads those, and the gold also as `solution`."""
+        """The reward's arguments: completions as messages if it reads those, and the gold also as `solution`."""
         if columns.get("gold") is not None:
             columns = {"solution": columns["gold"], **columns}
         if self.messages:
@@ -75,7 +75,7 @@ class External:
 
 
 class AsyncExternal(External):
-    """The same for a coroutine function; TRL tells by `__call__` whether to await."""
+    """A coroutine function from elsewhere behind this package's columns; TRL tells by `__call__` whether to await."""
 
     async def __call__(self, completions: Sequence[Completion], **columns: Any) -> Any:
         """What the reward returns, one value per completion."""

@@ -14,7 +14,7 @@ def usable_cores() -> int:
 
 
 def cores_of_a_rank() -> int:
-    """Those cores divided among the ranks of this node (`LOCAL_WORLD_SIZE`), at least 1."""
+    """The usable cores divided among the ranks of this node (`LOCAL_WORLD_SIZE`), at least 1."""
     ranks = os.environ.get("LOCAL_WORLD_SIZE", "")
     return max(1, usable_cores() // max(1, int(ranks))) if ranks.isdecimal() else usable_cores()
 
@@ -27,7 +27,7 @@ def has_bf16_kernels() -> bool:
 
 
 def processor() -> str:
-    """Its name as the system gives it."""
+    """The processor's name as the system gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -38,7 +38,7 @@ def processor() -> str:
 
 
 def memory_gib() -> float | None:
-    """All of its memory in 2^30 bytes, None where the system does not say."""
+    """All memory of this machine in 2^30 bytes, None where the system does not say."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (ValueError, OSError, AttributeError):

@@ -114,9 +114,9 @@ def merge(recipe: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
         if not path:
             merged[head] = value
             continue
-        target = merged[head] = _as_mapping(head, merged.get(head))
+        target = merged[head] = coerce(head, merged.get(head), dict | None) or {}
         for part in path[:-1]:
-            target[part] = _as_mapping(key, target.get(part))
+            target[part] = coerce(key, target.get(part), dict | None) or {}
             target = target[part]
         target[path[-1]] = value
     return merged
@@ -130,7 +130,7 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
     """
     for member in sorted(_members(hint), key=lambda member: _rank(member, value)):
         try:
-            return _READERS[_kind(member)](value, member)
+            return _KINDS[_kind(member)][1](value, member)
         except (KeyError, ValueError, TypeError, OverflowError):
             continue
     choices = [str(choice) for member in _members(hint) for choice in _choices(member)]
@@ -143,12 +143,12 @@ def describe(hint: Any) -> str:
     words = []
     for member in _members(hint):
         kind = _kind(member)
-        if kind in (Literal, Enum):
-            words.append("one of " + ", ".join(map(str, _choices(member))))
+        text = _KINDS[kind][0] if kind in _KINDS else f"a {getattr(kind, '__name__', kind)} (not settable here)"
+        if choices := _choices(member):
+            text += " " + ", ".join(map(str, choices))
         elif kind is list and get_args(member):
-            words.append(f"a list, each {describe(get_args(member)[0])}")
-        else:
-            words.append(_WORDS.get(kind, f"a {getattr(kind, '__name__', kind)} (not settable here)"))
+            text += f", each {describe(get_args(member)[0])}"
+        words.append(text)
     return " or ".join(dict.fromkeys(words))
 
 
@@ -163,7 +163,7 @@ def _members(hint: Any) -> list[Any]:
 
 
 def _kind(member: Any) -> Any:
-    """What a part of a hint is in `_READERS`: `list` for `list[int]`, `Enum` for any enum."""
+    """What a part of a hint is in `_KINDS`: `list` for `list[int]`, `Enum` for any enum."""
     return Enum if isinstance(member, type) and issubclass(member, Enum) else get_origin(member) or member
 
 
@@ -244,37 +244,20 @@ def _choice(value: Any, member: Any) -> Any:
     raise ValueError(value)
 
 
-_READERS: dict[Any, Callable[[Any, Any], Any]] = {
-    Any: lambda value, member: value,
-    types.NoneType: _null,
-    bool: _boolean,
-    int: _number,
-    float: _number,
-    str: _text,
-    dict: _mapping,
-    list: _list,
-    Literal: _choice,
-    Enum: _choice,
-}
-_WORDS = {
-    types.NoneType: "null",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    dict: "a mapping (JSON on the command line)",
-    list: "a list",
+# What a kind of type is called, and its reader.
+_KINDS: dict[Any, tuple[str, Callable[[Any, Any], Any]]] = {
+    Any: ("anything", lambda value, member: value),
+    types.NoneType: ("null", _null),
+    bool: ("true or false", _boolean),
+    int: ("a whole number", _number),
+    float: ("a number", _number),
+    str: ("a text", _text),
+    dict: ("a mapping (JSON on the command line)", _mapping),
+    list: ("a list", _list),
+    Literal: ("one of", _choice),
+    Enum: ("one of", _choice),
 }
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-
-
-def _as_mapping(key: str, value: Any) -> dict[str, Any]:
-    if value is None:
-        return {}
-    try:
-        return _mapping(value, dict)
-    except (ValueError, TypeError):
-        raise RecipeError(f"{key}={_shown(value)}: expected a mapping, a dotted override cannot go into it") from None
 
 
 def _json_or_text(text: str) -> Any:

@@ -24,9 +24,9 @@ class Workload:
     """What one process has to hold at once.
 
     Args:
-        processes: over all machines.
+        processes: number of processes over all machines.
         bf16: whether the update computes in bfloat16.
-        weights_bytes: 4 or 2, of the weights that the optimizer changes.
+        weights_bytes: 4 or 2 bytes, one number of the weights that the optimizer changes.
         pass_tokens: tokens of the largest forward and backward pass of the update.
         context: tokens that one of them attends to, at most.
         cached_tokens: tokens whose keys and values are held at once: prompts once a group, completions of all rows.

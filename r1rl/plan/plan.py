@@ -29,8 +29,8 @@ class Machines:
     Args:
         nodes: machines.
         gpus: a machine's GPUs; 0: processes on its CPU.
-        cpu_processes: of one machine without GPUs.
-        memory: bytes of one GPU, or of a machine without any; None: 80 GB, or this machine's.
+        cpu_processes: processes of one machine without GPUs.
+        memory: bytes of one GPU, or of a machine without any; None: 80 GB, or this machine's memory.
         rates: speed, lengths and price.
     """
 

@@ -81,7 +81,7 @@ def work(plan: Plan) -> Iterator[str]:
         yield (
             f"time      {done.hours:.3g} hours, {done.gpu_hours:.3g} {unit}, if sampling reaches "
             f"{rates.sampling_share:.0%} and the update {rates.update_share:.0%} of {rates.tflops:g} TFLOP/s; "
-            "held-out evaluations left out"
+            "held-out evaluation left out"
         )
     if done.cost is not None:
         yield f"cost      {done.cost:.2f} at {rates.price:g} a GPU-hour"

@@ -1,4 +1,4 @@
-"""Tokens, floating-point operations, hours and cost of a whole run. Held-out evaluations are left out."""
+"""Tokens, floating-point operations, hours and cost of a whole run. Held-out evaluation is left out."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Rates:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step over all processes.
+    """The work of one step over all processes.
 
     Args:
-        prompts, rollouts: of a step.
-        prompt_tokens: of one prompt.
+        prompts, rollouts: numbers of distinct prompts and of rollouts.
+        prompt_tokens: tokens of one prompt.
         longest: `max_completion_length`.
-        updates: of the same rollouts (`num_iterations`).
+        updates: how often the same rollouts are used (`num_iterations`).
         scorings: passes without a gradient over every rollout: of the reference model, and of the policy itself where
             vLLM's log-probabilities are corrected.
         checkpointing: whether the update computes its forward pass twice.

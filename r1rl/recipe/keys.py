@@ -112,6 +112,8 @@ CHOICES: dict[str, Any] = {
     "importance_sampling_level": Literal["token", "sequence"],
     "multi_objective_aggregation": Literal["sum_then_normalize", "normalize_then_sum"],
     "vllm_mode": Literal["colocate", "server"],
+    # TRL's parser wants `str` in their type; a recipe has no text there.
+    **dict.fromkeys(("task_options", "prompt_options", "reward_options"), dict[str, Any] | None),
 }
 
 _AT_LEAST_ONE: tuple[Callable[[Any], bool], str] = (lambda value: value >= 1, "need at least 1")
@@ -134,6 +136,6 @@ LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def as_mapping(value: dict[str, Any] | str | None) -> dict[str, Any]:
-    """A copy of a mapping option, empty for none; text was refused or parsed when the recipe was read."""
+    """A copy of a mapping option, empty for none."""
     assert not isinstance(value, str)
     return dict(value or {})

@@ -1,6 +1,6 @@
 """Recipes: one flat YAML file, read into r1rl's own `Recipe`, TRL's `GRPOConfig` and `ModelConfig`.
 
-A key is a field of one of the three; TRL's documentation is the reference for what `recipe_keys` does not list.
+A key is a field of one of the three; TRL's documentation is the reference for what `r1rl.recipe.keys` does not list.
 `load` checks the file before any model is touched; `LoadedRecipe.write` writes what was used.
 """
 
@@ -179,7 +179,8 @@ def load(
     stated = {key: coerce(key, value, hints[key]) for key, value in stated.items()}
     recipe_checks.check_values(stated)
     own = {item.name for item in dataclasses.fields(Recipe)}
-    recipe = _recipe({key: value for key, value in stated.items() if key in own})
+    recipe = Recipe(**{key: value for key, value in stated.items() if key in own})
+    recipe.prompt_options, recipe.reward_options = as_mapping(recipe.prompt_options), as_mapping(recipe.reward_options)
     recipe.task_options = tasks.located(recipe.task, as_mapping(recipe.task_options), source.parent)
     task = recipe_checks.check_names(recipe, stated, source)
     on_cpu = stated["use_cpu"] if "use_cpu" in stated else not _has_accelerator()
@@ -240,16 +241,6 @@ def _defaults(stated: Mapping[str, Any], *, on_cpu: bool) -> dict[str, Any]:
     if stated.get("fp16"):
         chosen.pop("bf16", None)
     return chosen
-
-
-def _recipe(values: Mapping[str, Any]) -> Recipe:
-    recipe = Recipe(**values)
-    for key in ("task_options", "prompt_options", "reward_options"):
-        value = getattr(recipe, key)
-        if isinstance(value, str):
-            raise RecipeError(f"{key}={value!r}: expected a mapping (JSON on the command line)")
-        setattr(recipe, key, as_mapping(value))
-    return recipe
 
 
 def _build(

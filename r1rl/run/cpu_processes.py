@@ -15,7 +15,7 @@ def environment(kind: str) -> dict[str, str]:
 
 
 def environment_for(kind: str) -> dict[str, str]:
-    """The same for a machine that is known to have no accelerator."""
+    """Environment variables for processes on a machine that is known to have no accelerator."""
     # DeepSpeed would look for the device itself; Accelerate would put FSDP on "cuda".
     known = {"DEEPSPEED": {"DS_ACCELERATOR": "cpu"}, "FSDP": {"ACCELERATE_TORCH_DEVICE": "cpu"}}
     return known.get(kind, {})

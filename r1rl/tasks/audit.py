@@ -44,8 +44,8 @@ class Audit:
         rows: usable rows read; `unreadable` more had no question or answer.
         failures: golds that fail against themselves.
         pairs: wrong answers judged, each another row's gold of a different value.
-        paid: those that were judged correct. To be looked at by eye: "different" was decided by a plain reading.
-        timeouts: those that were not judged in time.
+        paid: wrong answers judged correct. To be looked at by eye: "different" was decided by a plain reading.
+        timeouts: answers that were not judged in time.
     """
 
     source: str

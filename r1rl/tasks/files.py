@@ -51,6 +51,8 @@ class FileTask:
         heldout_fraction, heldout_size: how much is held out, as a share or in rows (not both; default 0.2).
         shuffle_seed: another value, another split.
         verifier: name of the verifier.
+
+    `bad_rows` are the rows left out, known once rows were read.
     """
 
     path: str | None = None
@@ -66,7 +68,7 @@ class FileTask:
     heldout_size: int | None = None
     shuffle_seed: int = 0
     verifier: str = "math"
-    _bad_rows: list[BadRow] = field(default_factory=list, init=False, repr=False, compare=False)
+    bad_rows: list[BadRow] = field(default_factory=list, init=False, repr=False, compare=False)
     _splits: dict[str, list[Row]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     name = "file"
@@ -129,11 +131,6 @@ class FileTask:
             "put it there or say where: --task_options.path FILE"
         )
 
-    @property
-    def bad_rows(self) -> list[BadRow]:
-        """The rows left out, known once rows were read."""
-        return list(self._bad_rows)
-
     def rows(self, split: str, count: int) -> list[Row]:
         """At most `count` training rows, or exactly `count` held-out rows, in shuffled order.
 
@@ -157,15 +154,11 @@ class FileTask:
 
     def every_row(self) -> list[Row]:
         """Every usable row in file order; the others are counted and reported."""
-        self._bad_rows.clear()
+        self.bad_rows.clear()
         rows: list[Row] = []
         columns: set[str] = set()
-        wanted = {
-            "question_column": self.question_column,
-            "answer_column": self.answer_column,
-            "meta_column": self.meta_column,
-        }
-        missing = {option: column for option, column in wanted.items() if column is not None}
+        options = ("question_column", "answer_column", "meta_column")
+        missing = {option: column for option in options if (column := getattr(self, option)) is not None}
         for number, record in self._records():
             if self.limit is not None and len(rows) >= self.limit:
                 break
@@ -177,21 +170,21 @@ class FileTask:
             if isinstance(row, Row):
                 rows.append(row)
             else:
-                self._bad_rows.append(BadRow(source, row))
+                self.bad_rows.append(BadRow(source, row))
         if columns and missing:
             option, column = next(iter(missing.items()))
             raise RecipeError(
                 f"task_options.{option}={column!r}: {self._source()} has no such column, it has "
                 f"{', '.join(sorted(columns))}{nearest(column, columns)}"
             )
-        examples = "; ".join(f"{bad.source}: {bad.reason}" for bad in self._bad_rows[:3])
+        examples = "; ".join(f"{bad.source}: {bad.reason}" for bad in self.bad_rows[:3])
         if len(rows) < 2:
             raise RecipeError(
-                f"{self._source()}: {len(rows)} usable rows, {len(self._bad_rows)} bad ones"
+                f"{self._source()}: {len(rows)} usable rows, {len(self.bad_rows)} bad ones"
                 f"{f' ({examples})' if examples else ''}; need at least 2"
             )
-        if self._bad_rows:
-            logger.warning("%s: left out %d bad rows (%s)", self._source(), len(self._bad_rows), examples)
+        if self.bad_rows:
+            logger.warning("%s: left out %d bad rows (%s)", self._source(), len(self.bad_rows), examples)
         return rows
 
     def _row(self, source: str, number: int, record: Any) -> Row | str:
@@ -278,11 +271,7 @@ class FileTask:
                             yield number, _json_line(line)
         except RecipeError:
             raise
-        except (
-            OSError,
-            ValueError,
-            csv.Error,
-        ) as error:  # pyarrow's errors and UnicodeDecodeError are ValueErrors
+        except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors and UnicodeDecodeError are ValueErrors
             raise RecipeError(f"task_options.path={self.path!r}: cannot be read as {suffix}: {error}") from None
 
     def _hub_records(self) -> Iterable[Any]:

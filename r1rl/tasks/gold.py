@@ -105,20 +105,24 @@ def sort_out(
     Raises:
         RecipeError: the policy says so, or too few rows are left.
     """
-    rows = [*train, *heldout]
-    bad = [reason for reason in reasons if reason]
+    splits = ["train"] * len(train) + ["heldout"] * len(heldout)
+    judged = list(zip(splits, [*train, *heldout], reasons, strict=True))
+    bad = [
+        {"split": split, "prompt_id": row.prompt_id, "gold": row.gold, "reason": reason}
+        for split, row, reason in judged
+        if reason
+    ]
     if write:
-        _write_list(path, rows, reasons, len(train))
+        _write_list(path, bad)
     kept_train, kept_heldout = (
-        [row for row, reason in zip(part, their, strict=True) if not reason]
-        for part, their in ((train, reasons[: len(train)]), (heldout, reasons[len(train) :]))
+        [row for of, row, reason in judged if of == split and not reason] for split in ("train", "heldout")
     )
     if not bad:
         return kept_train, kept_heldout
-    reason, count = most_common(bad)
-    summary = f"{len(bad)} of {len(rows)} gold answers are unusable, most often ({count}): {reason}; listed in {path}"
+    reason, count = most_common([row["reason"] for row in bad])
+    summary = f"{len(bad)} of {len(judged)} gold answers are unusable, most often ({count}): {reason}; listed in {path}"
     repair = "correct them, or check task_options.answer_column, task_options.answer_pattern and the verifier"
-    if len(bad) == len(rows):
+    if len(bad) == len(judged):
         raise RecipeError(f"task: all {summary}; {repair}")
     if policy == "stop":
         raise RecipeError(f"bad_gold='stop': {summary}; {repair}; bad_gold: drop goes on without them")
@@ -176,7 +180,7 @@ def _why(verdict: Verdict) -> str:
 
 
 def _digest(verifier: str, keys: Iterable[str]) -> str:
-    """Of everything that the result depends on: this package's source, its libraries, the rows."""
+    """Hash of everything that the result depends on: this package's source, its libraries, the rows."""
     content = hashlib.sha256(f"{verifier}|{platform.python_version()}".encode())
     for source in sorted(Path(verify.__file__).parent.rglob("*.py")):
         content.update(source.name.encode() + source.read_bytes())
@@ -207,19 +211,9 @@ def _keep(path: Path, reasons: list[str]) -> None:
         logger.warning("gold check: not cached: %s", error)
 
 
-def _write_list(path: Path, rows: Sequence[Row], reasons: Sequence[str], train_count: int) -> None:
-    lines = [
-        {
-            "split": "train" if index < train_count else "heldout",
-            "prompt_id": row.prompt_id,
-            "gold": row.gold,
-            "reason": reason,
-        }
-        for index, (row, reason) in enumerate(zip(rows, reasons, strict=True))
-        if reason
-    ]
-    if not lines:
+def _write_list(path: Path, bad: list[dict[str, str]]) -> None:
+    if not bad:
         path.unlink(missing_ok=True)  # of the run that is resumed
         return
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in bad)
     path.write_bytes(text.encode("utf-8", "backslashreplace"))  # a lone surrogate's escape is JSON's own

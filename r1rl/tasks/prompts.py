@@ -6,30 +6,40 @@ Questions are joined, never formatted: braces and percent signs in them are only
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from r1rl.ground.errors import RecipeError, nearest
+
 DEFAULT_STOP = ("</answer>", "User:")
 _EXAMPLE_KEYS = ("question", "reasoning", "answer")
 
-# Verbatim, DeepSeek-R1 (arXiv 2501.12948v1), table 1. It does not open <think>.
-_R1_ZERO = (
-    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. "
-    "The assistant first thinks about the reasoning process in the mind and then provides the user with the "
-    "answer. The reasoning process and answer are enclosed within <think> </think> and <answer> </answer> tags, "
-    "respectively, i.e., <think> reasoning process here </think> <answer> answer here </answer>. User: ",
-    ". Assistant:",
-)
-# TinyZero's base template (Jiayi-Pan/TinyZero, examples/data_preprocess/countdown.py). It opens <think>.
-_TINYZERO = (
-    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. "
-    "The assistant first thinks about the reasoning process in the mind and then provides the user with the "
-    "answer.\nUser: ",
-    " Show your work in <think> </think> tags. And return the final answer in <answer> </answer> tags, for "
-    "example <answer> (1 + 2) / 3 </answer>.\nAssistant: Let me solve this step by step.\n",
-)
+# prefill, before and after the question
+_TEMPLATES = {
+    # Verbatim, DeepSeek-R1 (arXiv 2501.12948v1), table 1. It does not open <think>.
+    "r1-zero": (
+        "",
+        "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. "
+        "The assistant first thinks about the reasoning process in the mind and then provides the user with the "
+        "answer. The reasoning process and answer are enclosed within <think> </think> and <answer> </answer> tags, "
+        "respectively, i.e., <think> reasoning process here </think> <answer> answer here </answer>. User: ",
+        ". Assistant:",
+    ),
+    # TinyZero's base template (Jiayi-Pan/TinyZero, examples/data_preprocess/countdown.py). It opens <think>.
+    "tinyzero": (
+        "<think>",
+        "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. "
+        "The assistant first thinks about the reasoning process in the mind and then provides the user with the "
+        "answer.\nUser: ",
+        " Show your work in <think> </think> tags. And return the final answer in <answer> </answer> tags, for "
+        "example <answer> (1 + 2) / 3 </answer>.\nAssistant: Let me solve this step by step.\n",
+    ),
+    "few-shot": ("<think>", "User: ", "\nAssistant: "),
+    "chat": ("", "", ""),
+    "none": ("", "", ""),
+}
+_OPTIONS = {"few-shot": ["examples", "stop", "system"], "chat": ["stop", "system"]}  # of the others: stop
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class Prompt:
 
 def names() -> list[str]:
     """The registered templates."""
-    return ["r1-zero", "tinyzero", "few-shot", "chat", "none"]
+    return list(_TEMPLATES)
 
 
 def get(
@@ -81,44 +91,35 @@ def get(
         stop: strings that end a completion, instead of `DEFAULT_STOP`.
 
     Raises:
-        ValueError: unknown template, or an option that it lacks or cannot use.
+        RecipeError: unknown template, or an option that it lacks or cannot use.
     """
     check(name, {"examples": examples, "system": system, "stop": stop})
-    stops = DEFAULT_STOP if stop is None else tuple(stop)
-    if name == "r1-zero":
-        return Prompt(name, "", stops, *_R1_ZERO)
-    if name == "tinyzero":
-        return Prompt(name, "<think>", stops, *_TINYZERO)
+    prefill, before, after = _TEMPLATES[name]
     if name == "few-shot":
-        shown = "".join(_worked(example) for example in examples or ())
-        return Prompt(name, "<think>", stops, (f"{system}\n\n" if system else "") + shown + "User: ", "\nAssistant: ")
-    if name == "chat":
-        return Prompt(name, "", stops, convert=_chat(tokenizer, system))
-    return Prompt(name, "", stops)
+        before = (f"{system}\n\n" if system else "") + "".join(_worked(example) for example in examples or ()) + before
+    convert = _chat(tokenizer, system) if name == "chat" else None
+    return Prompt(name, prefill, DEFAULT_STOP if stop is None else tuple(stop), before, after, convert)
 
 
 def check(name: str, options: Mapping[str, Any]) -> None:
     """Check a template's name and options without a tokenizer.
 
     Raises:
-        ValueError: naming the key, the value and what is allowed.
+        RecipeError: naming the key, the value and what is allowed.
     """
     if name not in names():
-        near = difflib.get_close_matches(name, names(), 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"prompt_template={name!r}: unknown template, known are {', '.join(names())}{hint}")
-    allowed = {"few-shot": {"examples", "system", "stop"}, "chat": {"system", "stop"}}.get(name, {"stop"})
+        known = ", ".join(names())
+        raise RecipeError(f"prompt_template={name!r}: unknown template, known are {known}{nearest(name, names())}")
+    allowed = _OPTIONS.get(name, ["stop"])
     given = {key: value for key, value in options.items() if value is not None}
     for key in given:
         if key not in allowed:
-            raise ValueError(
-                f"prompt_options.{key}: template {name!r} does not use it, it takes {', '.join(sorted(allowed))}"
-            )
+            raise RecipeError(f"prompt_options.{key}: template {name!r} does not use it, it takes {', '.join(allowed)}")
     if not isinstance(given.get("system", ""), str):
-        raise ValueError(f"prompt_options.system={given['system']!r}: need a text")
+        raise RecipeError(f"prompt_options.system={given['system']!r}: need a text")
     stop = given.get("stop", [])
     if isinstance(stop, str) or not all(isinstance(text, str) and text for text in stop):
-        raise ValueError(f"prompt_options.stop={stop!r}: need a list of non-empty texts, such as ['</answer>']")
+        raise RecipeError(f"prompt_options.stop={stop!r}: need a list of non-empty texts, such as ['</answer>']")
     if name == "few-shot":
         _check_examples(given.get("examples"))
 
@@ -126,13 +127,13 @@ def check(name: str, options: Mapping[str, Any]) -> None:
 def _check_examples(examples: Any) -> None:
     """Every example has the three texts."""
     if not examples or not isinstance(examples, Sequence) or isinstance(examples, str):
-        raise ValueError(
+        raise RecipeError(
             "prompt_options.examples: template 'few-shot' needs a list of worked examples, each with "
             f"{', '.join(_EXAMPLE_KEYS)}; three are usual"
         )
     for position, example in enumerate(examples):
         if not isinstance(example, Mapping) or set(example) != set(_EXAMPLE_KEYS):
-            raise ValueError(
+            raise RecipeError(
                 f"prompt_options.examples[{position}]={example!r}: need exactly the keys {', '.join(_EXAMPLE_KEYS)}"
             )
 
@@ -146,7 +147,7 @@ def _worked(example: Mapping[str, Any]) -> str:
 def _chat(tokenizer: Any, system: str | None) -> Callable[[str], str]:
     """The tokenizer's own chat template, rendered to text."""
     if tokenizer is None or not getattr(tokenizer, "chat_template", None):
-        raise ValueError(
+        raise RecipeError(
             "prompt_template='chat': this model's tokenizer has no chat template; base models take r1-zero, "
             "tinyzero or few-shot"
         )
