@@ -16,8 +16,8 @@ from r1rl.aha.validate import validation
 from r1rl.inspect.run_data import Rollout, RunData, load
 from r1rl.verify.verdict import OUTCOMES, outcome
 
-SHOWN: Final = ("accuracy", "tokens", "marker_strict_rate", "marker_strict_per_1k", "first_accuracy", "retried",
-                "retry_after_miss", "wrong_to_right", "right_to_wrong", "retry_lift")  # fmt: skip
+SHOWN: Final = ("accuracy", "tokens", "retried", "retry_after_miss", "first_accuracy", "wrong_to_right",
+                "right_to_wrong", "retry_lift", "marker_strict_rate", "marker_strict_per_1k")  # fmt: skip
 """The figures of the summary; `r1rl aha` has more."""
 
 FREE_TEXT: Final = "smollm2"

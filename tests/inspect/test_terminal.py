@@ -44,7 +44,7 @@ def test_it_ends_with_the_conclusion_that_aha_prints(run_dir: Path, capsys: pyte
 def test_detectors_stand_with_precision_and_recall(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = " ".join(printed(run_dir, 200).split())
     attempts = (
-        f"attempts (first attempt right, retried, retried after a miss): on hand-labelled rollouts {figure('attempts')}"
+        f"attempts (retried, retried after a miss, first attempt right): on hand-labelled rollouts {figure('attempts')}"
     )
     assert attempts in text
     resting = "went wrong → right, went right → wrong, retry lift over a redraw"

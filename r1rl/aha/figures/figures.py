@@ -122,195 +122,142 @@ SOURCES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
-_WRONG_RIGHT: Final = "len([t for t in transitions if t = 'wrong_right'])"
-_FROM_WRONG: Final = "len([t for t in transitions if t[:6] = 'wrong_'])"
-_STRICT: Final = "markers: strict"
 
-
-def _share(
-    key: str, label: str, condition: str, definition: str, *, given: str | None = None, detector: str | None = None
-) -> Figure:
+def _share(key: str, label: str, condition: str, definition: str, *, given: str | None = None) -> Figure:
     """The share of rollouts for which a condition holds, of those for which it is known, or of those `given`."""
     holds, of = f"({condition})::INT", f"(({condition}) IS NOT NULL)::INT"
     if given is not None:
         holds, of = f"({given} AND {condition})::INT", f"({given})::INT"
-    return Figure(key, label, holds, of, definition, detector=detector)
+    return Figure(key, label, holds, of, definition)
 
 
-def _mean(
-    key: str, label: str, column: str, definition: str, *, unit: Unit = "count", detector: str | None = None
-) -> Figure:
+def _mean(key: str, label: str, column: str, definition: str, *, unit: Unit = "count") -> Figure:
     """The mean of a column over the rollouts in which it is known."""
-    return Figure(key, label, column, f"({column} IS NOT NULL)::INT", f"{definition} / rollouts", unit, detector)
+    return Figure(key, label, column, f"({column} IS NOT NULL)::INT", f"{definition} / rollouts", unit)
 
 
-def _tests(key: str, label: str, says: str, given: str, definition: str) -> Figure:
-    """Of the goal tests `given`, the share for which `says` holds as well; both are conditions on a goal test g."""
-    count = "len([g for g in goal_tests if {}])"
-    return Figure(
-        key, label, count.format(f"{says} AND {given}"), count.format(given), definition, detector="goal tests"
-    )
+def _of_list(key: str, label: str, column: str, condition: str, definition: str, *, given: str = "true") -> Figure:
+    """Of the elements x of a list for which `given` holds, the share for which a condition holds as well."""
+    count = f"len([x for x in {column} if {{}}])"
+    return Figure(key, label, count.format(f"{given} AND {condition}"), count.format(given), definition)
 
 
-def _lexicon(name: str) -> tuple[Figure, Figure]:
+def _lexicon(name: str) -> list[Figure]:
     """How many rollouts have a marker of a lexicon, and how many markers there are."""
     column = f"marker_{name.replace('-', '_')}"
     of = "" if name == "strict" else f" ({name})"
-    return (
-        _share(
-            f"{column}_rate", f"with a marker{of}", f"{column} > 0",
-            f"rollouts with a marker of the lexicon {name} in the reasoning / rollouts", detector=f"markers: {name}",
-        ),
-        Figure(
-            f"{column}_per_1k", f"markers per 1,000 tokens{of}",
-            numerator=f"1000 * {column}", denominator=f"CASE WHEN {column} IS NOT NULL THEN n_tokens END",
-            definition=f"markers ({name}) / 1,000 tokens", unit="per_1k", detector=f"markers: {name}",
-        ),
-    )  # fmt: skip
+    found = [
+        _share(f"{column}_rate", f"with a marker{of}", f"{column} > 0",
+               f"rollouts with a marker of the lexicon {name} in the reasoning / rollouts"),
+        Figure(f"{column}_per_1k", f"markers per 1,000 tokens{of}", f"1000 * {column}",
+               f"CASE WHEN {column} IS NOT NULL THEN n_tokens END", f"markers ({name}) / 1,000 tokens", "per_1k"),
+    ]  # fmt: skip
+    return [replace(figure, detector=f"markers: {name}") for figure in found]
 
 
 def _gap(key: str, label: str, source: str) -> Figure:
     """Accuracy of rollouts with a strict marker minus that of rollouts without, among those alike in `source`."""
     term = "CASE WHEN marker_strict > 0 THEN {} * n0 / (n0 + n1) ELSE {} END"
-    return Figure(
-        key, label,
-        numerator=term.format("correct::INT", "-correct::INT * n1 / (n0 + n1)"), denominator=term.format("1", "0"),
-        definition=f"accuracy with a strict marker minus accuracy without, within {source} "
-        "(Mantel-Haenszel risk difference; Greenland and Robins 1985)",
-        unit="gap", detector=_STRICT, source=source,
-    )  # fmt: skip
+    definition = (
+        f"accuracy with a strict marker minus accuracy without, within {source} "
+        "(Mantel-Haenszel risk difference; Greenland and Robins 1985)"
+    )
+    above = term.format("correct::INT", "-correct::INT * n1 / (n0 + n1)")
+    return Figure(key, label, above, term.format("1", "0"), definition, "gap", source=source)
 
 
-_TASK: Final = (
-    _share("accuracy", "right answers", "correct", "rollouts that the verifier calls correct / judged rollouts"),
-    _mean("tokens", "tokens", "n_tokens", "tokens", unit="tokens"),
-)
-_ATTEMPTS: Final = (
-    _mean("attempts", "attempts", "n_attempts", "attempts, repeats left out", detector="attempts"),
-    _share(
-        "retried", "retried", "n_attempts > 1", "rollouts with more than one attempt / rollouts", detector="attempts",
-    ),
-    _share(
-        "retry_after_miss", "retried after a miss", "n_attempts > 1",
-        "of the rollouts whose first attempt is wrong, those with another", given="NOT first_right",
-        detector="attempts",
-    ),
-    _share(
-        "retry_after_hit", "retried after a hit", "n_attempts > 1",
-        "of the rollouts whose first attempt is right, those with another", given="first_right", detector="attempts",
-    ),
-    _share(
-        "first_accuracy", "first attempt right", "first_right", "first attempts that hit / rollouts with an attempt",
-        detector="attempts",
-    ),
-    _share(
-        "final_accuracy", "final attempt right", "final_right", "last attempts that hit / rollouts with an attempt",
-        detector="attempts",
-    ),
-    _share(
-        "wrong_to_right", "went wrong → right", "list_contains(transitions, 'wrong_right')",
-        "rollouts in which a right attempt follows a wrong one / rollouts", detector="transitions",
-    ),
-    _share(
-        "right_to_wrong", "went right → wrong", "list_contains(transitions, 'right_wrong')",
-        "rollouts in which a wrong attempt follows a right one / rollouts", detector="transitions",
-    ),
-    Figure(
-        "retry_hits", "retries that hit", numerator=_WRONG_RIGHT, denominator=_FROM_WRONG,
-        definition="attempts right after a wrong one that are right / attempts right after a wrong one",
-        detector="transitions",
-    ),
-    Figure(
-        "retry_lift", "retry lift over a redraw",
-        numerator=f"{_WRONG_RIGHT} - {_FROM_WRONG} * redraw",
-        denominator=f"CASE WHEN redraw IS NOT NULL THEN {_FROM_WRONG} END",
-        definition="retries that hit, minus the first attempts of the same prompt's other rollouts that hit",
-        unit="gap", detector="transitions", source="redraw",
-    ),
-)  # fmt: skip
-_TRANSITIONS: Final = tuple(
-    Figure(
-        f"transition_{name}", label, f"len([t for t in transitions if t = '{name}'])", "len(transitions)",
-        f"transitions {label} / transitions", detector="transitions",
-    )
-    for name, label in (
-        ("right_right", "right → right"),
-        ("right_wrong", "right → wrong"),
-        ("wrong_right", "wrong → right"),
-        ("wrong_same", "wrong → same"),
-        ("wrong_different", "wrong → other wrong"),
-    )
-)  # fmt: skip
-_SELF_VERIFICATION: Final = (
-    Figure(
-        "tested", "attempts with a goal test", numerator="len(list_distinct([g.attempt for g in goal_tests]))",
-        denominator="CASE WHEN goal_tests IS NOT NULL THEN len(attempts) END",
-        definition="attempts with a goal test / attempts, repeats too", detector="goal tests",
-    ),
-    _tests(
-        "verify_precision", "precision of “hits”", "g.truth", "g.says",
-        "of the goal tests that say the attempt hits, those that are true",
-    ),
-    _tests(
-        "verify_recall", "recall of “hits”", "g.says", "g.truth",
-        "of the goal tests of attempts that hit, those that say so",
-    ),
-    _tests(
-        "yes_after_miss", "says “hits” after a miss", "g.says", "NOT g.truth",
-        "of the goal tests of attempts that miss, those that say they hit",
-    ),
-    Figure(
-        "slips", "arithmetic slips", numerator="slips", denominator="checked_steps",
-        definition="steps whose claimed value is wrong / steps with a claimed value", detector="slips",
-    ),
-    _share(
-        "guesses", "answer never evaluated", "guess",
-        "rollouts whose answer is not among what the reasoning evaluated / rollouts", detector="guess",
-    ),
-)  # fmt: skip
-_SEARCH: Final = (
-    _mean("restarts", "restarts", "restarts", "attempts begun anew", detector="backtracking"),
-    _mean(
-        "resumes", "resumes", "resumes", "attempts that go on from an earlier partial result", detector="backtracking",
-    ),
-    _mean(
-        "duplicate_retries", "duplicate retries", "duplicate_retries", "attempts equal to an earlier one up to order",
-        detector="backtracking",
-    ),
-    Figure(
-        "abandon_dead", "left a dead state", numerator="dead_left", denominator="dead_seen",
-        definition="of the partial states from which the target cannot be reached, those left",
-        detector="backtracking",
-    ),
-    Figure(
-        "abandon_live", "left a live state", numerator="live_left", denominator="live_seen",
-        definition="of the partial states from which it can, those left", detector="backtracking",
-    ),
-)  # fmt: skip
-_MARKERS: Final = (
-    *(figure for name in LEXICONS for figure in _lexicon(name)),
-    _share(
-        "marker_first_n", f"with a marker in the first {FIRST_TOKENS} tokens", "marker_strict_first_n > 0",
-        f"rollouts with a strict marker in the first {FIRST_TOKENS} tokens / rollouts", detector=_STRICT,
-    ),
-    *(
-        Figure(
-            f"marker_{label}", f"markers {label}", f"len([m for m in markers if m.label = '{label}'])", "len(markers)",
-            f"strict markers followed by {what} / strict markers", detector=_STRICT,
+_WRONG_RIGHT: Final = "len([t for t in transitions if t = 'wrong_right'])"
+_FROM_WRONG: Final = "len([t for t in transitions if t[:6] = 'wrong_'])"
+
+# Section of the table and detector -> figures; where a figure names a detector of its own, that holds.
+# fmt: off
+_TABLE: Final[Sequence[tuple[str, str | None, Sequence[Figure]]]] = (
+    ("task", None, (
+        _share("accuracy", "right answers", "correct", "rollouts that the verifier calls correct / judged rollouts"),
+        _mean("tokens", "tokens", "n_tokens", "tokens", unit="tokens"),
+    )),
+    ("attempts", "attempts", (
+        _mean("attempts", "attempts", "n_attempts", "attempts, repeats left out"),
+        _share("retried", "retried", "n_attempts > 1", "rollouts with more than one attempt / rollouts"),
+        _share("retry_after_miss", "retried after a miss", "n_attempts > 1", given="NOT first_right",
+               definition="of the rollouts whose first attempt is wrong, those with another"),
+        _share("retry_after_hit", "retried after a hit", "n_attempts > 1", given="first_right",
+               definition="of the rollouts whose first attempt is right, those with another"),
+        _share("first_accuracy", "first attempt right", "first_right",
+               "first attempts that hit / rollouts with an attempt"),
+        _share("final_accuracy", "final attempt right", "final_right",
+               "last attempts that hit / rollouts with an attempt"),
+    )),
+    ("attempts", "transitions", (
+        _share("wrong_to_right", "went wrong → right", "list_contains(transitions, 'wrong_right')",
+               "rollouts in which a right attempt follows a wrong one / rollouts"),
+        _share("right_to_wrong", "went right → wrong", "list_contains(transitions, 'right_wrong')",
+               "rollouts in which a wrong attempt follows a right one / rollouts"),
+        Figure("retry_hits", "retries that hit", _WRONG_RIGHT, _FROM_WRONG,
+               "attempts right after a wrong one that are right / attempts right after a wrong one"),
+        Figure("retry_lift", "retry lift over a redraw", f"{_WRONG_RIGHT} - {_FROM_WRONG} * redraw",
+               f"CASE WHEN redraw IS NOT NULL THEN {_FROM_WRONG} END",
+               "retries that hit, minus the first attempts of the same prompt's other rollouts that hit",
+               unit="gap", source="redraw"),
+    )),
+    ("transitions", "transitions", tuple(
+        _of_list(f"transition_{name}", label, "transitions", f"x = '{name}'", f"transitions {label} / transitions")
+        for name, label in (
+            ("right_right", "right → right"),
+            ("right_wrong", "right → wrong"),
+            ("wrong_right", "wrong → right"),
+            ("wrong_same", "wrong → same"),
+            ("wrong_different", "wrong → other wrong"),
         )
-        for label, what in (
-            ("effective", "wrong → right"),
-            ("confirmatory", "right → right"),
-            ("harmful", "right → wrong"),
-            ("idle", "no attempt that changes anything"),
-        )
-    ),
-    _gap("reflection_gap", "right with marker − without, same prompt", "prompt"),
-    _gap("reflection_gap_matched", "the same, same length too", "prompt and length"),
-)  # fmt: skip
-_HYGIENE: Final = (
+    )),
+    ("self-verification", "goal tests", (
+        Figure("tested", "attempts with a goal test", "len(list_distinct([g.attempt for g in goal_tests]))",
+               "CASE WHEN goal_tests IS NOT NULL THEN len(attempts) END",
+               "attempts with a goal test / attempts, repeats too"),
+        _of_list("verify_precision", "precision of “hits”", "goal_tests", "x.truth", given="x.says",
+                 definition="of the goal tests that say the attempt hits, those that are true"),
+        _of_list("verify_recall", "recall of “hits”", "goal_tests", "x.says", given="x.truth",
+                 definition="of the goal tests of attempts that hit, those that say so"),
+        _of_list("yes_after_miss", "says “hits” after a miss", "goal_tests", "x.says", given="NOT x.truth",
+                 definition="of the goal tests of attempts that miss, those that say they hit"),
+    )),
+    ("self-verification", "slips", (
+        Figure("slips", "arithmetic slips", "slips", "checked_steps",
+               "steps whose claimed value is wrong / steps with a claimed value"),
+    )),
+    ("self-verification", "guess", (
+        _share("guesses", "answer never evaluated", "guess",
+               "rollouts whose answer is not among what the reasoning evaluated / rollouts"),
+    )),
+    ("search", "backtracking", (
+        _mean("restarts", "restarts", "restarts", "attempts begun anew"),
+        _mean("resumes", "resumes", "resumes", "attempts that go on from an earlier partial result"),
+        _mean("duplicate_retries", "duplicate retries", "duplicate_retries",
+              "attempts equal to an earlier one up to order"),
+        Figure("abandon_dead", "left a dead state", "dead_left", "dead_seen",
+               "of the partial states from which the target cannot be reached, those left"),
+        Figure("abandon_live", "left a live state", "live_left", "live_seen",
+               "of the partial states from which it can, those left"),
+    )),
+    ("markers", "markers: strict", (
+        *(figure for name in LEXICONS for figure in _lexicon(name)),
+        _share("marker_first_n", f"with a marker in the first {FIRST_TOKENS} tokens", "marker_strict_first_n > 0",
+               f"rollouts with a strict marker in the first {FIRST_TOKENS} tokens / rollouts"),
+        *(
+            _of_list(f"marker_{label}", f"markers {label}", "markers", f"x.label = '{label}'",
+                     f"strict markers followed by {what} / strict markers")
+            for label, what in (
+                ("effective", "wrong → right"),
+                ("confirmatory", "right → right"),
+                ("harmful", "right → wrong"),
+                ("idle", "no attempt that changes anything"),
+            )
+        ),
+        _gap("reflection_gap", "right with marker − without, same prompt", "prompt"),
+        _gap("reflection_gap_matched", "the same, same length too", "prompt and length"),
+    )),
     *(
-        _share(flag, label, flag, f"rollouts: {label} / rollouts", detector=f"hygiene: {flag}")
+        ("hygiene", f"hygiene: {flag}", (_share(flag, label, flag, f"rollouts: {label} / rollouts"),))
         for flag, label in (
             ("truncated", "cut off at the cap"),
             ("repetition_loop", "ends in a loop"),
@@ -319,20 +266,16 @@ _HYGIENE: Final = (
             ("mixed_language", "mixed languages"),
         )
     ),
-    _share("unclean", "any of these", "NOT clean", "rollouts with any hygiene flag / rollouts"),
+    ("hygiene", None, (_share("unclean", "any of these", "NOT clean", "rollouts with any hygiene flag / rollouts"),)),
 )
-_SECTIONS: Final[Mapping[str, tuple[Figure, ...]]] = {
-    "task": _TASK,
-    "attempts": _ATTEMPTS,
-    "transitions": _TRANSITIONS,
-    "self-verification": _SELF_VERIFICATION,
-    "search": _SEARCH,
-    "markers": _MARKERS,
-    "hygiene": _HYGIENE,
-}
+# fmt: on
 
 FIGURES: Final[Mapping[str, Figure]] = MappingProxyType(
-    {figure.key: replace(figure, section=section) for section, found in _SECTIONS.items() for figure in found}
+    {
+        figure.key: replace(figure, section=section, detector=figure.detector or detector)
+        for section, detector, found in _TABLE
+        for figure in found
+    }
 )
 MAIN: Final = ("accuracy", "retried", "retry_after_miss", "wrong_to_right", "retry_lift", "verify_precision",
                "verify_recall", "marker_strict_rate")  # fmt: skip

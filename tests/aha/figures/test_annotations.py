@@ -8,12 +8,17 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from r1rl.aha.detect.annotation import annotate
-from r1rl.aha.figures import annotations
+from r1rl.aha.detect.annotation import SCHEMA, annotate
+from r1rl.aha.figures import annotations, figures
+from r1rl.aha.figures.figures import FIGURES, Selection
 from r1rl.store import store
 from tests.aha.annotated_runs import rollout
+from tests.store.old_runs import write_old_shard
 
 SHARDS = 4
 
@@ -159,3 +164,29 @@ def test_a_forked_process_reads_by_itself_and_leaves_its_parent_reading(run_dir:
         os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(found(run_dir, kind="eval", threads=1)) == 1
+
+
+def test_a_run_of_an_older_version_keeps_its_annotations(tmp_path: Path) -> None:
+    """Its held-out rollouts were of the kinds `probe` and `eval`, in its shards and in its annotation files."""
+    for step in (0, 10):
+        sampled = [rollout(f"p{i}", 0, n_tokens=20 + step) for i in range(3)]
+        write_old_shard(tmp_path, sampled, kind="probe", step=step)
+        write_old_shard(tmp_path, [rollout("p0", 0, temperature=0.0, n_tokens=90)], kind="eval", step=step)
+    parts = annotations.missing(tmp_path, kind="eval")
+    assert len(parts) == 4
+    assert annotations.compute(tmp_path, kind="eval") == 8
+    for part in parts:
+        kind = part.path.name.partition("-")[0]
+        table = pq.read_table(part.path)
+        pq.write_table(table.set_column(1, "kind", pa.array([kind] * len(table))), part.path)
+        assert SCHEMA.names[1] == "kind"
+    assert annotations.compute(tmp_path) == 0, "nothing is annotated again"
+    tokens = [FIGURES["tokens"]]
+    for selection, values in ((Selection(), [20.0, 30.0]), (Selection(greedy=True), [90.0, 90.0])):
+        found = figures.counts(tmp_path, selection, tokens)
+        assert (found.steps, found.left_out) == ([0, 10], [])
+        assert [value["tokens"] for value in figures.by_step(tmp_path, selection, tokens).values()] == values
+        with duckdb.connect() as outside:
+            outside.execute(annotations.views(tmp_path))
+            assert [value for _, value in outside.execute(figures.sql(tokens[0], selection)).fetchall()] == values
+            assert outside.execute("SELECT DISTINCT kind FROM rollouts").fetchall() == [("eval",)]
