@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from r1rl.store import compaction, importers, schema, shard_files, store
+from r1rl.store import importers, schema, store
 from tests.store.old_runs import write_old_shard
 from tests.store.test_store import row
 
@@ -37,20 +37,6 @@ def test_sampled_and_greedy_held_out_rollouts_are_one_kind(old_run: Path) -> Non
     assert [tuple(r.values()) for r in found.to_pylist()] == heldout
     sampled = store.find(old_run, f"kind = 'eval' AND step = 20 AND {schema.SAMPLED_SQL}")
     assert [(r["run"], r["kind"]) for r in sampled.to_pylist()] == [("sampled 20", "eval")] * 2
-
-
-def test_merged_shards_of_the_two_old_kinds_hide_nothing_of_each_other(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    for kind, temperature in (("probe", 1.0), ("eval", 0.0)):
-        rows = [row(temperature=temperature, step=step) for step in (0, 10)]
-        write_old_shard(run, rows, kind=kind, step=0, last_step=10)
-        write_old_shard(run, [row(temperature=temperature)], kind=kind, step=20)
-    expected = [(step, "eval", temperature) for step in (0, 10, 20) for temperature in (0.0, 1.0)]
-    assert kinds(run) == expected
-    (run / "result.json").write_text(json.dumps({"finished": True}))
-    compaction.compact(run)
-    assert kinds(run) == expected
-    assert {shard_files.footer(shard.path).version for shard in store.shards(run)} == {schema.SCHEMA_VERSION}
 
 
 def test_a_resumed_run_goes_on_with_the_new_kinds(old_run: Path) -> None:
