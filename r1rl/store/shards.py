@@ -27,6 +27,7 @@ TEMPORARY_SECONDS: Final = 600
 """A temporary file is litter once nobody has written to it for so long and no process holds it."""
 
 _NAME: Final = re.compile(rf"(train|eval|{OLD_KIND})-(\d{{6,}})-(\d{{4,}})\.parquet")
+_MERGED: Final = re.compile(r"\w+-\d+-to-\d+-\d+\.parquet")
 _TEMPORARY: Final = re.compile(r"\..*\.parquet\.[0-9a-f]{32}\.tmp")
 
 
@@ -55,9 +56,14 @@ def shard_path(folder: Path, kind: str, step: int, rank: int) -> Path:
 
 
 def listing(folder: Path) -> list[Shard]:
-    """The whole shards, in order of step, kind and rank. A file with another name is none."""
+    """The whole shards, in order of step, kind and rank. A file with another name is none.
+
+    Raises ValueError for one that `r1rl compact`, which is gone, has made of many.
+    """
     found = []
     for name in os.listdir(folder):
+        if _MERGED.fullmatch(name):
+            raise ValueError(f"{folder / name}: many shards in one, as r1rl compact made them; this version reads none")
         if match := _NAME.fullmatch(name):
             kind = "eval" if match[1] == OLD_KIND else match[1]
             found.append(Shard(int(match[2]), kind, int(match[3]), folder / name))
