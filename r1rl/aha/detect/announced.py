@@ -205,7 +205,7 @@ def _variable(completion: str, spans: Sequence[tuple[int, int]], name: str) -> l
     return found
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=16_384)  # a rollout names the same few numbers over and over
 def number(text: str) -> Any:
     """The exact value of a plain number, None of any other text."""
     found = math_verifier.plain_number(math_verifier.clean(text)) if len(text) <= MAX_TEXT else None

@@ -88,14 +88,13 @@ def math_attempts(
     return attempts
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=16_384)  # a verifier can be slow, and the rollouts of a prompt give the same answers
 def graded(verifier: str, answer: str, gold: str, meta: str) -> Verdict:
-    """The verifier's verdict, remembered: siblings say the same things."""
+    """The verdict of the verifier of that name."""
     columns: Mapping[str, Any] = json.loads(meta) if meta and verifier in ("choice", "gym") else {}
     return verify.get(verifier)(answer, gold, dict(columns) if isinstance(columns, dict) else {})
 
 
-@lru_cache(maxsize=4_096)
 def is_number(gold: str) -> bool:
     """Whether a gold answer is a plain number."""
     return number(gold) is not None
@@ -108,7 +107,10 @@ def evaluated(
     attempts: Sequence[Attempt],
     answer: str,
 ) -> bool:
-    """Whether the reasoning comes to `answer`: as a result, a candidate, or in these words. If not, it is a guess."""
+    """Whether the reasoning comes to `answer`: as a result, as a candidate, or in the same words.
+
+    If not, the answer is a guess.
+    """
     wanted = number(answer)
     if wanted is None:
         words = " ".join(answer.casefold().split())

@@ -86,7 +86,7 @@ def results(completion: str, equations: Iterable[Equation]) -> Iterator[Result]:
 
 
 def conclusions(completion: str, folded: str, start: int, end: int) -> Iterator[Result]:
-    """Conclusions with one number and nothing worked: "So Tom has 288 eggs.", "Hence, 288 pens."."""
+    """Conclusions that name one number and work nothing out: "So Tom has 288 eggs.", "Hence, 288 pens."."""
     for match in _CONCLUSION.finditer(folded, start, end):
         value = NUMBER.match(completion, match.end(), end)
         if value is None or GOES_ON.match(completion, value.end(), end):
@@ -102,7 +102,7 @@ def conclusions(completion: str, folded: str, start: int, end: int) -> Iterator[
 
 
 def worked_in_words(completion: str, folded: str, start: int, end: int) -> list[Result]:
-    """Working that has no signs, with its value, in order."""
+    """Working that is told in words, without signs, and the value it comes to; in order."""
     found = []
     for match in _IN_WORDS.finditer(folded, start, end):
         if (result := _at(completion, match.start(), match.end(), end, worked=True)) is not None:
@@ -154,7 +154,7 @@ def last_total(completion: str, folded: str, start: int, end: int) -> Result | N
 
 
 def _at(completion: str, start: int, at: int, end: int, *, worked: bool) -> Result | None:
-    """The number at `at`, stated from `start` on; None where it is part of an expression."""
+    """The number that stands at `at`, in a statement that begins at `start`; None where it is part of an expression."""
     value = NUMBER.match(completion, at, end)
     if value is None or GOES_ON.match(completion, value.end(), end):
         return None
