@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from r1rl.aha.detect.announced import GOES_ON, NO_LETTER, NUMBER, number
 from r1rl.aha.detect.equations import Equation, Value
+from r1rl.aha.detect.reasoning import Reasoning
 
 _CONCLUSION: Final = re.compile(
     rf"{NO_LETTER}(?=[aghilmrst])(?:so|therefore|thus|hence|altogether|in total|meaning"
@@ -115,10 +116,11 @@ def has_unread_signs(folded: str, start: int, end: int, read: Sequence[Result]) 
     return folded.count("=", start, end) > sum(folded.count("=", result.start, result.end) for result in read)
 
 
-def last_unread(completion: str, folded: str, equations: Sequence[Equation], start: int, end: int) -> Result | None:
+def last_unread(text: Reasoning, start: int, end: int) -> Result | None:
     """The value after the last "=" between `start` and `end`, where `results` has not read it."""
-    at = folded.rfind("=", start, end)
-    sign = _EQUALS.match(folded, at, end) if at >= 0 else None
+    completion, equations = text.completion, text.equations
+    at = text.folded.rfind("=", start, end)
+    sign = _EQUALS.match(text.folded, at, end) if at >= 0 else None
     if sign is None:
         return None
     place = bisect_right(equations, at, key=lambda equation: equation.start) - 1
