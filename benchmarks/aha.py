@@ -68,11 +68,9 @@ def measured(rollouts: int = 10_000, seed: int = 0) -> list[dict[str, Any]]:
     Tokens are words, signs, and of prose single digits, of the tiny base's form whole numbers: as the tokenizers of
     models that write so have it. Everything is annotated in one process, its caches cold at first.
     """
-    from r1rl.aha.detect import annotation
+    from r1rl.aha.detect.annotation import annotate_all
     from r1rl.aha.detect.markers import find_all
 
-    annotate_all = annotation.annotate_all
-    compiled = not str(annotation.__file__).endswith(".py")
     words = _peer()
     machine = describe(1)
     rows = []
@@ -103,7 +101,7 @@ def measured(rollouts: int = 10_000, seed: int = 0) -> list[dict[str, Any]]:
     annotated = 2 * SLICES * -(-rollouts // SLICES)
     rows.append(
         {
-            "name": "100,000 rollouts of 300 tokens, half of each kind" + (", compiled detectors" if compiled else ""),
+            "name": "100,000 rollouts of 300 tokens, half of each kind",
             "ours": round(spent / annotated * 100_000, 1),
             "peer": None,
             "ratio": None,

@@ -5,26 +5,24 @@ Columns that a task has no detector for are null, never zero: "not looked for" i
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import pyarrow as pa
 
 from r1rl.aha.detect.arithmetic import Check, checks
 from r1rl.aha.detect.attempts import Attempt, countdown_problem, from_steps
-from r1rl.aha.detect.backtracking import Backtracking, backtracking
+from r1rl.aha.detect.backtracking import backtracking
 from r1rl.aha.detect.countdown_sources import grade
 from r1rl.aha.detect.countdown_trace import Piece, pieces, trace_pieces
-from r1rl.aha.detect.equations import Equation, Value, whole
+from r1rl.aha.detect.equations import Value, whole
 from r1rl.aha.detect.goal_tests import judged_after
 from r1rl.aha.detect.hygiene import hygiene
 from r1rl.aha.detect.markers import Marker, find_all, fold, labelled
 from r1rl.aha.detect.math_attempts import VERIFIERS, candidates, evaluated, is_number, math_attempts
-from r1rl.aha.detect.reasoning import reasoning_spans
+from r1rl.aha.detect.reasoning import Reasoning, reasoning_spans
 from r1rl.aha.detect.transitions import transitions
 from r1rl.verify import VERIFIER_OF_TASK
 from r1rl.verify import expression as expressions
@@ -53,7 +51,7 @@ GOAL_TEST: Final = pa.struct(
 )
 SCHEMA: Final = pa.schema(
     [
-        # key: the rollout's own
+        # the key of the rollout
         pa.field("run", pa.string()),
         pa.field("kind", pa.string()),
         pa.field("step", pa.int64()),
@@ -106,28 +104,18 @@ SCHEMA: Final = pa.schema(
 _NAMES: Final = tuple(SCHEMA.names)
 KEY: Final = ("run", "kind", "step", "rank", "group_id", "prompt_id", "sample_idx", "temperature")
 _COPIED: Final = (*KEY, "n_tokens", "finish_reason")
-_SEARCH: Final = tuple(field.name for field in fields(Backtracking))
 
 
 def annotate_all(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """`annotate` for many rows, a sixth faster: without the passes of Python's collector of cycles meanwhile.
-
-    `annotate` makes next to no cycles, and many small objects, which set the collector off.
-    """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        return [annotate(row) for row in rows]
-    finally:
-        if collects:
-            gc.enable()
+    """`annotate` for many rows."""
+    return [annotate(row) for row in rows]
 
 
 def annotate(row: Mapping[str, Any]) -> dict[str, Any]:
     """Everything the detectors say about one rollout row, as one flat row of SCHEMA. Never raises on any text.
 
-    Reads the store's columns; `verifier` may be missing or null (older shards): the task's is taken then, and for a
-    gold that is a plain number `math`. Linear in the text, but for what the verifier does.
+    Reads the columns of the store; `verifier` may be missing or null (older shards): the verifier of the task is taken
+    then, and `math` for a gold answer that is a plain number. Linear in the text, but for what the verifier does.
     """
     found: dict[str, Any] = dict.fromkeys(_NAMES)
     for name in _COPIED:
@@ -143,14 +131,16 @@ def annotate(row: Mapping[str, Any]) -> dict[str, Any]:
     found.update(health._asdict(), clean=health.clean)
     folded = fold(completion)
     strict = _markers(found, completion, folded, spans)
-    of_reasoning = pieces(completion, spans)
+    of_reasoning = pieces(completion, spans, numbers=verifier_of(row) in VERIFIERS)  # one may end a line of free text
     in_text = [equation for piece in of_reasoning for equation in piece.equations]
     held = checks(completion, in_text)
     found["checked_steps"], found["slips"] = len(held), sum(not check.holds for check in held)
 
-    attempts = _countdown(found, row, completion, folded, of_reasoning)
+    closed = row.get("finish_reason") != "length" or "</think>" in completion
+    text = Reasoning(completion, folded, spans, in_text, strict, closed)
+    attempts = _countdown(found, row, text, of_reasoning)
     if attempts is None:
-        attempts = _free_text(found, row, completion, folded, spans, in_text, held, strict)
+        attempts = _free_text(found, row, text, held)
     if attempts is not None:
         found["attempts"] = [_attempt(attempt) for attempt in attempts]
         distinct = [attempt for attempt in attempts if not attempt.repeats_previous]
@@ -196,28 +186,25 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 
 def _countdown(
-    found: dict[str, Any], row: Mapping[str, Any], completion: str, folded: str, of_reasoning: list[Piece]
+    found: dict[str, Any], row: Mapping[str, Any], text: Reasoning, of_reasoning: Sequence[Piece]
 ) -> list[Attempt] | None:
-    """Countdown's columns; None where the task is another or its problem unusable."""
+    """Fill in the columns of Countdown; None where the task is another one or its problem cannot be used."""
     if verifier_of(row) != "countdown":
         return None
     problem = countdown_problem(row.get("gold"), _meta(row.get("meta") or ""))
     if problem is None:
         return None
     numbers, target = problem
-    steps = trace_pieces(folded, numbers, target, of_reasoning)
-    attempts = from_steps(completion, steps, target)
+    steps = trace_pieces(text.folded, numbers, target, of_reasoning)
+    attempts = from_steps(text.completion, steps, target)
     committed = [step for step in steps if step.committed]
     found["goal_tests"] = [
         {"start": said.start, "end": said.end, "attempt": index, "says": said.says, "truth": attempts[index].right}
         for index, step in enumerate(committed)
         for said in step.says
     ]
-    closed = row.get("finish_reason") != "length" or "</think>" in completion
-    counts = backtracking(steps, numbers, target, closed=closed)
-    for name in _SEARCH:
-        found[name] = getattr(counts, name)
-    answer = answer_tag(completion)
+    found.update(asdict(backtracking(steps, numbers, target, closed=text.closed)))
+    answer = answer_tag(text.completion)
     given = None if answer is None else _worked(answer)
     if given is not None:
         value, form, signs = given
@@ -229,11 +216,11 @@ def _countdown(
     return attempts
 
 
-@lru_cache(maxsize=16_384)
 def _worked(answer: str) -> tuple[Value | None, str, str] | None:
-    """An answer's value, canonical form and signs, None where it is no expression.
+    """Value, canonical form and signs of an answer, None where it is no expression.
 
-    The form alone would tell apart what is the same where an intermediate result equals a given number.
+    The form alone would tell two expressions apart that are the same, where an intermediate result equals a given
+    number.
     """
     try:
         tree = expressions.parse_equation(answer)[0]
@@ -251,50 +238,28 @@ def _signs(expression: str) -> str:
 
 
 def _free_text(
-    found: dict[str, Any],
-    row: Mapping[str, Any],
-    completion: str,
-    folded: str,
-    spans: list[tuple[int, int]],
-    in_text: list[Equation],
-    checked: list[Check],
-    strict: list[Marker],
+    found: dict[str, Any], row: Mapping[str, Any], text: Reasoning, checked: Sequence[Check]
 ) -> list[Attempt] | None:
-    """The columns of tasks whose attempts are found in words; None where the task has no detector."""
+    """Fill in the columns of a task whose attempts are found in words; None where the task has no detector."""
     verifier, gold = verifier_of(row), row.get("gold")
     if verifier not in VERIFIERS or not isinstance(gold, str):
         return None
-    closed = row.get("finish_reason") != "length" or "</think>" in completion
-    said = candidates(
-        completion,
-        folded,
-        spans,
-        verifier=verifier,
-        gold=gold,
-        equations=in_text,
-        markers=strict,
-        question=row.get("prompt") or "",
-        closed=closed,
-    )
+    said = candidates(text, verifier=verifier, gold=gold, question=row.get("prompt") or "")
     try:
-        attempts = math_attempts(
-            completion, said, strict, checked, verifier=verifier, gold=gold, meta=row.get("meta") or ""
-        )
+        attempts = math_attempts(text, said, checked, verifier=verifier, gold=gold, meta=row.get("meta") or "")
     except ImportError:  # the extra that this verifier needs is not here: not looked for
         return None
-    tests = []
-    for index, attempt in enumerate(attempts):
-        following = attempts[index + 1].start if index + 1 < len(attempts) else spans[-1][1]
-        for test in judged_after(folded, attempt.end, following):
-            tests.append(
-                {"start": test.start, "end": test.end, "attempt": index, "says": test.says, "truth": attempt.right}
-            )
-    found["goal_tests"] = tests
-    answer = answer_tag(completion)
-    if answer is None and (end := completion.find("</think>")) >= 0:
-        answer = boxed(completion[end:])[0]
+    ends = [*(attempt.start for attempt in attempts[1:]), text.spans[-1][1]]
+    found["goal_tests"] = [
+        {"start": test.start, "end": test.end, "attempt": index, "says": test.says, "truth": attempt.right}
+        for index, (attempt, end) in enumerate(zip(attempts, ends, strict=False))
+        for test in judged_after(text.folded, attempt.end, end)
+    ]
+    answer = answer_tag(text.completion)
+    if answer is None and (closing := text.completion.find("</think>")) >= 0:
+        answer = boxed(text.completion[closing:])[0]
     if answer is not None:
-        found["guess"] = not evaluated(completion, spans, in_text, attempts, answer)
+        found["guess"] = not evaluated(text, attempts, answer)
     return attempts
 
 
@@ -309,7 +274,6 @@ def verifier_of(row: Mapping[str, Any]) -> str | None:
     return "math" if isinstance(gold, str) and is_number(gold) else None
 
 
-@lru_cache(maxsize=16_384)
 def _meta(meta: str) -> dict[str, Any]:
     try:
         columns = json.loads(meta)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from r1rl.aha.detect.reasoning import Reasoning
 from r1rl.verify import extraction
 from r1rl.verify import math as math_verifier
 
@@ -80,18 +81,9 @@ class Candidate(NamedTuple):
     worked: bool = False
 
 
-def announced(
-    completion: str,
-    folded: str,
-    spans: Sequence[tuple[int, int]],
-    *,
-    verifier: str,
-    question: str = "",
-) -> list[Candidate]:
-    """The announced candidates in the reasoning, in order, none overlapping. Linear in the text.
-
-    `folded`: `completion` in lower case and of the same length.
-    """
+def announced(text: Reasoning, *, verifier: str, question: str = "") -> list[Candidate]:
+    """The announced candidates in the reasoning, in order, none overlapping. Linear in the text."""
+    completion, folded, spans = text.completion, text.folded, text.spans
     found: list[Candidate] = []
     if "\\boxed" in completion:
         found += _boxed(completion, spans)
@@ -99,10 +91,10 @@ def announced(
         for match in _ANSWER.finditer(folded, start, end):
             if (value := _value_at(completion, match.end(), end, verifier)) is None:
                 continue
-            text, stop = value
+            said, stop = value
             if _DOUBT.search(folded, max(start, match.start() - 60), match.start()) or _denied(folded, stop, end):
                 continue
-            found.append(Candidate(match.start(), stop, text))
+            found.append(Candidate(match.start(), stop, said))
     if verifier == "choice":
         for start, end in spans:
             found += [Candidate(m.start(), m.end(), m[1]) for m in _THAT_OPTION.finditer(completion, start, end)]
@@ -205,7 +197,7 @@ def _variable(completion: str, spans: Sequence[tuple[int, int]], name: str) -> l
     return found
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=16_384)  # a rollout names the same few numbers over and over
 def number(text: str) -> Any:
     """The exact value of a plain number, None of any other text."""
     found = math_verifier.plain_number(math_verifier.clean(text)) if len(text) <= MAX_TEXT else None

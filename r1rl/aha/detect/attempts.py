@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 from r1rl.aha.detect.countdown_sources import MAX_NUMBERS, Step
@@ -119,7 +118,6 @@ _CONCLUDES: Final = re.compile(
 _PLAIN_VALUE: Final = re.compile(r"-?[0-9]{1,16}(?:/[0-9]{1,16}|\.[0-9]{1,16})?")
 
 
-@lru_cache(maxsize=4_096)
 def _fraction(text: str) -> Value | None:
     # Fraction("1e99999999") would compute it.
     if not _PLAIN_VALUE.fullmatch(text.strip()):

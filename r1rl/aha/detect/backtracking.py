@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
+from math import prod
 from typing import Final
 
-from r1rl.aha.detect.countdown_sources import Problem, Reading, Step
+from r1rl.aha.detect.countdown_sources import Problem, Step
 from r1rl.aha.detect.equations import Value, whole
 
 _BRANCH: Final = 32  # steps looked back for a result that is taken up again
@@ -78,7 +79,7 @@ class _Search:
 
     def take(self, step: Step) -> None:
         """The next step: it goes on with the branch or leaves it."""
-        others = [root for root in self.roots if not any(_holds(step, reading) for reading in root.readings)]
+        others = [root for root in self.roots if not _uses(step.expression, root)]
         gone = not self._fit_together([step, *others]) if others else False
         self._judge(left=gone and len(others) == len(self.roots))
         if not self.under_way:
@@ -131,16 +132,14 @@ class _Search:
 
     def _fit_together(self, steps: Sequence[Step]) -> bool:
         """Whether the given numbers are enough for all of the steps, side by side."""
-        used = 1
-        for step in steps:
-            used *= step.readings[0].used if step.readings else 0
+        used = prod(step.readings[0].used if step.readings else 0 for step in steps)
         return used > 0 and self.problem.all % used == 0
 
     def _takes_up(self, step: Step) -> bool:
         """Whether a step goes on from an earlier one of the branch, and does not only write it again."""
+        written = step.expression
         return any(
-            all(reading.expression != step.expression for reading in other.readings)
-            and any(_holds(step, reading) for reading in other.readings)
+            _uses(written, other) and written not in [reading.expression for reading in other.readings]
             for other in self.branch[-_BRANCH:]
         )
 
@@ -151,21 +150,20 @@ class _Search:
         """
         if not self._fit_together(self.roots):
             return None
-        values, used = [], 1
-        for root in self.roots:
-            if root.value is None:
-                return None
-            values.append(root.value)
-            used *= root.readings[0].used
-        values += self.problem.unused(used)
+        found = [root.readings[0] for root in self.roots]
+        values = [reading.value for reading in found if reading.value is not None]
+        if len(values) < len(found):
+            return None
+        values += self.problem.unused(prod(reading.used for reading in found))
         return reachable(tuple(sorted(values)), self.target) if len(values) <= MAX_SEARCHED else None
 
 
-def _holds(step: Step, reading: Reading) -> bool:
-    return reading.expression in step.expression
+def _uses(expression: str, step: Step) -> bool:
+    """Whether an expression holds one of the readings of a step."""
+    return any(reading.expression in expression for reading in step.readings)
 
 
-@lru_cache(maxsize=16_384)  # the search comes to the same values on many ways
+@lru_cache(maxsize=16_384)  # the search comes to the same values in many ways
 def reachable(values: tuple[Value, ...], target: Value) -> bool:
     """Whether some expression over `values`, in order, each used exactly once, is `target`. Exact and exhaustive."""
     if len(values) == 1:

@@ -62,7 +62,7 @@ class Reading(NamedTuple):
 
     @property
     def operand(self) -> str:
-        """The expression as part of another one."""
+        """The expression of the reading, in brackets where it needs them as part of another expression."""
         return self.expression if self.given else f"({self.expression})"
 
 
@@ -72,9 +72,9 @@ class Step:
 
     `complete`: over all given numbers, each once; `partial`: over some of them; `illegal`: no such reading.
     `expression` is the preferred reading (of an illegal step: with its intermediates put in, where they can be), ""
-    where there is none; `value` its true value (None where it divides by zero). `resumed`: it goes on from a result
-    of an attempt before. `says`: what the text after it says about hitting the target. `committed`: it is a candidate
-    answer, see `r1rl.aha.detect.attempts`.
+    where there is none; `value` its true value (None where it divides by zero). `claimed`: what the text says that the
+    expression makes. `resumed`: the step goes on from a result of an attempt before. `says`: what the text after the
+    step says about hitting the target. `committed`: the step is a candidate answer, see `r1rl.aha.detect.attempts`.
     """
 
     status: Literal["complete", "partial", "illegal"]
@@ -96,14 +96,14 @@ class Step:
 
     @property
     def slip(self) -> bool:
-        """Whether what is claimed for it is not its value."""
+        """Whether the value that is claimed for the step is not its true value."""
         if self.claimed is None or self.claimed == self.value:
             return False
         return self.value is None or not close(self.claimed, self.value)
 
     @property
     def rejected(self) -> bool:
-        """Whether the last word about it is that it misses the target."""
+        """Whether the last thing that the text says about the step is that it misses the target."""
         return bool(self.says) and not self.says[-1].says
 
     def same_form(self, other: Step) -> bool:
@@ -128,6 +128,10 @@ class Tracer:
     def __init__(self, numbers: Sequence[int]) -> None:
         self.problem = Problem(numbers)
         self.primes, self.all = self.problem.primes, self.problem.all
+        self.given: dict[Value, tuple[Reading, ...]] = {
+            number: (Reading(prime, str(number), _NOWHERE, number, given=True),)
+            for number, prime in self.primes.items()
+        }
         self.current: dict[Value, tuple[Reading, ...]] = {}
         self.loose: dict[Value, Reading] = {}
         self.earlier: dict[Value, tuple[Reading, ...]] = {}
@@ -159,22 +163,15 @@ class Tracer:
         """
         if not 2 <= len(side.values) <= len(self.problem.numbers) or not side.template:
             return (), False
-        sources = [self._sources(value) for value in side.values]
+        sources = [self.given.get(value, ()) + self.current.get(value, ()) for value in side.values]
         if readings := self._search(side, sources):
             return readings, False
         # A given number is a fresh start.
-        before = [() if value in self.primes else self.earlier.get(value, ()) for value in side.values]
+        before = [() if value in self.given else self.earlier.get(value, ()) for value in side.values]
         if not any(before):
             return (), False
         moved = [tuple(reading._replace(start=_NOWHERE) for reading in readings) for readings in before]
         return self._search(side, [now + then for now, then in zip(sources, moved, strict=True)]), True
-
-    def _sources(self, value: Value) -> tuple[Reading, ...]:
-        """What `value` may stand for in the attempt under way, best first."""
-        made = self.current.get(value, ())
-        if value not in self.primes:
-            return made
-        return (Reading(self.primes[value], str(value), _NOWHERE, value, given=True), *made)
 
     def _search(self, side: Side, options: Sequence[tuple[Reading, ...]]) -> tuple[Reading, ...]:
         """Readings of a side, by what each of its numbers may stand for."""
@@ -195,7 +192,7 @@ class Tracer:
         return (found[self.all],) if self.all in found else tuple(found.values())[:_MAX_READINGS]
 
     def read_illegal(self, side: Side) -> Reading | None:
-        """What a side is that has no reading, with the results of the attempt's own steps put into it."""
+        """A side that has no reading, with the results of earlier steps of the attempt put in for its numbers."""
         if not side.template or len(side.values) < 2:
             return None
         texts, start = [], side.start
@@ -211,16 +208,16 @@ class Tracer:
             else:
                 return None
         expression = side.template.format(*texts)
-        value, form = grade(expression)
-        return Reading(0, expression, start, value) if form else None
+        true, form = grade(expression)
+        return Reading(0, expression, start, true) if form else None
 
 
 def _read(side: Side, chosen: Sequence[Reading], used: int) -> Reading | None:
     """The reading of a side whose numbers stand for `chosen`; None where it is no expression."""
-    expression = side.template.format(*(source.operand for source in chosen))
-    start = min(side.start, *(source.start for source in chosen))
+    expression = side.template.format(*[source.operand for source in chosen])
+    start = min(side.start, *[source.start for source in chosen])
     if sign := _BINARY.get(side.template):
-        left, right = (source.value for source in chosen)
+        left, right = chosen[0].value, chosen[1].value
         return Reading(used, expression, start, None if left is None or right is None else apply(sign, left, right))
     value, form = grade(expression)
     return Reading(used, expression, start, value) if form else None

@@ -28,9 +28,9 @@ class Piece(NamedTuple):
     equations: list[Equation]
 
 
-def pieces(completion: str, spans: Sequence[tuple[int, int]]) -> list[Piece]:
-    """The equations of each stretch of reasoning; `spans` are `reasoning_spans`."""
-    return [Piece(end, equations(normalise(completion[start:end]), start)) for start, end in spans]
+def pieces(completion: str, spans: Sequence[tuple[int, int]], *, numbers: bool = False) -> list[Piece]:
+    """The equations of each stretch of reasoning; `spans` are `reasoning_spans`. `numbers`: also lone numbers."""
+    return [Piece(end, equations(normalise(completion[start:end]), start, numbers=numbers)) for start, end in spans]
 
 
 def trace(completion: str, numbers: Sequence[int], target: Value, *, prefill: str = "") -> list[Step]:

@@ -68,8 +68,10 @@ class Equation(NamedTuple):
         return self.sides[-1].end
 
 
-def equations(text: str, offset: int = 0) -> list[Equation]:
+def equations(text: str, offset: int = 0, *, numbers: bool = True) -> list[Equation]:
     """Runs of arithmetic, split at "=", in order; spans are counted from `offset`. Linear in the text.
+
+    `numbers`: also those that are one number and no more.
 
     A run ends at a word, at punctuation, at the end of a line (unless it goes on with "="), or where no expression
     could go on, as between two numbers.
@@ -77,6 +79,8 @@ def equations(text: str, offset: int = 0) -> list[Equation]:
     found: list[Equation] = []
     for match in _RUN.finditer(text):
         run, start, end = match[0], match.start(), match.end()
+        if not numbers and run.rstrip(" .\n").isdigit():
+            continue
         before, after = text[start - 1 : start] if start else "", text[end : end + 1]
         # Part of a name or a unit: "x1", "v2.0", "2nd".
         glued_before = run[0].isdigit() and (before.isalnum() or before in ("_", "."))
@@ -340,5 +344,5 @@ _TEMPLATE: Final = {"n": "{}", "(": "(", ")": ")"}
 
 
 def whole(value: Fraction) -> Value:
-    """The same number, as an int where it is one."""
+    """The same number, as an int where it is a whole number."""
     return value.numerator if value.denominator == 1 else value

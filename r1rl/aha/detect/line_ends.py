@@ -15,8 +15,8 @@ from itertools import pairwise
 from typing import Final
 
 from r1rl.aha.detect.announced import Candidate, number
-from r1rl.aha.detect.equations import Equation
 from r1rl.aha.detect.markers import Marker
+from r1rl.aha.detect.reasoning import Reasoning
 from r1rl.aha.detect.statements import (
     Result,
     conclusions,
@@ -30,31 +30,23 @@ from r1rl.aha.detect.statements import (
 _WEAK: Final = frozenset({"hesitate"})
 
 
-def with_line_ends(
-    announced: Sequence[Candidate],
-    completion: str,
-    folded: str,
-    spans: Sequence[tuple[int, int]],
-    equations: Sequence[Equation],
-    markers: Sequence[Marker],
-    *,
-    closed: bool,
-) -> list[Candidate]:
+def with_line_ends(announced: Sequence[Candidate], text: Reasoning) -> list[Candidate]:
     """The announced candidates, each with the working that leads to it, and the line ends that none of them is."""
-    worked = list(results(completion, equations))
+    completion, folded, spans = text.completion, text.folded, text.spans
+    worked = list(results(completion, text.equations))
     found: list[Candidate] = []
     for index, (start, end) in enumerate(spans):
         of_span = [result for result in worked if start <= result.start < end]
         events = sorted([*of_span, *conclusions(completion, folded, start, end)])
         said = [candidate for candidate in announced if start <= candidate.start < end]
-        turns = [marker for marker in markers if start <= marker.start < end]
-        cut = index + 1 == len(spans) and not closed
+        turns = [marker for marker in text.markers if start <= marker.start < end]
+        cut = index + 1 == len(spans) and not text.closed
         words = worked_in_words(completion, folded, start, end)
         unread = None
         if words or has_unread_signs(folded, start, end, of_span):
-            unread = partial(_unread, completion, folded, equations, words)
+            unread = partial(_unread, text, words)
         found += _of_span(said, events, turns, unread, start, end, cut=cut)
-    if not found and closed:
+    if not found and text.closed:
         totals = (last_total(completion, folded, start, end) for start, end in reversed(spans))
         found += [Candidate(*total[:3]) for total in totals if total is not None][:1]
     return found
@@ -92,17 +84,10 @@ def _of_span(
     return found
 
 
-def _unread(
-    completion: str,
-    folded: str,
-    equations: Sequence[Equation],
-    words: Sequence[Result],
-    start: int,
-    end: int,
-) -> Result | None:
+def _unread(text: Reasoning, words: Sequence[Result], start: int, end: int) -> Result | None:
     """The last value between `start` and `end` that is worked in no equation that could be read."""
     last = next((word for word in reversed(words) if start <= word.start and word.end <= end), None)
-    return last_unread(completion, folded, equations, start if last is None else last.end, end) or last
+    return last_unread(text, start if last is None else last.end, end) or last
 
 
 def _goes_on(events: Sequence[Result], place: int) -> bool:

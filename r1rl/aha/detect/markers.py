@@ -86,9 +86,10 @@ class _Sought(NamedTuple):
 
 
 class _Key(NamedTuple):
-    """The patterns that hold a key: those that it is, those whose matches begin with it, those with it further on.
+    """The patterns that hold a key: `plain` ones are the key, matches of `direct` ones begin with the key, matches of
+    `around` ones hold it further on.
 
-    `begins`: what matches where one of the second kind does, to look once where several may begin; None for one.
+    `begins` matches wherever a direct pattern does, to look once where several may begin; None for one pattern alone.
     """
 
     plain: list[_Sought]
@@ -106,7 +107,7 @@ def _look_at(
     direct: list[_Sought],
     begins: re.Pattern[str] | None,
 ) -> None:
-    """Add the hits that begin at the places of a key of `size` characters."""
+    """Add the hits that begin at one of the `places` of a key of `size` characters."""
     for at in places:
         if at and ((before := folded[at - 1]).isalnum() or before in "_'"):
             continue
@@ -163,7 +164,7 @@ def _add(
 
 
 def _distinct(hits: list[Hit], tags: list[tuple[int, int]]) -> list[Hit]:
-    """In order, none overlapping, none inside a tag."""
+    """The hits in order, none overlapping, none inside a tag."""
     hits.sort()
     distinct: list[Hit] = []
     done = 0

@@ -16,9 +16,8 @@ from r1rl import verify
 from r1rl.aha.detect.announced import MAX_CANDIDATES, MAX_TEXT, Candidate, announced, number
 from r1rl.aha.detect.arithmetic import Check
 from r1rl.aha.detect.attempts import Attempt
-from r1rl.aha.detect.equations import Equation
 from r1rl.aha.detect.line_ends import with_line_ends
-from r1rl.aha.detect.markers import Marker
+from r1rl.aha.detect.reasoning import Reasoning
 from r1rl.aha.detect.statements import results
 from r1rl.verify.verdict import Verdict
 
@@ -26,40 +25,18 @@ VERIFIERS: Final = frozenset({"math", "exact", "choice", "gym"})
 _NO_REJECTION: Final = frozenset({"verify", "hesitate", "aha"})
 
 
-def candidates(
-    completion: str,
-    folded: str,
-    spans: Sequence[tuple[int, int]],
-    *,
-    verifier: str,
-    gold: str,
-    equations: Sequence[Equation] = (),
-    markers: Sequence[Marker] = (),
-    question: str = "",
-    closed: bool = True,
-) -> list[Candidate]:
-    """The committed candidates in the reasoning, in order, none overlapping. Linear in the text.
-
-    `folded`: `completion` in lower case and of the same length; `equations` and `markers`: those of the reasoning, the
-    markers strict; `closed`: the reasoning ends by itself.
-    """
-    found = announced(completion, folded, spans, verifier=verifier, question=question)
+def candidates(text: Reasoning, *, verifier: str, gold: str, question: str = "") -> list[Candidate]:
+    """The committed candidates in the reasoning, in order, none overlapping. Linear in the text."""
+    found = announced(text, verifier=verifier, question=question)
     if verifier == "choice" or not is_number(gold):
         return found
-    return with_line_ends(found, completion, folded, spans, equations, markers, closed=closed)[:MAX_CANDIDATES]
+    return with_line_ends(found, text)[:MAX_CANDIDATES]
 
 
 def math_attempts(
-    completion: str,
-    found: Sequence[Candidate],
-    markers: Sequence[Marker],
-    checked: Sequence[Check],
-    *,
-    verifier: str,
-    gold: str,
-    meta: str,
+    text: Reasoning, found: Sequence[Candidate], checked: Sequence[Check], *, verifier: str, gold: str, meta: str
 ) -> list[Attempt]:
-    """The candidates, graded; `meta` is the row's JSON. Raises what the verifier raises, such as `ImportError`."""
+    """The candidates `found`, graded; `meta` is JSON. Raises what the verifier raises, such as `ImportError`."""
     attempts: list[Attempt] = []
     slips = [check for check in checked if not check.holds] if found else []
     for candidate in found:
@@ -69,13 +46,13 @@ def math_attempts(
         if attempts and attempts[-1].value == value and not candidate.worked:
             last = attempts[-1].end
             repeats = not any(
-                last <= marker.start < candidate.end and marker.kind not in _NO_REJECTION for marker in markers
+                last <= marker.start < candidate.end and marker.kind not in _NO_REJECTION for marker in text.markers
             )
         attempts.append(
             Attempt(
                 start=candidate.start,
                 end=candidate.end,
-                text=completion[candidate.start : candidate.end],
+                text=text.completion[candidate.start : candidate.end],
                 expression=None,
                 value=value,
                 claimed=candidate.text[:MAX_TEXT],
@@ -88,31 +65,27 @@ def math_attempts(
     return attempts
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=16_384)  # a verifier can be slow, and the rollouts of a prompt give the same answers
 def graded(verifier: str, answer: str, gold: str, meta: str) -> Verdict:
-    """The verifier's verdict, remembered: siblings say the same things."""
+    """The verdict of the verifier of that name."""
     columns: Mapping[str, Any] = json.loads(meta) if meta and verifier in ("choice", "gym") else {}
     return verify.get(verifier)(answer, gold, dict(columns) if isinstance(columns, dict) else {})
 
 
-@lru_cache(maxsize=4_096)
 def is_number(gold: str) -> bool:
     """Whether a gold answer is a plain number."""
     return number(gold) is not None
 
 
-def evaluated(
-    completion: str,
-    spans: Sequence[tuple[int, int]],
-    equations: Sequence[Equation],
-    attempts: Sequence[Attempt],
-    answer: str,
-) -> bool:
-    """Whether the reasoning comes to `answer`: as a result, a candidate, or in these words. If not, it is a guess."""
+def evaluated(text: Reasoning, attempts: Sequence[Attempt], answer: str) -> bool:
+    """Whether the reasoning comes to `answer`: as a result, as a candidate, or in the same words.
+
+    If not, the answer is a guess.
+    """
     wanted = number(answer)
     if wanted is None:
         words = " ".join(answer.casefold().split())
-        return any(words in " ".join(completion[start:end].casefold().split()) for start, end in spans)
+        return any(words in " ".join(text.completion[start:end].casefold().split()) for start, end in text.spans)
     if any(attempt.value is not None and number(attempt.value) == wanted for attempt in attempts):
         return True
-    return any(result.value == wanted for result in results(completion, equations))
+    return any(result.value == wanted for result in results(text.completion, text.equations))

@@ -2,6 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from r1rl.aha.detect.equations import Equation
+    from r1rl.aha.detect.markers import Marker
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A completion, and what is read of its reasoning before candidate answers are looked for in it.
+
+    `folded` is the completion in lower case and of the same length. `spans` say where it reasons; `equations` and
+    `markers`, the strict ones, stand there. `closed`: the reasoning ends by itself, not at the token cap.
+    """
+
+    completion: str
+    folded: str
+    spans: Sequence[tuple[int, int]]
+    equations: Sequence[Equation]
+    markers: Sequence[Marker]
+    closed: bool
+
 
 def reasoning_spans(completion: str, prefill: str = "") -> list[tuple[int, int]]:
     """Where the completion reasons, as (start, end) in characters.

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from r1rl.aha.detect.announced import GOES_ON, NO_LETTER, NUMBER, number
 from r1rl.aha.detect.equations import Equation, Value
+from r1rl.aha.detect.reasoning import Reasoning
 
 _CONCLUSION: Final = re.compile(
     rf"{NO_LETTER}(?=[aghilmrst])(?:so|therefore|thus|hence|altogether|in total|meaning"
@@ -86,7 +87,7 @@ def results(completion: str, equations: Iterable[Equation]) -> Iterator[Result]:
 
 
 def conclusions(completion: str, folded: str, start: int, end: int) -> Iterator[Result]:
-    """Conclusions with one number and nothing worked: "So Tom has 288 eggs.", "Hence, 288 pens."."""
+    """Conclusions that name one number and work nothing out: "So Tom has 288 eggs.", "Hence, 288 pens."."""
     for match in _CONCLUSION.finditer(folded, start, end):
         value = NUMBER.match(completion, match.end(), end)
         if value is None or GOES_ON.match(completion, value.end(), end):
@@ -102,7 +103,7 @@ def conclusions(completion: str, folded: str, start: int, end: int) -> Iterator[
 
 
 def worked_in_words(completion: str, folded: str, start: int, end: int) -> list[Result]:
-    """Working that has no signs, with its value, in order."""
+    """Working that is told in words, without signs, and the value it comes to; in order."""
     found = []
     for match in _IN_WORDS.finditer(folded, start, end):
         if (result := _at(completion, match.start(), match.end(), end, worked=True)) is not None:
@@ -115,10 +116,11 @@ def has_unread_signs(folded: str, start: int, end: int, read: Sequence[Result]) 
     return folded.count("=", start, end) > sum(folded.count("=", result.start, result.end) for result in read)
 
 
-def last_unread(completion: str, folded: str, equations: Sequence[Equation], start: int, end: int) -> Result | None:
+def last_unread(text: Reasoning, start: int, end: int) -> Result | None:
     """The value after the last "=" between `start` and `end`, where `results` has not read it."""
-    at = folded.rfind("=", start, end)
-    sign = _EQUALS.match(folded, at, end) if at >= 0 else None
+    completion, equations = text.completion, text.equations
+    at = text.folded.rfind("=", start, end)
+    sign = _EQUALS.match(text.folded, at, end) if at >= 0 else None
     if sign is None:
         return None
     place = bisect_right(equations, at, key=lambda equation: equation.start) - 1
@@ -154,7 +156,7 @@ def last_total(completion: str, folded: str, start: int, end: int) -> Result | N
 
 
 def _at(completion: str, start: int, at: int, end: int, *, worked: bool) -> Result | None:
-    """The number at `at`, stated from `start` on; None where it is part of an expression."""
+    """The number that stands at `at`, in a statement that begins at `start`; None where it is part of an expression."""
     value = NUMBER.match(completion, at, end)
     if value is None or GOES_ON.match(completion, value.end(), end):
         return None

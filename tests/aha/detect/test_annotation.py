@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import random
 import time
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from r1rl.aha.detect.annotation import SCHEMA, annotate, annotate_all
+from r1rl.aha.detect.annotation import SCHEMA, annotate
 from r1rl.aha.detect.notation import normalise
 
 COUNTDOWN = {"verifier": "countdown", "task": "countdown", "gold": "22", "meta": json.dumps({"numbers": [3, 5, 7]})}
@@ -88,12 +87,6 @@ def test_what_is_not_looked_for_is_null(columns: dict[str, Any]) -> None:
     assert found["attempts"] is found["goal_tests"] is found["n_attempts"] is found["restarts"] is None
     assert found["transitions"] is None
     assert found["marker_strict"] == 1
-
-
-def test_many_rows_are_annotated_alike_and_the_collector_is_left_on() -> None:
-    rows = [row("3*5+7 = 22, yes"), row("So the answer is 22.", WORDS)]
-    assert annotate_all(rows) == [annotate(one) for one in rows]
-    assert gc.isenabled()
 
 
 PIECES = st.sampled_from(
