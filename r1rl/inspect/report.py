@@ -25,7 +25,7 @@ from r1rl.aha.figures.terminal import p_words
 from r1rl.ground import whole_files
 from r1rl.inspect.curves import charts, events
 from r1rl.inspect.run_data import Rollout, RunData, load
-from r1rl.inspect.samples import Drawn, choose, choose_randomly, ending, middle, pieces, shown, visible
+from r1rl.inspect.samples import choose, choose_randomly, ending, middle, pieces, shown, visible
 from r1rl.inspect.summary import DETECTORS, duration, reach, summarise, table_rows
 
 LONGEST_COMPLETION = 6000
@@ -77,8 +77,9 @@ def render(data: RunData) -> str:
         charts=drawn_charts,
         events=listed,
         has_lines=any(event.number is not None for event in listed),
-        chosen=[_drawn(drawn, [_view(r) for r in drawn.rollouts]) for drawn in choose(data, per_kind=2)],
-        random=_drawn(randomly, [(_view(r), _before(data, r)) for r in randomly.rollouts]),
+        chosen=[(drawn, [_view(r) for r in drawn.rollouts]) for drawn in choose(data, per_kind=2)],
+        random=randomly,
+        random_views=[(_view(r), _before(data, r)) for r in randomly.rollouts],
         details=[(n, rows) for n, rows in _details(data) if rows],
     )
 
@@ -142,16 +143,6 @@ def _table(data: RunData) -> list[dict[str, Any]]:
             }
         )
     return cells
-
-
-def _drawn(drawn: Drawn, views: list[Any]) -> dict[str, Any]:
-    return {
-        "name": drawn.name,
-        "rule": drawn.rule,
-        "count": drawn.count,
-        "total": drawn.total,
-        "views": views,
-    }
 
 
 def _before(data: RunData, rollout: Rollout) -> dict[str, Any] | None:
