@@ -60,7 +60,7 @@ def get(name: str, **options: Any) -> Reward:
     if name in _REGISTRY:
         hints = get_type_hints(target.__init__)
         typed = {key: coerce(key, value, hints[key]) if key in hints else value for key, value in options.items()}
-        reward: Reward = _fitting(name, target, typed)
+        reward: Any = _fitting(name, target, typed)
         reward.__name__ = name
         return reward
     remake = (functools.partial(get, name, **options), ())

@@ -82,13 +82,7 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> int:
 
 def _named_launcher(recipe: Path, overrides: Sequence[str]) -> str | None:
     """The `launcher` key, read without the imports that a full check takes."""
-    value = read_yaml(recipe).get("launcher")
-    words = list(overrides)
-    for position, word in enumerate(words):
-        if word == "--launcher" and position + 1 < len(words):
-            value = words[position + 1]
-        elif word.startswith("--launcher="):
-            value = word.partition("=")[2]
-    if value is None or str(value).lower() in ("none", "null", ""):
-        return None
-    return str(value)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--launcher", nargs="?", default=read_yaml(recipe).get("launcher"))
+    value = parser.parse_known_args(list(overrides))[0].launcher
+    return None if str(value).lower() in ("none", "null", "") else str(value)

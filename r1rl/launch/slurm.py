@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import shlex
 from collections.abc import Sequence
@@ -250,14 +251,10 @@ def _start(
 
 def _without(words: Sequence[str], keys: Sequence[str]) -> list[str]:
     """Recipe words without some keys and their values."""
-    kept: list[str] = []
-    dropping = False
-    for word in words:
-        if word.startswith("--"):
-            dropping = word[2:].partition("=")[0] in keys
-        if not dropping:
-            kept.append(word)
-    return kept
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for key in keys:
+        parser.add_argument(f"--{key}", f"--{key.replace('_', '-')}", nargs="*")
+    return parser.parse_known_args(list(words))[1]
 
 
 def _template(path: Path) -> Any:

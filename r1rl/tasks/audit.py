@@ -17,22 +17,17 @@ from r1rl.verify.verdict import clip
 
 
 @dataclass(frozen=True)
-class BadGold:
-    """A row whose gold answer is not judged correct against itself."""
+class Finding:
+    """A gold answer that failed against itself (`answer` None, `reason` says why), or a wrong answer and its status."""
 
     prompt_id: str
     gold: str
+    answer: str | None
     reason: str
 
-
-@dataclass(frozen=True)
-class PaidPair:
-    """An answer of another value that was judged correct, or that ran into the time limit."""
-
-    prompt_id: str
-    gold: str
-    answer: str
-    status: str
+    def __str__(self) -> str:
+        answer = "" if self.answer is None else f"{clip(self.answer, 80)} for "
+        return f"  {self.prompt_id}: {answer}{clip(self.gold, 80)}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -51,23 +46,20 @@ class Audit:
     source: str
     rows: int
     unreadable: int
-    failures: tuple[BadGold, ...]
+    failures: tuple[Finding, ...]
     pairs: int
-    paid: tuple[PaidPair, ...]
-    timeouts: tuple[PaidPair, ...]
+    paid: tuple[Finding, ...]
+    timeouts: tuple[Finding, ...]
 
     def lines(self) -> list[str]:
         """The figures and every failure, a line each; quotations are printable ASCII and short."""
         good = self.rows - len(self.failures)
         return [
             f"{self.source}: {good} of {self.rows} golds ({good / self.rows:.2%}) are correct against themselves",
-            *(f"  {bad.prompt_id}: {clip(bad.gold, 80)}: {bad.reason}" for bad in self.failures),
+            *map(str, self.failures),
             *([f"  {self.unreadable} rows have no question or no answer"] if self.unreadable else []),
             f"{self.source}: {self.pairs} wrong answers, {len(self.paid)} paid, {len(self.timeouts)} timeouts",
-            *(
-                f"  {pair.prompt_id}: {clip(pair.answer, 80)} for {clip(pair.gold, 80)}: {pair.status}"
-                for pair in (*self.paid, *self.timeouts)
-            ),
+            *map(str, (*self.paid, *self.timeouts)),
         ]
 
 
@@ -104,17 +96,20 @@ def audit(
     )
     rows = task.every_row()  # in file order, not split
     reasons = check(verifier, rows, progress=progress)
-    failures = tuple(BadGold(row.prompt_id, row.gold, why) for row, why in zip(rows, reasons, strict=True) if why)
+    failures = tuple(Finding(row.prompt_id, row.gold, None, why) for row, why in zip(rows, reasons, strict=True) if why)
     if wrong_per_row is None:
         rows = list({row.gold: row for row in reversed(rows)}.values())[::-1]
     pairs = 0
-    paid: list[PaidPair] = []
-    late: list[PaidPair] = []
+    found: dict[str, list[Finding]] = {
+        "correct": [],
+        "timeout": [],
+    }  # every pair of a large file would not fit in memory
     for row, answer, status in _judge_pairs(verifier, rows, wrong_per_row, progress=progress):
         pairs += 1
-        if status in ("correct", "timeout"):
-            (paid if status == "correct" else late).append(PaidPair(row.prompt_id, row.gold, answer, status))
-    return Audit(Path(path).name, len(reasons), len(task.bad_rows), failures, pairs, tuple(paid), tuple(late))
+        if status in found:
+            found[status].append(Finding(row.prompt_id, row.gold, answer, status))
+    paid, late = map(tuple, found.values())
+    return Audit(Path(path).name, len(reasons), len(task.bad_rows), failures, pairs, paid, late)
 
 
 def plain_value(text: str) -> Hashable:
