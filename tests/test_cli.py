@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import types
@@ -187,11 +188,20 @@ def test_inspect_of_no_run_is_a_user_error(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_base(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    (tmp_path / "base.json").write_text('{"skills": {}}\n')
-    monkeypatch.setattr(r1rl.models.base, "path", lambda name: tmp_path)
-    assert cli.main(["base", "build"]) == 0
+    import r1rl.models.base
+
+    assert cli.main(["base"]) == 0
+    listed = capsys.readouterr().out
+    assert "base:countdown" in listed
+    assert "equations right" in listed
     assert cli.main(["base", "show", "countdown"]) == 0
-    assert capsys.readouterr().out == f'{tmp_path}\n{{"skills": {{}}}}\n'
+    assert json.loads(capsys.readouterr().out)["weights_sha256"]
+    assert cli.main(["base", "show", "--out", str(tmp_path)]) == 2
+    assert "only with build" in capsys.readouterr().err
+    monkeypatch.setattr(r1rl.models.base, "build", lambda name, out: out)
+    assert cli.main(["base", "build"]) == 0
+    assert cli.main(["base", "build", "countdown", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"base-countdown\n{tmp_path}\n"
     assert cli.main(["base", "build", "countdwn"]) == 2
     assert "known are countdown" in capsys.readouterr().err
 

@@ -34,11 +34,11 @@ def check(name: str) -> None:
 def resolve(name: str) -> str:
     """A folder or hub name that `from_pretrained` takes.
 
-    `base:NAME` builds the project's tiny base on first use, `package:NAME` converts the weights that a Python
-    package carries; both are cached. Anything else is returned as it is.
+    `base:NAME` is the project's own tiny base, which ships with it; `package:NAME` converts the weights that a Python
+    package carries, once, into the cache. Anything else is returned as it is.
 
     Raises:
-        RecipeError: unknown base or package, or the package is not installed.
+        RecipeError: unknown base or package, a damaged base, or the package is not installed.
     """
     check(name)
     scheme, colon, rest = name.partition(":")

@@ -70,8 +70,6 @@ def size(name: str) -> Size:
             return of_config(AutoConfig.from_pretrained(folder, local_files_only=True), str(folder))
         except (OSError, ValueError) as error:
             raise RecipeError(f"model_name_or_path={name!r}: {str(error).partition(chr(10))[0][:200]}") from error
-    if name == "base:countdown":
-        return of_config(_base_config(), "r1rl's own base, not built yet; the vocabulary is taken for 130")
     if name.rpartition("/")[2].lower() in ("deepseek-v3-base", "deepseek-v3"):
         return of_config(deepseek_v3(), "known sizes of DeepSeek-V3")
     family, _, variant = name.rpartition("/")[2].lower().partition("qwen2.5-")
@@ -172,26 +170,8 @@ def _folder(name: str) -> Path | None:
     if colon and scheme == "base":
         from r1rl.models import base
 
-        folder = cache.cache_dir() / f"base-{rest}-{base.config_hash(base.BASES[rest])}"
-        return folder if (folder / "config.json").is_file() else None
+        return base.shipped(rest)
     if colon:
         found = sorted(cache.cache_dir().glob(f"{rest}-*/config.json"))
         return found[0].parent if found else None
     return None
-
-
-def _base_config() -> Any:
-    from transformers import LlamaConfig
-
-    from r1rl.models import base
-
-    config = base.BASES["countdown"]
-    return LlamaConfig(
-        hidden_size=config.hidden,
-        num_hidden_layers=config.layers,
-        intermediate_size=config.intermediate,
-        num_attention_heads=config.heads,
-        num_key_value_heads=config.heads,
-        vocab_size=130,
-        tie_word_embeddings=True,
-    )

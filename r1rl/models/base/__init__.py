@@ -1,4 +1,8 @@
-"""The tiny base model: a small decoder that the project pretrains itself, on first use, and caches."""
+"""The tiny base: a small decoder that the project has pretrained itself, and that ships with it.
+
+A base is a folder beside this file: weights in half precision, configuration, tokenizer, and the manifest `base.json`
+(what it was built from, what it can do, the hash of its weights). `r1rl base build` makes it again.
+"""
 
 from __future__ import annotations
 
@@ -6,74 +10,96 @@ import dataclasses
 import hashlib
 import json
 import logging
+import shutil
+import tempfile
 from pathlib import Path
+from typing import Any
 
+from r1rl.ground.errors import RecipeError
 from r1rl.models.base.pretrain import PretrainConfig
 
 BASES = {"countdown": PretrainConfig()}
-EXTENSIONS = 2  # how often a base that is not ready is trained for another quarter of its steps
-FORMAT_VERSION = 3  # raised when the corpus or the training changes without a change of its options
+MANIFEST, WEIGHTS = "base.json", "model.safetensors"
 
 logger = logging.getLogger(__name__)
 
 
-def config_hash(config: PretrainConfig) -> str:
-    """Twelve hex digits that name the weights: the same config gives the same base on the same kind of machine."""
-    text = json.dumps([FORMAT_VERSION, dataclasses.asdict(config)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def shipped(name: str) -> Path:
+    """The folder of the base `name`."""
+    return Path(__file__).parent / name
 
 
-def path(name: str = "countdown", config: PretrainConfig | None = None) -> Path:
-    """The folder of the base `name`, built if it is not there yet.
+def manifest(folder: Path) -> dict[str, Any]:
+    """What `build` wrote about the base in `folder`. Raises RecipeError where `folder` holds no base."""
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{folder}: holds no base, {MANIFEST} cannot be read ({error})") from error
+
+
+def path(name: str = "countdown") -> Path:
+    """The folder of the base `name`, its weights verified. Raises RecipeError where they are missing or damaged."""
+    folder = shipped(name)
+    wanted = manifest(folder)["weights_sha256"]
+    try:
+        found = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    except OSError as error:
+        raise RecipeError(f"base {name!r}: {error}; install r1rl again") from error
+    if found != wanted:
+        raise RecipeError(
+            f"base {name!r}: {folder / WEIGHTS} is damaged, its SHA-256 is {found} and not {wanted}; install r1rl "
+            f"again, or build the base again: r1rl base build {name} --out {folder}"
+        )
+    return folder
+
+
+def build(name: str, out: Path, config: PretrainConfig | None = None) -> Path:
+    """Pretrain the base `name` from its corpus, examine it, and write it to `out`; with a progress bar.
+
+    The weights are rounded to half precision before the examination, so what was examined is what is written.
 
     Raises:
-        RunFailedError: the built base has not mastered arithmetic and the goal test; nothing is cached then.
+        RecipeError: `out` holds something else than a base.
+        RunFailedError: the built base has not mastered a skill; nothing is written then.
     """
-    from r1rl.ground.cache import cache_dir
-
-    config = config or BASES[name]
-    target = cache_dir() / f"base-{name}-{config_hash(config)}"
-    if not (target / "config.json").is_file():
-        _build(name, config, target)
-    return target
-
-
-def _build(name: str, config: PretrainConfig, target: Path) -> None:
-    """Pretrain, examine, save; with a progress bar."""
+    import torch
     import transformers
-    from filelock import FileLock
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from r1rl.ground.cache import publish
     from r1rl.models.base.examine import examine
-    from r1rl.models.base.pretrain import pretrain, train_on
+    from r1rl.models.base.pretrain import corpus_sha256, pretrain
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Several processes of one launch ask at the same time: one builds, the others wait.
-    with FileLock(f"{target}.lock"):
-        if (target / "config.json").is_file():
-            return
-        columns = (TextColumn("building the tiny base"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}")) as progress:
-            bar = progress.add_task("", total=config.steps, loss=float("nan"))
-
-            def on_step(step: int, loss: float) -> None:
-                progress.update(bar, completed=step + 1, loss=loss)
-
-            model, tokenizer = pretrain(config, on_step)
-            skills = examine(model, tokenizer, config)
-            # When a skill sets in differs by seed and machine, so a base that lacks one gets some more steps.
-            done, more = config.steps, config.steps // 4
-            for _ in range(EXTENSIONS):
-                if skills.sufficient:
-                    break
-                logger.info("the base is not ready, training on: %s", skills.text())
-                progress.update(bar, total=done + more)
-                train_on(model, tokenizer, config, first=done, count=more, peak=0.5, on_step=on_step)
-                skills, done = examine(model, tokenizer, config), done + more
-        logger.info("the tiny base %s after %d steps: %s", name, done, skills.text())
-        skills.require()
-        transformers.utils.logging.disable_progress_bar()
-        publish(target, model, tokenizer)
-        content = {"config": dataclasses.asdict(config), "steps": done, "skills": dataclasses.asdict(skills)}
-        (target / "base.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    config = config or BASES[name]
+    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise RecipeError(f"--out {out}: holds something else than a base; give a new folder")
+    columns = (TextColumn("building the tiny base"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}")) as progress:
+        bar = progress.add_task("", total=config.steps, loss=float("nan"))
+        model, tokenizer = pretrain(config, lambda step, loss: progress.update(bar, completed=step + 1, loss=loss))
+    skills = examine(model.half().float(), tokenizer, config)
+    logger.info("the tiny base %s: %s", name, skills.text())
+    skills.require()
+    transformers.utils.logging.disable_progress_bar()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    written = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        model.half().save_pretrained(written)
+        tokenizer.save_pretrained(written)
+        content = {
+            "name": name,
+            "rebuild": f"r1rl base build {name}",
+            "parameters": model.num_parameters(),
+            "weights_sha256": hashlib.sha256((written / WEIGHTS).read_bytes()).hexdigest(),
+            "corpus_sha256": corpus_sha256(config),
+            "config": dataclasses.asdict(config),
+            "skills": dataclasses.asdict(skills),
+            "built_with": f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}",
+        }
+        (written / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        out.mkdir(exist_ok=True)
+        for file in written.iterdir():
+            file.chmod(0o644)  # safetensors makes files that only their owner reads
+            file.replace(out / file.name)
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+    return out

@@ -3,10 +3,12 @@
 Three drills and sloppy documents, all generated, none of it about a held-out problem:
 
 - *facts*: the equations that the task can ask for;
-- *workings*: ways to combine three given numbers in two steps, each number once, no result twice;
+- *workings*: the ways to combine three given numbers in two steps, each number once, no result twice, as a plain list;
+  half of the lists name a target and test every result against it, and go on whatever a test says;
 - *checks*: the goal test, "target 22 got 15 no";
 - *documents*: attempts at Countdown problems. Most guess once and stop, some of them with a check and even after
-  a "no"; few notice a miss and try again. Every guess is random: nobody aims.
+  a "no"; few notice a miss and try again. The first guess is random and nobody aims; another attempt takes the next
+  of the few ways to combine the numbers.
 
 So the skills that retrying stands on (arithmetic, using the numbers, the goal test) are taught here, and retrying is
 shown but rare: *when* to use it is what reinforcement learning has to discover.
@@ -17,7 +19,7 @@ from __future__ import annotations
 import functools
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -100,15 +102,46 @@ def fact(rng: random.Random, config: CorpusConfig) -> str:
             return f"{a} {operator} {b} = {value}"
 
 
+def training_problem(rng: random.Random, config: CorpusConfig) -> tuple[list[int], int]:
+    """Numbers and target of a problem that is not held out."""
+    while True:
+        drawn = config.task.problem(rng)
+        if drawn is not None and not is_heldout(*drawn):
+            return drawn
+
+
+def in_order(rng: random.Random, numbers: Sequence[int], config: CorpusConfig) -> list[tuple[Step, Step, str]]:
+    """All of `expressions`, in their own order from a random one on, round to the one before it.
+
+    So the first attempt is a random guess, and what comes next is told by the attempt before. In random order a model
+    this small has to compare with every earlier attempt: it did not learn to, and tried failed results again.
+    """
+    found = expressions(tuple(numbers), config.task.operators)
+    start = rng.randrange(len(found))
+    return found[start:] + found[:start]
+
+
+def written(steps: Sequence[Step]) -> str:
+    """The equations of an attempt."""
+    return " , ".join(f"{a} {operator} {b} = {value}" for a, operator, b, value in steps)
+
+
+def goal_test(target: int, steps: Sequence[Step]) -> str:
+    """The comparison of an attempt's last value with the target."""
+    value = steps[-1][3]
+    return f"target {target} got {value} {'yes' if value == target else 'no'}"
+
+
 def workings(rng: random.Random, config: CorpusConfig) -> str:
-    """Up to ten two-step combinations of three numbers, no two of the same result."""
-    numbers = [rng.randint(config.task.low, config.task.high) for _ in range(config.task.numbers)]
-    chosen = expressions(tuple(numbers), config.task.operators).copy()
-    rng.shuffle(chosen)
-    listed = " . ".join(
-        f"{a} {first} {b} = {x} , {c} {second} {d} = {y}" for (a, first, b, x), (c, second, d, y), _ in chosen[:10]
-    )
-    return f"Use {', '.join(map(str, numbers))} : {listed}"
+    """Up to ten two-step combinations of three numbers, no two of the same result.
+
+    Half of the lists name a target and test every result against it; they go on whatever a test says.
+    """
+    numbers, target = training_problem(rng, config)
+    tested = rng.random() < 0.5
+    ways = in_order(rng, numbers, config)[:10]
+    listed = " . ".join(f"{written(steps)}{f' {goal_test(target, steps)}' * tested}" for *steps, _ in ways)
+    return f"Use {', '.join(map(str, numbers))}{f' to make {target}' * tested} : {listed}"
 
 
 def checks(rng: random.Random, config: CorpusConfig) -> str:
@@ -127,28 +160,21 @@ def checks(rng: random.Random, config: CorpusConfig) -> str:
 
 def document(rng: random.Random, config: CorpusConfig) -> str:
     """One problem of the training split with sloppy reasoning and an answer."""
-    while True:
-        drawn = config.task.problem(rng)
-        if drawn is not None and not is_heldout(*drawn):
-            break
-    numbers, target = drawn
-    left = expressions(tuple(numbers), config.task.operators)
+    numbers, target = training_problem(rng, config)
     kind = rng.random()
     checks_it = kind >= config.unchecked
     retries = kind >= config.unchecked + config.checked
     words: list[str] = []
     answer = ""
-    for attempt in range(config.max_attempts if retries else 1):
-        chosen = rng.choice(left)
-        left = [e for e in left if e != chosen]  # what failed is not tried again
-        (a, first, b, x), (c, second, d, y), answer = chosen
-        if attempt:
+    for way in in_order(rng, numbers, config)[: config.max_attempts if retries else 1]:
+        *steps, answer = way
+        if words:
             words.append(rng.choice((", wait ,", ", try again :")))
-        words.append(f"{a} {first} {b} = {x} , {c} {second} {d} = {y}")
+        words.append(written(steps))
         if not checks_it:
             break
-        words.append(f"target {target} got {y} {'yes' if y == target else 'no'}")
-        if y == target or not left or rng.random() < config.give_up:
+        words.append(goal_test(target, steps))
+        if steps[-1][3] == target or rng.random() < config.give_up:
             break
     reasoning = " ".join(words)
     return f"{config.task.question(numbers, target)} <think> {reasoning} </think> <answer> {answer} </answer>"

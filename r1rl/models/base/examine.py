@@ -1,4 +1,4 @@
-"""Whether a base has the two skills that retrying stands on: arithmetic and the goal test."""
+"""Whether a base has the skills that retrying stands on: arithmetic, the goal test, and not to repeat itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from r1rl.ground.errors import RunFailedError
-from r1rl.models.base.corpus import calculate
+from r1rl.models.base.corpus import calculate, expressions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,6 +19,7 @@ REQUIRED = 0.95
 PROBLEMS, SAMPLES = 100, 8
 CAP = 112  # tokens: five attempts, one more than the longest document of the corpus makes
 _EQUATION = re.compile(r"\b(\d+) ([-+*]) (\d+) = (\d+)\b")
+_RESULT = re.compile(r"= \d+ , \d+ [-+*] \d+ = (\d+)")
 _CHECK = re.compile(r"\btarget (\d+) got (\d+) (yes|no)\b")
 
 
@@ -30,6 +31,7 @@ class Skills:
         facts: equations whose result is right.
         yes_after_hit, no_after_miss: checks of a value that equals the target and says yes, or does not and says no.
         restated: checks that restate the target correctly.
+        new: later attempts, as long as a new result is left, whose result no earlier attempt of the completion had.
     """
 
     facts: float
@@ -39,18 +41,20 @@ class Skills:
     no_after_miss: float
     misses: int
     restated: float
+    new: float
+    later: int
 
     @property
     def sufficient(self) -> bool:
         """Whether every skill reaches REQUIRED."""
-        return min(self.facts, self.yes_after_hit, self.no_after_miss, self.restated) >= REQUIRED
+        return min(self.facts, self.yes_after_hit, self.no_after_miss, self.restated, self.new) >= REQUIRED
 
     def text(self) -> str:
         """One line for people."""
         return (
             f"{self.facts:.1%} of {self.facts_count} equations right, yes after {self.yes_after_hit:.1%} of "
             f"{self.hits} hits, no after {self.no_after_miss:.1%} of {self.misses} misses, "
-            f"target restated in {self.restated:.1%} of checks"
+            f"target restated in {self.restated:.1%} of checks, {self.new:.1%} of {self.later} later attempts new"
         )
 
     def require(self) -> None:
@@ -62,24 +66,29 @@ class Skills:
             )
 
 
-def examine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: PretrainConfig) -> Skills:
-    """Sample completions for held-out problems at temperature 1 and check every equation and goal test in them."""
-    from r1rl.rollout.engine import Engine
-    from r1rl.rollout.sampling import Sampling, row_key
+def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: list[str]) -> list[str]:
+    """One completion at temperature 1 for every question, of CAP tokens at most."""
+    given = tokenizer(questions, return_tensors="pt", padding=True)
+    tokens = model.generate(**given, do_sample=True, temperature=1.0, top_k=0, max_new_tokens=CAP)
+    return tokenizer.batch_decode(tokens[:, given["input_ids"].shape[1] :], skip_special_tokens=True)
 
-    rows = [row for row in config.corpus.task.rows("heldout", PROBLEMS) for _ in range(SAMPLES)]
-    completions = Engine(tokenizer, [tokenizer.eos_token_id]).generate(
-        model,
-        tokenizer([row.question for row in rows])["input_ids"],
-        [row_key(config.seed, "examine", i) for i in range(len(rows))],
-        Sampling(max_completion_length=CAP, stop=("</answer>",)),
-    )
+
+def examine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: PretrainConfig) -> Skills:
+    """Sample completions for held-out problems at temperature 1 and check every equation, goal test and retry."""
+    import torch
+
+    torch.manual_seed(config.seed)
+    rows = config.corpus.task.rows("heldout", PROBLEMS)
+    texts = [text for _ in range(SAMPLES) for text in sample(model, tokenizer, [row.question for row in rows])]
     seen: Counter[str] = Counter()
-    for row, completion in zip(rows, completions, strict=True):
-        text = tokenizer.decode(completion.token_ids)
+    for row, text in zip(rows * SAMPLES, texts, strict=True):
         for a, operator, b, value in _EQUATION.findall(text):
             seen["facts"] += 1
             seen["facts right"] += calculate(int(a), operator, int(b)) == int(value)
+        ways = expressions(tuple(row.meta["numbers"]), config.corpus.task.operators)
+        results = _RESULT.findall(text)[: len(ways)]  # after as many attempts as there are ways, nothing new is left
+        seen["later"] += len(results[1:])
+        seen["later right"] += len(set(results)) - len(results[:1])
         for target, got, verdict in _CHECK.findall(text):
             hit = got == row.gold
             seen["hits" if hit else "misses"] += 1
@@ -97,4 +106,6 @@ def examine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: 
         no_after_miss=share("misses", seen["misses"]),
         misses=seen["misses"],
         restated=share("restated", seen["hits"] + seen["misses"]),
+        new=share("later", seen["later"]),
+        later=seen["later"],
     )

@@ -1,13 +1,16 @@
-"""The tiny base: what its corpus says is true where it must be, and its builder refuses a base without skills."""
+"""The tiny base: its corpus is true where it must be, what ships is whole, and no base without skills is built."""
 
 import dataclasses
 import json
+import os
 import random
 import re
+import shutil
 
 import pytest
 import torch
 
+from r1rl.ground.errors import RecipeError
 from r1rl.models import base
 from r1rl.models.base import examine, pretrain, tokenizer
 from r1rl.models.base.corpus import (
@@ -114,20 +117,27 @@ def test_goal_test_drills_are_true_and_balanced():
     assert 0.45 < sum(verdict == "yes" for _, _, verdict in found) / len(found) < 0.55
 
 
-def test_workings_use_every_given_number_once_and_say_nothing_about_a_target():
+def test_workings_use_every_given_number_once_and_test_each_result_in_half_of_the_lists():
     rng = random.Random(1)
+    tested = 0
     for _ in range(300):
-        given, listed = re.fullmatch(r"Use ([\d, ]+) : (.+)", workings(rng, CONFIG)).groups()
+        given, target, listed = re.fullmatch(
+            r"Use ([\d, ]+?)(?: to make (\d+))? : (.+)", workings(rng, CONFIG)
+        ).groups()
         numbers = sorted(int(n) for n in given.split(","))
-        lines = listed.split(" . ")
-        assert len({line.rpartition(" ")[2] for line in lines}) == len(lines) <= 10
-        for line in lines:
+        lines = [line.partition(" target ") for line in listed.split(" . ")]
+        assert len({equations.rpartition(" ")[2] for equations, _, _ in lines}) == len(lines) <= 10
+        tested += target is not None
+        for equations, _, check in lines:
             a, first, b, x, c, second, d, y = re.fullmatch(
-                r"(\d+) (.) (\d+) = (\d+) , (\d+) (.) (\d+) = (\d+)", line
+                r"(\d+) (.) (\d+) = (\d+) , (\d+) (.) (\d+) = (\d+)", equations
             ).groups()
             assert calculate(int(a), first, int(b)) == int(x)
             assert calculate(int(c), second, int(d)) == int(y)
             assert any(sorted([int(a), int(b), int(rest)]) == numbers for rest, used in ((c, d), (d, c)) if used == x)
+            assert check == (f"{target} got {y} {'yes' if y == target else 'no'}" if target else "")
+        assert target is None or not is_heldout(numbers, int(target))
+    assert 0.4 < tested / 300 < 0.6
 
 
 def test_the_tokenizer_knows_every_word_and_gives_text_back(tiny, documents):
@@ -158,65 +168,105 @@ def test_the_same_seed_gives_the_same_weights():
         assert torch.equal(mine, theirs)
 
 
-def test_an_untrained_base_is_refused_and_nothing_is_cached(tmp_path, monkeypatch):
-    monkeypatch.setenv("R1RL_CACHE", str(tmp_path))
+def test_what_ships_is_whole_and_built_from_this_corpus():
+    assert base.path("countdown") == base.shipped("countdown")
+    content = base.manifest(base.shipped("countdown"))
+    rebuild = "the corpus or its options changed: run `r1rl base build`"
+    assert content["config"] == json.loads(json.dumps(dataclasses.asdict(base.BASES["countdown"]))), rebuild
+    assert content["corpus_sha256"] == pretrain.corpus_sha256(base.BASES["countdown"]), rebuild
+    assert examine.Skills(**content["skills"]).sufficient
+    assert sum(file.stat().st_size for file in base.path("countdown").iterdir()) < 4e6
+
+
+def test_what_ships_loads_as_the_model_and_tokenizer_of_its_config(tiny):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = base.path("countdown")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert model.num_parameters() == base.manifest(folder)["parameters"]
+    assert AutoTokenizer.from_pretrained(folder).get_vocab() == tiny.get_vocab()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        pytest.param(lambda folder: (folder / "model.safetensors").write_bytes(b"x"), "is damaged", id="other weights"),
+        pytest.param(lambda folder: (folder / "model.safetensors").unlink(), "install r1rl again", id="no weights"),
+        pytest.param(lambda folder: (folder / "base.json").write_text("{"), "holds no base", id="half a manifest"),
+        pytest.param(lambda folder: (folder / "base.json").unlink(), "holds no base", id="no manifest"),
+    ],
+)
+def test_a_damaged_base_is_refused(damage, message, tmp_path, monkeypatch):
+    folder = tmp_path / "countdown"
+    shutil.copytree(base.shipped("countdown"), folder)
+    monkeypatch.setattr(base, "shipped", lambda name: folder)
+    assert base.path() == folder
+    damage(folder)
+    with pytest.raises(RecipeError, match=message):
+        base.path()
+
+
+def test_a_base_without_skills_is_refused_and_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(examine, "SAMPLES", 1)
     with pytest.raises(RuntimeError, match="the base is refused"):
-        base.path("countdown", SMALL)
-    assert not [entry for entry in tmp_path.iterdir() if entry.is_dir()]
+        base.build("countdown", tmp_path / "new", SMALL)
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_base_that_is_not_ready_is_trained_on(tmp_path, monkeypatch):
-    monkeypatch.setenv("R1RL_CACHE", str(tmp_path))
-    good = examine.Skills(1.0, 9, 1.0, 9, 1.0, 9, 1.0)
-    found = [dataclasses.replace(good, no_after_miss=0.5), dataclasses.replace(good, facts=0.94), good]
-    monkeypatch.setattr(examine, "examine", lambda *args: found.pop(0))
-    config = dataclasses.replace(SMALL, steps=8)
-    folder = base.path("countdown", config)
-    assert json.loads((folder / "base.json").read_text())["steps"] == 8 + 2 + 2
-    assert not found
-
-
-def test_a_good_base_is_built_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("R1RL_CACHE", str(tmp_path))
+def test_what_is_built_can_be_built_over_and_verified(tmp_path, monkeypatch):
     monkeypatch.setattr(examine, "SAMPLES", 1)
     monkeypatch.setattr(examine, "REQUIRED", 0.0)
-    folder = base.path("countdown", SMALL)
-    before = (folder / "model.safetensors").stat().st_mtime_ns
-    assert base.path("countdown", SMALL) == folder
-    assert (folder / "model.safetensors").stat().st_mtime_ns == before
-    assert (folder / "base.json").is_file()
+    folder = base.build("countdown", tmp_path / "new", SMALL)
+    first = base.manifest(folder)
+    assert base.manifest(base.build("countdown", folder, SMALL)) == first
+    monkeypatch.setattr(base, "shipped", lambda name: folder)
+    assert base.path() == folder
+    assert first["corpus_sha256"] == pretrain.corpus_sha256(SMALL)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["new"]
+
+
+def test_nothing_but_a_base_is_built_over(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(RecipeError, match="something else"):
+        base.build("countdown", tmp_path, SMALL)
 
 
 def test_the_hash_covers_the_corpus():
-    other = pretrain.PretrainConfig(corpus=CorpusConfig(give_up=0.5))
-    assert base.config_hash(other) != base.config_hash(pretrain.PretrainConfig())
+    other = dataclasses.replace(SMALL, corpus=CorpusConfig(unchecked=0.1))
+    assert pretrain.corpus_sha256(other) != pretrain.corpus_sha256(SMALL)
+
+
+@pytest.mark.skipif(not os.environ.get("R1RL_TEST_BASE"), reason="set R1RL_TEST_BASE=1: builds the base, 20 minutes")
+def test_a_base_built_again_has_the_skills_of_what_ships(tmp_path):
+    """Processors round differently, so the weights may differ; what the base can do must not."""
+    shipped = base.manifest(base.shipped("countdown"))["skills"]
+    again = base.manifest(base.build("countdown", tmp_path / "again"))["skills"]
+    for skill in ("facts", "yes_after_hit", "no_after_miss", "restated", "new"):
+        assert abs(again[skill] - shipped[skill]) < 0.02, skill
 
 
 def test_examination_counts_by_hand(tiny, monkeypatch):
-    """Three scripted completions: 5 equations of which 4 right, one hit (yes), two misses of which one says yes."""
-    from r1rl.rollout import engine
+    """Three scripted completions.
 
+    10 equations of which 9 right, one hit (yes), two misses of which one says yes, two retries of which one is new.
+    """
     config = pretrain.PretrainConfig()
     row = config.corpus.task.rows("heldout", 1)[0]
     miss = str(int(row.gold) % 50 + 1)
     scripted = [
         f"1 + 1 = 2 , 2 + 2 = 4 target {row.gold} got {row.gold} yes",
         f"1 + 1 = 3 , 2 + 2 = 4 target {row.gold} got {miss} yes",
-        f"2 * 3 = 6 target {row.gold} got {miss} no",
+        f"1 + 1 = 2 , 2 + 1 = 3 target {row.gold} got {miss} no" + " , wait , 1 + 1 = 2 , 2 + 2 = 4" * 2,
     ]
     monkeypatch.setattr(examine, "PROBLEMS", 1)
     monkeypatch.setattr(examine, "SAMPLES", 3)
-    monkeypatch.setattr(
-        engine.Engine,
-        "generate",
-        lambda *args: [engine.Completion(tiny(text)["input_ids"], [], "eos") for text in scripted],
-    )
+    monkeypatch.setattr(examine, "sample", lambda *args: [scripted.pop(0)])
     skills = examine.examine(None, tiny, config)
-    assert (skills.facts, skills.facts_count) == (4 / 5, 5)
+    assert (skills.facts, skills.facts_count) == (9 / 10, 10)
     assert (skills.yes_after_hit, skills.hits) == (1.0, 1)
     assert (skills.no_after_miss, skills.misses) == (0.5, 2)
-    assert skills.restated == 1.0
+    assert (skills.restated, skills.new, skills.later) == (1.0, 0.5, 2)
     assert not skills.sufficient
     with pytest.raises(RuntimeError, match="refused"):
         skills.require()
