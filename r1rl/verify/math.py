@@ -22,8 +22,10 @@ import re
 import unicodedata
 from fractions import Fraction
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
+from r1rl.verify.extraction import MATH_WRAPPERS, unwrap
 from r1rl.verify.pool import GraderPool
 from r1rl.verify.verdict import Verdict, clip, quote
 
@@ -51,7 +53,7 @@ _UNIT = r"(?:\s*%|\s*[$\u20ac\u00a3]|\s*[A-Za-z]{2,}|\s[mgls])"
 _PLAIN = re.compile(rf"([+-]?)\s*([$\u20ac\u00a3]?)\s*([+-]?)({_NUMBER})({_UNIT})?")
 _RATIO = re.compile(r"([+-]?)(?:([0-9]+) )?([0-9]+)\s*/\s*([0-9]+)")
 _LATEX_RATIO = re.compile(r"([+-]?)([0-9]*)\s*\\[dt]?frac\{\s*(-?[0-9]+)\s*\}\{\s*([0-9]+)\s*\}")
-_WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("\\boxed{", "}"), ("\\mathrm{", "}"))
+_WRAPPERS = (*MATH_WRAPPERS, ("\\mathrm{", "}"))
 _BASE = re.compile(r"[0-9]\s*_\s*\{?\s*([0-9]+)")
 _AND_OR = re.compile(r"\\(?:text|mbox)\{\s*(?:and|or)\s*\}")
 _TEXT = re.compile(r"\\(?:text|mbox|textbf|textit)\{([^{}]*)\}")
@@ -117,29 +119,19 @@ def clean(text: str) -> str:
     text = text.replace("\\$", "$").replace("\\%", "%").replace("{,}", ",")
     text = re.sub(r",\\!\s*(?=[0-9]{3}(?![0-9]))", ",", text).replace("\\!", "")  # 11,\! 111 is one number
     text = re.sub(r"(?<!\\)\\(?:,|;|:| |quad|qquad)(?![A-Za-z])", " ", text)
-    for _ in range(4):
-        text = text.strip()
-        if text.endswith(".") and text[:-1].strip():
-            text = text[:-1].strip()
-        for opening, closing in _WRAPPERS:
-            inside = text[len(opening) : len(text) - len(closing)]
-            fits = text.startswith(opening) and text.endswith(closing) and len(opening + closing) < len(text)
-            if fits and not _closes_early(inside) and not ("$" in opening and "$" in inside):
-                text = inside
-                break
-        else:
-            break
+    text = unwrap(text, _WRAPPERS, _without_full_stop, _is_whole)
     return re.sub(r"\s+", " ", text).strip()
 
 
-def _closes_early(inside: str) -> bool:
-    r"""Whether the brace opened before `inside` is closed within it, as in `\boxed{1}+\boxed{2}`."""
-    depth = 0
-    for char in inside:
-        depth += (char == "{") - (char == "}")
-        if depth < 0:
-            return True
-    return False
+def _without_full_stop(text: str) -> str:
+    text = text.strip()
+    return text[:-1].strip() or text if text.endswith(".") else text
+
+
+def _is_whole(opening: str, inside: str) -> bool:
+    r"""Whether what opens before `inside` closes after it, unlike in `\boxed{1}+\boxed{2}` and `$1$ or $2$`."""
+    depths = accumulate((char == "{") - (char == "}") for char in inside)
+    return min(depths, default=0) >= 0 and not ("$" in opening and "$" in inside)
 
 
 def plain_number(text: str) -> Number | None:
@@ -226,7 +218,7 @@ def _bracketed_list(text: str) -> bool | None:
     text = re.sub(r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])", "", text)
     text = re.sub(r"^[A-Za-z]\s*(?:=|\\in(?![A-Za-z]))", "", text).strip().replace("\\{", "{").replace("\\}", "}")
     text = _AND_OR.sub(",", text)
-    if text.startswith("{") and text.endswith("}") and not _closes_early(text[1:-1]):
+    if text.startswith("{") and text.endswith("}") and _is_whole("{", text[1:-1]):
         text = text[1:-1]
     depth, top_level, closes_early = 0, False, False
     for position, char in enumerate(text):
