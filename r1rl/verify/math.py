@@ -38,14 +38,15 @@ MAX_FACTORIAL = 999
 
 _CHANGES_VALUE = (
     "hundred thousand million billion trillion dozen score half halves third thirds quarter quarters or and "
-    "not no pi ln log sin cos tan cot sec csc sqrt inf infinity exp mod div times squared cubed plus minus "
-    "over by"
 )
-_FORMULA_WORDS = (
+_CHANGES_VALUE += (
+    "not no pi ln log sin cos tan cot sec csc sqrt inf infinity exp mod div times squared cubed plus minus "
+)
+_CHANGES_VALUE += "over by"
+_FORMULA = (
     "and or pi sin cos tan cot sec csc log ln exp sqrt frac inf infty arcsin arccos arctan mod gcd lcm det min max"
 )
-_NOT_UNITS = frozenset(_CHANGES_VALUE.split())
-_FORMULA = frozenset(_FORMULA_WORDS.split())
+_NOT_UNITS, _FORMULA_WORDS = frozenset(_CHANGES_VALUE.split()), frozenset(_FORMULA.split())
 _UNIT_NAMES = {"$": "dollar", "\u20ac": "euro", "\u00a3": "pound", "percent": "%", "pct": "%"}
 _GROUPED = r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?"
 _NUMBER = rf"(?:{_GROUPED}|(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{{1,2}})?)"
@@ -54,6 +55,8 @@ _PLAIN = re.compile(rf"([+-]?)\s*([$\u20ac\u00a3]?)\s*([+-]?)({_NUMBER})({_UNIT}
 _RATIO = re.compile(r"([+-]?)(?:([0-9]+) )?([0-9]+)\s*/\s*([0-9]+)")
 _LATEX_RATIO = re.compile(r"([+-]?)([0-9]*)\s*\\[dt]?frac\{\s*(-?[0-9]+)\s*\}\{\s*([0-9]+)\s*\}")
 _WRAPPERS = (*MATH_WRAPPERS, ("\\mathrm{", "}"))
+_TYPOGRAPHY = {"\u2212": "-", "\u00d7": "\\times ", "\u22c5": "\\cdot ", "\u00b7": "\\cdot ", "\u00f7": "\\div "}
+_TYPOGRAPHY |= {"\u00a0": " ", "\u00b0": "^\\circ ", "\\$": "$", "\\%": "%", "{,}": ","}
 _BASE = re.compile(r"[0-9]\s*_\s*\{?\s*([0-9]+)")
 _AND_OR = re.compile(r"\\(?:text|mbox)\{\s*(?:and|or)\s*\}")
 _TEXT = re.compile(r"\\(?:text|mbox|textbf|textit)\{([^{}]*)\}")
@@ -71,8 +74,7 @@ def rejection(text: str) -> str:
     """Why `text` is not handed to a parser at all, "" if it may be. Linear in `MAX_CHARS`."""
     if len(text) > MAX_CHARS:
         return f"too long: {len(text)} characters, at most {MAX_CHARS}"
-    depth = 0
-    brackets: list[str] = []
+    depth = braces = 0
     plain = text.isascii() and text.isprintable()
     for char in text:
         category = "" if plain else unicodedata.category(char)
@@ -80,19 +82,13 @@ def rejection(text: str) -> str:
             return f"control character {quote(char)}"
         if category in ("Nd", "Nl", "No") and not char.isascii():
             return f"digit {quote(char)} is not ASCII"
-        if char in "([{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return f"brackets nested deeper than {MAX_DEPTH}"
-            if char == "{":
-                brackets.append(char)
-        elif char in ")]}":
-            depth -= 1
-            if char == "}" and not brackets:
-                return "'}' without '{'"
-            if char == "}":
-                brackets.pop()
-    if brackets:
+        depth += (char in "([{") - (char in ")]}")
+        braces += (char == "{") - (char == "}")
+        if depth > MAX_DEPTH:
+            return f"brackets nested deeper than {MAX_DEPTH}"
+        if braces < 0:
+            return "'}' without '{'"
+    if braces:
         return "'{' without '}'"
     if not text.strip():
         return "empty"
@@ -113,10 +109,8 @@ def rejection(text: str) -> str:
 
 def clean(text: str) -> str:
     r"""Typography to ASCII: minus signs, `\$`, `\%`, `{,}`, spacing commands, wrappers, a final full stop."""
-    text = text.replace("\u2212", "-").replace("\u00d7", "\\times ").replace("\u22c5", "\\cdot ")
-    text = text.replace("\u00b7", "\\cdot ").replace("\u00f7", "\\div ").replace("\u00a0", " ")
-    text = text.replace("\u00b0", "^\\circ ")
-    text = text.replace("\\$", "$").replace("\\%", "%").replace("{,}", ",")
+    for found, plain in _TYPOGRAPHY.items():
+        text = text.replace(found, plain)
     text = re.sub(r",\\!\s*(?=[0-9]{3}(?![0-9]))", ",", text).replace("\\!", "")  # 11,\! 111 is one number
     text = re.sub(r"(?<!\\)\\(?:,|;|:| |quad|qquad)(?![A-Za-z])", " ", text)
     text = unwrap(text, _WRAPPERS, _without_full_stop, _is_whole)
@@ -146,9 +140,7 @@ def plain_number(text: str) -> Number | None:
         return Number(-value if "-" in (sign, inner_sign) else value, _unit_name(currency or unit), True)
     if found := _RATIO.fullmatch(text) or _LATEX_RATIO.fullmatch(text):
         sign, whole, top, bottom = found.groups(default="")
-        if not int(bottom):
-            return None
-        if whole and int(top) < 0:
+        if not int(bottom) or (whole and int(top) < 0):
             return None
         value = int(whole or 0) + Fraction(int(top), int(bottom))
         return Number(-value if sign == "-" else value, "", False)
@@ -175,7 +167,7 @@ def _prose(text: str) -> str:
     r"""The first word that no formula holds ("" if none); LaTeX commands and `\text{}` are left out."""
     bare = re.sub(r"\\(?:begin|end)\{[a-z]+\}|\\[A-Za-z]+", " ", _TEXT.sub(" ", text))
     words = re.findall(r"[A-Za-z]{3,}", bare)
-    return next((word for word in words if word.casefold() not in _FORMULA), "")
+    return next((word for word in words if word.casefold() not in _FORMULA_WORDS), "")
 
 
 def _not_one_value(text: str, gold: str) -> str:
@@ -323,14 +315,14 @@ def verify_many(items: list[tuple[str, str, dict[str, Any]]]) -> list[Verdict]:
     Raises `RuntimeError` when math-verify's processes cannot be started. The pool keeps the time, see `pool_batch`.
     """
     judged = [judge_here(answer, gold) for answer, gold, _ in items]
-    asked = [ask for ask in judged if isinstance(ask, Question)]
-    answers = iter(_pool.verify_many([(ask.answer, ask.gold) for ask in asked])) if asked else iter(())
-
-    def answered(ask: Question) -> Verdict:
-        verdict = next(answers)
-        return verdict if verdict.status == "bad_gold" else ask.if_gold_is_readable or verdict
-
-    return [answered(ask) if isinstance(ask, Question) else ask for ask in judged]
+    answers = iter(_pool.verify_many([(ask.answer, ask.gold) for ask in judged if isinstance(ask, Question)]))
+    verdicts = []
+    for ask in judged:
+        verdict = next(answers) if isinstance(ask, Question) else ask
+        if isinstance(ask, Question) and ask.if_gold_is_readable and verdict.status != "bad_gold":
+            verdict = ask.if_gold_is_readable
+        verdicts.append(verdict)
+    return verdicts
 
 
 def verify(answer: str, gold: str, meta: dict[str, Any]) -> Verdict:
