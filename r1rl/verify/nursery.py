@@ -16,6 +16,7 @@ import gc
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,6 +31,9 @@ from r1rl.verify.verdict import Verdict, clip
 
 START_TIMEOUT_SECONDS = 120.0
 """The import of sympy from a cold network disk takes long; a start is not an item."""
+
+SOCKET_BYTES = 256 << 10
+"""Asked for as send buffers: they hold what is in flight, so sending to a worker that hangs does not hang."""
 
 _PR_SET_PDEATHSIG = 1
 _WATCH_SECONDS = 1.0  # how often the nursery looks whether its parent still lives
@@ -98,20 +102,15 @@ class Nursery:
 
     def fork(self) -> tuple[int, Connection]:
         """The process id of a new worker and the connection to it. Raises `EOFError` or `OSError` if there is none."""
-        ours, theirs = Pipe()
-        try:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            for end in (ours, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
             self._control.send(None)
             reduction.send_handle(self._control, theirs.fileno(), self.pid)
-            pid: int = self._reply()
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        if not pid:
-            ours.close()
-            raise OSError("the system forks no process")
-        return pid, ours
+            if pid := self._reply():
+                return pid, Connection(ours.detach())
+        raise OSError("the system forks no process")
 
     def _reply(self) -> Any:
         if not self._control.poll(START_TIMEOUT_SECONDS):
@@ -195,22 +194,19 @@ def _limit_process(memory_bytes: int) -> None:
 def _fork(control: Connection, judge: Judge, limits: Limits) -> int:
     """A new worker on the connection that the pool sends: its process id, 0 if the system forks none."""
     descriptor, nursery_pid = reduction.recv_handle(control), os.getpid()
-    try:
-        pid = os.fork()
-        if not pid:
-            status = 1
-            try:
-                control.close()
-                _die_with(nursery_pid)
-                _work(Connection(descriptor), judge, limits)
-                status = 0
-            finally:
-                os._exit(status)
-        return pid
-    except OSError:
-        return 0
-    finally:
-        os.close(descriptor)
+    with contextlib.closing(Connection(descriptor)) as pool:
+        try:
+            pid = os.fork()
+        except OSError:
+            return 0
+        if pid:
+            return pid
+        try:
+            control.close()
+            _die_with(nursery_pid)
+            _work(pool, judge, limits)
+        finally:
+            os._exit(0)
 
 
 def _die_with(parent_pid: int) -> None:
@@ -223,21 +219,19 @@ def _die_with(parent_pid: int) -> None:
 
 
 def _work(pool: Connection, judge: Judge, limits: Limits) -> None:
-    """One worker: messages are lists of items, each answered at once, until the pool is gone or it is recycled."""
-    served = 0
+    """One worker: each message is an item, answered at once, until the pool is gone or the worker is worn out."""
+    served, last = 0, False
     with contextlib.suppress(EOFError, OSError):
-        while True:
-            for item in decode(pool.recv_bytes()):
-                signal.setitimer(signal.ITIMER_REAL, limits.item_seconds + 1.0)
-                reply = _judge(judge, item)
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                served += 1
-                # after an error or a time-out the process is not to be trusted with another item
-                worn_out = reply.get("status", "timeout") == "timeout" or served >= limits.items_per_worker
-                reply["last"] = worn_out or _peak_bytes() > limits.resident_bytes
-                pool.send_bytes(encode(reply))
-                if reply["last"]:
-                    return
+        while not last:
+            item = decode(pool.recv_bytes())
+            signal.setitimer(signal.ITIMER_REAL, limits.item_seconds + 1.0)
+            reply = _judge(judge, item)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            served += 1
+            # after an error or a time-out the process is not to be trusted with another item
+            spoiled = reply.get("status", "timeout") == "timeout"
+            last = spoiled or served >= limits.items_per_worker or _peak_bytes() > limits.resident_bytes
+            pool.send_bytes(encode(reply | {"last": last}))
 
 
 def _judge(judge: Judge, item: list[Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@ sympy can run for ever, or for minutes inside one C call where no signal handler
 kept here and a worker that is late is killed; its item alone pays for that. `pool_batch` says how much time an item
 and a batch have, `nursery` where workers come from.
 
-Messages hold several items, answered one by one, so a worker never waits for the pool, and the pool knows at which
-item a worker is when it dies: that one is tried once more, the others of its message go back to the queue.
+Several items are in flight to a worker, answered one by one, so it never waits for the pool, and the pool knows at
+which item a worker is when it dies: that one is tried once more, the others go back to the queue.
 """
 
 import atexit
@@ -28,7 +28,7 @@ from r1rl.verify.verdict import Verdict
 
 __all__ = ["GraderPool", "Item", "Limits"]
 
-ITEMS_PER_MESSAGE = 8
+ITEMS_IN_FLIGHT = 8
 """Bound on the items in flight to one worker; their bytes are bounded by `MAX_ITEM_BYTES`."""
 
 _MAX_DEATHS = 2  # a worker killed from outside is no fault of its item; twice is
@@ -131,7 +131,8 @@ class GraderPool:
         try:
             for _ in range(2):
                 while batch.waiting or any(worker.queue for worker in self._workers):
-                    while batch.waiting and len(self._workers) < self._wanted(batch, size):
+                    work = len(batch.waiting) + sum(len(worker.queue) for worker in self._workers)
+                    while batch.waiting and len(self._workers) < min(size, work):
                         self._workers.append(self._start())
                     self._feed(batch, size)
                     self._collect(batch)
@@ -143,10 +144,6 @@ class GraderPool:
         if batch.errors:
             raise RuntimeError(f"verifier={self.name!r}: {self.judge} raised {batch.errors[0]}")
         return batch
-
-    def _wanted(self, batch: Batch, size: int) -> int:
-        """How many workers have work."""
-        return min(size, len(batch.waiting) + sum(len(worker.queue) for worker in self._workers))
 
     def _start(self) -> _Worker:
         """A worker from the nursery, which is started here if none lives."""
@@ -161,29 +158,22 @@ class GraderPool:
         raise RuntimeError(f"verifier={self.name!r}: no worker process can be started; try more memory")
 
     def _feed(self, batch: Batch, size: int) -> None:
-        """Send waiting items to the workers that have few, the fewer at a time the fewer wait."""
+        """Send waiting items to the workers, the fewer at a time the fewer wait."""
         depth = 1 if batch.second_tries else len(batch.waiting) // (2 * size)
-        depth = min(max(depth, 1), ITEMS_PER_MESSAGE)
         for worker in list(self._workers):
-            if not batch.waiting or (worker.queue and len(worker.queue) > depth // 2):
-                continue
-            idle = not worker.queue
-            in_flight = sum(len(batch.messages[index]) for index in worker.queue)
-            message: list[bytes] = []
-            while batch.waiting and len(worker.queue) < depth:
-                in_flight += len(batch.messages[batch.waiting[0]])
-                if in_flight > MAX_ITEM_BYTES and worker.queue:
+            while batch.waiting and len(worker.queue) < min(max(depth, 1), ITEMS_IN_FLIGHT):
+                messages = [batch.messages[index] for index in (*worker.queue, batch.waiting[0])]
+                if worker.queue and sum(map(len, messages)) > MAX_ITEM_BYTES:
+                    break
+                try:
+                    worker.connection.send_bytes(messages[-1])
+                except OSError:  # died while idle, or now: `_collect` would blame an item for it
+                    if not worker.queue:
+                        self._drop(batch, worker)
                     break
                 worker.queue.append(batch.waiting.popleft())
-                message.append(batch.messages[worker.queue[-1]])
-            try:
-                worker.connection.send_bytes(b"[" + b",".join(message) + b"]")
-            except OSError:  # died while idle, or now: `_collect` would blame an item for it
-                if idle:
-                    self._drop(batch, worker)
-                continue
-            if idle:
-                self._begin(batch, worker)
+                if len(worker.queue) == 1:
+                    self._begin(batch, worker)
 
     def _begin(self, batch: Batch, worker: _Worker) -> None:
         if worker.queue:
