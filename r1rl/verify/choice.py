@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from r1rl.verify.exact import normalise
+from r1rl.verify.extraction import unwrap
 from r1rl.verify.verdict import Verdict, clip, quote
 
 MAX_CHARS = 2_000
@@ -47,24 +48,11 @@ def _options(meta: Any) -> dict[str, str] | str:
     return options
 
 
-def _bare(text: str) -> str:
-    for _ in range(4):  # "**$\text{B}$**" needs three; never loop over hostile text
-        text = text.strip()
-        for opening, closing in _WRAPPERS:
-            fits = len(text) > len(opening + closing)
-            if fits and text.startswith(opening) and text.endswith(closing):
-                text = text[len(opening) : len(text) - len(closing)]
-                break
-        else:
-            break
-    return text
-
-
 def read(answer: str, options: dict[str, str]) -> tuple[str | None, str]:
     """The letter that the answer gives and "", or None and the reason. Linear, at most `MAX_CHARS`."""
     if len(answer) > MAX_CHARS:
         return None, f"too long: {len(answer)} characters, at most {MAX_CHARS}"
-    text = _bare(answer)
+    text = unwrap(answer, _WRAPPERS)
     found = _LETTER.fullmatch(text)
     if not found:
         return None, f"not one letter: {quote(text)}" if text else "empty"

@@ -97,11 +97,8 @@ def verify_many(
         return []
     require()
 
-    def judge(item: tuple[str, str, dict[str, Any]]) -> Verdict:
-        return _judge(item[0], item[2], limits)
-
     with ThreadPoolExecutor(min(workers or cores_of_a_rank(), len(items)), "r1rl-code") as pool:
-        return list(pool.map(judge, items))
+        return list(pool.map(lambda item: _judge(item[0], item[2], limits), items))
 
 
 def program_of(answer: str) -> tuple[str | None, str]:
@@ -110,7 +107,7 @@ def program_of(answer: str) -> tuple[str | None, str]:
         return None, f"program too long: {len(answer)} characters, at most {MAX_PROGRAM_CHARS}"
     if not answer.strip():
         return None, "program is empty"
-    if any("\ud800" <= char <= "\udfff" for char in answer):
+    if not _encodes(answer):
         return None, "lone surrogate in the program"
     fences = list(_FENCE.finditer(answer))
     if not fences:
@@ -136,9 +133,8 @@ def tests_of(meta: dict[str, Any]) -> Tests:
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"meta: tests: {key!r} needs a list that is not empty")
     if key == "code":
-        return Tests(
-            asserts=tuple(_read_assert(n, text, tests.get("entry_point")) for n, text in enumerate(entries, 1))
-        )
+        entry_point = tests.get("entry_point")
+        return Tests(asserts=tuple(_read_assert(n, text, entry_point) for n, text in enumerate(entries, 1)))
     for number, case in enumerate(entries, 1):
         fields = [case.get("input"), case.get("output")] if isinstance(case, dict) else [None]
         if not all(isinstance(field, str) and _encodes(field) for field in fields):
@@ -158,26 +154,20 @@ def _read_assert(number: int, text: Any, entry_point: str | None) -> dict[str, A
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"meta: test {number} does not compile: {error}") from error
-    loaded: set[str] = set()
-    bound: set[str] = set()
-    bases: set[ast.Name] = set()  # where a name only stands before a dot, as `math` in `math.isclose`
-    plain: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            (loaded if isinstance(node.ctx, ast.Load) else bound).add(node.id)
-        elif isinstance(node, ast.arg):
+    nodes = list(ast.walk(tree))
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    loaded = {name.id for name in names if isinstance(name.ctx, ast.Load)}
+    bound = {name.id for name in names if not isinstance(name.ctx, ast.Load)}
+    for node in nodes:
+        if isinstance(node, ast.arg):
             bound.add(node.arg)
-        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            bound.add(node.name)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            bound.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            bound.add(node.name)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            bases.add(node.value)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node not in bases:
-            plain.add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler)):
+            bound.add(node.name or "")
+        elif isinstance(node, ast.alias):
+            bound.add((node.asname or node.name).partition(".")[0])
+    # names that only stand before a dot, as `math` in `math.isclose`, may be modules
+    bases = {node.value for node in nodes if isinstance(node, ast.Attribute)}
+    plain = {name.id for name in names if name not in bases}
     free = {name for name in loaded - bound if not hasattr(builtins, name)}
     modules = {name for name in free - plain if name in sys.stdlib_module_names}
     if entry_point in loaded - bound:
@@ -185,7 +175,7 @@ def _read_assert(number: int, text: Any, entry_point: str | None) -> dict[str, A
         modules.discard(str(entry_point))
     if not free - modules:
         raise ValueError(f"meta: test {number} asks nothing of the program")
-    if not any(isinstance(node, ast.Assert) for node in ast.walk(tree)):
+    if not any(isinstance(node, ast.Assert) for node in nodes):
         raise ValueError(f"meta: test {number} asserts nothing")
     return {"code": text, "names": sorted(free - modules), "modules": sorted(modules)}
 
@@ -260,18 +250,17 @@ def _run_asserts(program: str, tests: Tests, limits: Limits) -> list[str] | str:
 
 def _run_pair(program: str, tests: tuple[dict[str, Any], ...], limits: Limits) -> list[str] | str:
     """Outcomes of the first tests, up to the one in which either process ended."""
+    outcomes: list[str] = []
     with contextlib.ExitStack() as stack:
-        outcomes: list[str] = []
         report, write_report = os.pipe()
         stack.callback(os.close, report)
         with contextlib.ExitStack() as passed:
             passed.callback(os.close, write_report)
-            asking, answering = (passed.enter_context(end) for end in socket.socketpair())
-            count = len(tests)
-            solution = stack.enter_context(Box("solution", program, limits, fds=(answering.fileno(),), tests=count))
-            judge = stack.enter_context(
-                Box("tests", json.dumps(tests), limits, fds=(asking.fileno(), write_report), tests=count)
-            )
+            asking, answering = (passed.enter_context(end).fileno() for end in socket.socketpair())
+            solution = Box("solution", program, limits, fds=(answering,), tests=len(tests))
+            stack.enter_context(solution)
+            judge = Box("tests", json.dumps(tests), limits, fds=(asking, write_report), tests=len(tests))
+            stack.enter_context(judge)
         if problem := solution.ready():
             return problem
         judge.ready()
@@ -281,4 +270,4 @@ def _run_pair(program: str, tests: tuple[dict[str, Any], ...], limits: Limits) -
                 outcomes.append("" if said["ok"] else quote(said["why"], 120))
         except TimeoutError:
             outcomes.append(_TIMED_OUT)
-        return outcomes
+    return outcomes

@@ -4,14 +4,7 @@ from collections import Counter
 from fractions import Fraction
 from typing import Any
 
-from r1rl.verify.expression import (
-    Expression,
-    ExpressionError,
-    evaluate,
-    numbers_used,
-    parse_equation,
-    plain_value,
-)
+from r1rl.verify.expression import Expression, ExpressionError, evaluate, numbers_used, parse_equation, plain_value
 from r1rl.verify.verdict import Verdict, clip, quote
 
 MAX_SEARCHED = 4
@@ -31,11 +24,10 @@ def misuse(tree: Expression, numbers: list[int]) -> str:
             return f"uses {number}, which is not given"
     for number, times in used.items():
         if times > given[number]:
-            often = "twice" if times == 2 else f"{times} times, given {given[number]}"
-            return f"uses {number} {often}"
+            return f"uses {number} {'twice' if times == 2 else f'{times} times, given {given[number]}'}"
     for number, times in given.items():
         if used[number] < times:
-            return f"leaves out {number}" if not used[number] else f"leaves out one {number}"
+            return f"leaves out {'one ' if used[number] else ''}{number}"
     return ""
 
 
@@ -111,15 +103,13 @@ def solvable(numbers: list[int], target: Fraction) -> bool:
                             found.add(b / a)
             values[mask] = found
     for left, right in splits(full):  # at the root, look up the operand that is missing
-        others = values[right]
         for a in values[left]:
-            if target - a in others or a - target in others or a + target in others:
-                return True
-            if not a and not target:  # 0 * b; also 0 / b
-                return True
-            if a and (target / a in others or target * a in others):
-                return True
-            if a and target and a / target in others:
+            missing = {target - a, a - target, a + target}
+            if a:
+                missing |= {target / a, target * a}
+            if a and target:
+                missing.add(a / target)
+            if missing & values[right] or (not a and not target):  # 0 * b is 0 for every b
                 return True
     return False
 

@@ -9,13 +9,15 @@ Text is hostile: length, tokens and digits are bounded before any work, and ever
 deep nesting costs memory in proportion to its length and no Python frames.
 """
 
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
+from r1rl.verify.extraction import MATH_WRAPPERS, unwrap
 from r1rl.verify.verdict import quote
 
 MAX_CHARS = 500
@@ -24,20 +26,10 @@ MAX_DIGITS = 12
 """Limits on one answer: characters, tokens, digits of one number."""
 
 Operator = Literal["+", "-", "*", "/"]
-TokenKind = Literal["number", "operator", "open", "close", "equals"]
 
 
 class ExpressionError(ValueError):
     """The text is not an expression; the message says why, in at most 200 printable characters."""
-
-
-class Token(NamedTuple):
-    """One token; `text` is normalised (`\\times` becomes `*`), `start` and `end` index the source text."""
-
-    kind: TokenKind
-    text: str
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,189 +50,127 @@ class Operation:
 
 Expression = Number | Operation
 
-_SYMBOLS: dict[str, tuple[TokenKind, str]] = {
-    "+": ("operator", "+"),
-    "-": ("operator", "-"),
-    "*": ("operator", "*"),
-    "/": ("operator", "/"),
-    "\u2212": ("operator", "-"),  # minus sign
-    "\u00d7": ("operator", "*"),  # multiplication sign
-    "\u00b7": ("operator", "*"),  # middle dot
-    "\u22c5": ("operator", "*"),  # dot operator, what \cdot is typeset as
-    "\u00f7": ("operator", "/"),  # division sign
-    "(": ("open", "("),
-    ")": ("close", ")"),
-    "=": ("equals", "="),
-}
-_COMMANDS: dict[str, tuple[TokenKind, str]] = {
-    "\\times": ("operator", "*"),
-    "\\cdot": ("operator", "*"),
-    "\\div": ("operator", "/"),
+_SIGNS = {sign: sign for sign in "+-*/()="}
+_SIGNS |= {
+    "\u2212": "-",  # minus sign
+    "\u00d7": "*",  # multiplication sign
+    "\u00b7": "*",  # middle dot
+    "\u22c5": "*",  # dot operator, what \cdot is typeset as
+    "\u00f7": "/",  # division sign
+    "\\times": "*",
+    "\\cdot": "*",
+    "\\div": "/",
 }
 _SIZED_BRACKETS = {"\\left": "(", "\\right": ")"}
 _FRACTIONS = ("\\frac", "\\dfrac", "\\tfrac")
-_FORBIDDEN_PAIRS = ("**", "//")  # each alone is an operator, so name the pair
-_COMMAND = re.compile(r"\\[a-zA-Z]+")
-_DIGITS = re.compile(r"[0-9]+")
+# a number, two signs that mean something else than each alone, a command, any other sign
+_PIECE = re.compile(r"[0-9]+|\*\*|//|\\[a-zA-Z]+|.", re.DOTALL)
+_BRACE = re.compile(r"[ \t\r\n]*\{")
 _SPACES = " \t\r\n"
-_WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("\\boxed{", "}"))
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
+_COMPUTE = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 
 
-def _unexpected(text: str) -> ExpressionError:
-    return ExpressionError(f"not an expression: unexpected {quote(text)}")
+def _not_an_expression(why: str) -> ExpressionError:
+    return ExpressionError(f"not an expression: {why}")
 
 
-def unwrap(text: str) -> tuple[str, int]:
-    r"""Strip white space and `\boxed{}`, `$...$`, `\(...\)`, `\[...\]` around the whole text.
-
-    Returns what is inside and its offset in `text`.
-    """
-    start, end = 0, len(text)
-    for _ in range(4):  # "$ \boxed{...} $" needs three; never loop over hostile text
-        while start < end and text[start] in _SPACES:
-            start += 1
-        while end > start and text[end - 1] in _SPACES:
-            end -= 1
-        for opening, closing in _WRAPPERS:
-            fits = end - start >= len(opening) + len(closing)
-            if fits and text.startswith(opening, start) and text.endswith(closing, start, end):
-                start, end = start + len(opening), end - len(closing)
-                break
-        else:
-            break
-    return text[start:end], start
-
-
-def tokenise(text: str, *, max_chars: int = MAX_CHARS, max_tokens: int = MAX_TOKENS) -> list[Token]:
-    r"""Tokens of an expression or equation, with `\frac{a}{b}` rewritten to `((a)/(b))`.
+def tokenise(text: str, *, max_chars: int = MAX_CHARS, max_tokens: int = MAX_TOKENS) -> list[str]:
+    r"""The numbers and signs of an expression: `\times` becomes `*`, `\frac{a}{b}` becomes `((a)/(b))`.
 
     Raises `ExpressionError` at the first character that belongs to no token, and beyond a limit.
     """
     if len(text) > max_chars:
         raise ExpressionError(f"too long: {len(text)} characters, at most {max_chars}")
-    tokens: list[Token] = []
-    braces: list[str] = []  # what each open bracket is: "(", or the numerator / denominator of a \frac
+    tokens: list[str] = []
+    open_brackets: list[str] = []  # what each is: "(", or the "numerator" or "denominator" of a \frac
     position = 0
 
-    def emit(kind: TokenKind, symbol: str, start: int, end: int) -> None:
-        if len(tokens) >= max_tokens:
+    def after_brace() -> int:
+        if not (brace := _BRACE.match(text, position)):
+            raise _not_an_expression("\\frac needs {...}{...}")
+        return brace.end()
+
+    while found := _PIECE.match(text, position):
+        piece, position = found.group(), found.end()
+        inside = open_brackets[-1] if open_brackets else ""
+        if piece in _SPACES:
+            continue
+        if "0" <= piece[0] <= "9":
+            if len(piece) > MAX_DIGITS:
+                raise ExpressionError(f"number too long: {len(piece)} digits, at most {MAX_DIGITS}")
+            if len(piece) > 1 and piece[0] == "0":
+                raise _not_an_expression(f"leading zero in {quote(piece)}")
+            tokens.append(piece)
+        elif piece in _SIGNS:
+            tokens.append(_SIGNS[piece])
+            if piece == "(":
+                open_brackets.append("(")
+            elif piece == ")" and (not open_brackets or open_brackets.pop() != "("):
+                raise _not_an_expression("')' without '('")
+        elif piece in _FRACTIONS:
+            position = after_brace()
+            tokens += "(("
+            open_brackets.append("numerator")
+        elif piece == "}" and inside == "numerator":
+            position = after_brace()
+            tokens += ")/("
+            open_brackets[-1] = "denominator"
+        elif piece == "}" and inside == "denominator":
+            tokens += "))"
+            open_brackets.pop()
+        elif piece not in _SIZED_BRACKETS or not text.startswith(_SIZED_BRACKETS[piece], position):
+            raise _not_an_expression(f"unexpected {quote(piece)}")
+        if len(tokens) > max_tokens:
             raise ExpressionError(f"too long: more than {max_tokens} tokens")
-        tokens.append(Token(kind, symbol, start, end))
-
-    def expect_brace(start: int) -> int:
-        while start < len(text) and text[start] in _SPACES:
-            start += 1
-        if not text.startswith("{", start):
-            raise ExpressionError("not an expression: \\frac needs {...}{...}")
-        return start + 1
-
-    while position < len(text):
-        char, start = text[position], position
-        if char in _SPACES:
-            position += 1
-        elif number := _DIGITS.match(text, position):
-            position = number.end()
-            digits = number.group()
-            if len(digits) > MAX_DIGITS:
-                raise ExpressionError(f"number too long: {len(digits)} digits, at most {MAX_DIGITS}")
-            if len(digits) > 1 and digits[0] == "0":
-                raise ExpressionError(f"not an expression: leading zero in {quote(digits)}")
-            emit("number", digits, start, position)
-        elif text[position : position + 2] in _FORBIDDEN_PAIRS:
-            raise _unexpected(text[position : position + 2])
-        elif char in _SYMBOLS:
-            position += 1
-            kind, symbol = _SYMBOLS[char]
-            emit(kind, symbol, start, position)
-            if kind == "open":
-                braces.append("(")
-            elif kind == "close" and (not braces or braces.pop() != "("):
-                raise ExpressionError("not an expression: ')' without '('")
-        elif command := _COMMAND.match(text, position):
-            position = command.end()
-            name = command.group()
-            if name in _FRACTIONS:
-                position = expect_brace(position)
-                emit("open", "(", start, position)
-                emit("open", "(", start, position)
-                braces.append("numerator")
-            elif name in _COMMANDS:
-                emit(*_COMMANDS[name], start, position)
-            elif name in _SIZED_BRACKETS:
-                if not text.startswith(_SIZED_BRACKETS[name], position):
-                    raise _unexpected(name)
-            else:
-                raise _unexpected(name)
-        elif char == "}" and braces and braces[-1] == "numerator":
-            braces[-1] = "denominator"
-            position = expect_brace(position + 1)
-            emit("close", ")", start, position)
-            emit("operator", "/", start, position)
-            emit("open", "(", start, position)
-        elif char == "}" and braces and braces[-1] == "denominator":
-            braces.pop()
-            position += 1
-            emit("close", ")", start, position)
-            emit("close", ")", start, position)
-        else:
-            raise _unexpected(char)
-    if braces:
-        raise ExpressionError(f"not an expression: {'(' if braces[-1] == '(' else 'frac'} is not closed")
+    if open_brackets:
+        raise _not_an_expression(f"{'(' if open_brackets[-1] == '(' else 'frac'} is not closed")
     return tokens
 
 
-def build(tokens: list[Token]) -> Expression:
-    """The tree of one expression, by shunting-yard (iterative). Raises `ExpressionError`."""
+def build(tokens: list[str]) -> Expression:
+    """The tree of one expression whose brackets match, by shunting-yard (iterative). Raises `ExpressionError`."""
     operands: list[Expression] = []
     pending: list[str] = []
     want_operand = True
 
-    def reduce() -> None:
-        operator = pending.pop()
-        right, left = operands.pop(), operands.pop()
-        operands.append(Operation(operator, left, right))  # type: ignore[arg-type]
+    def reduce(least: int) -> None:
+        """Build the pending operations of at least this precedence, back to the last open bracket."""
+        while pending and pending[-1] != "(" and _PRECEDENCE[pending[-1]] >= least:
+            right, left = operands.pop(), operands.pop()
+            operands.append(Operation(pending.pop(), left, right))  # type: ignore[arg-type]
 
     for token in tokens:
-        if token.kind == "equals":
-            raise _unexpected("=")
+        if token == "=":
+            raise _not_an_expression("unexpected '='")
         if want_operand:
-            if token.kind == "number":
-                operands.append(Number(int(token.text)))
+            if token.isdecimal():
+                operands.append(Number(int(token)))
                 want_operand = False
-            elif token.kind == "open":
+            elif token == "(":
                 pending.append("(")
-            elif token.kind == "operator" and token.text in "+-":
-                raise ExpressionError(f"unary '{token.text}': only + - * / between the given numbers")
+            elif token in "+-":
+                raise ExpressionError(f"unary '{token}': only + - * / between the given numbers")
             else:
-                raise _unexpected(token.text)
-        elif token.kind == "operator":
-            while pending and pending[-1] != "(" and _PRECEDENCE[pending[-1]] >= _PRECEDENCE[token.text]:
-                reduce()
-            pending.append(token.text)
+                raise _not_an_expression(f"unexpected {quote(token)}")
+        elif token in _PRECEDENCE:
+            reduce(_PRECEDENCE[token])
+            pending.append(token)
             want_operand = True
-        elif token.kind == "close":
-            while pending and pending[-1] != "(":
-                reduce()
-            if not pending:
-                raise ExpressionError("not an expression: ')' without '('")
+        elif token == ")":
+            reduce(0)
             pending.pop()
         else:
-            raise ExpressionError(f"not an expression: no operator before {quote(token.text)}")
+            raise _not_an_expression(f"no operator before {quote(token)}")
     if want_operand:
-        raise ExpressionError(f"not an expression: {'ends too early' if tokens else 'empty'}")
-    while pending:
-        if pending[-1] == "(":
-            raise ExpressionError("not an expression: ( is not closed")
-        reduce()
+        raise _not_an_expression("ends too early" if tokens else "empty")
+    reduce(0)
     return operands[0]
 
 
 def parse(text: str, *, max_chars: int = MAX_CHARS, max_tokens: int = MAX_TOKENS) -> Expression:
     """The expression tree of `text`, wrappers allowed, no `=`. Raises `ExpressionError`."""
-    if len(text) > max_chars:  # before unwrap copies it
-        raise ExpressionError(f"too long: {len(text)} characters, at most {max_chars}")
-    return build(tokenise(unwrap(text)[0], max_chars=max_chars, max_tokens=max_tokens))
+    return build(tokenise(_inside(text, max_chars), max_chars=max_chars, max_tokens=max_tokens))
 
 
 def parse_equation(text: str) -> tuple[Expression, Fraction | None]:
@@ -248,19 +178,23 @@ def parse_equation(text: str) -> tuple[Expression, Fraction | None]:
 
     Only a plain value may follow the `=`: `22`, `-3`, `7/2`, `3.5`. Raises `ExpressionError`.
     """
-    if len(text) > MAX_CHARS:
-        raise ExpressionError(f"too long: {len(text)} characters, at most {MAX_CHARS}")
-    left, *claims = unwrap(text)[0].split("=")
+    left, *claims = _inside(text, MAX_CHARS).split("=")
     if len(claims) > 1:
-        raise ExpressionError("not an expression: more than one '='")
+        raise _not_an_expression("more than one '='")
     tree = parse(left)
     if not claims:
         return tree, None
     claim = plain_value(claims[0])
     if claim is None:
         shown = quote(claims[0].strip(_SPACES)) if claims[0].strip(_SPACES) else "nothing"
-        raise ExpressionError(f"not an expression: no plain value after '=', but {shown}")
+        raise _not_an_expression(f"no plain value after '=', but {shown}")
     return tree, claim
+
+
+def _inside(text: str, max_chars: int) -> str:
+    if len(text) > max_chars:  # before any copy of it is made
+        raise ExpressionError(f"too long: {len(text)} characters, at most {max_chars}")
+    return unwrap(text, MATH_WRAPPERS, lambda layer: layer.strip(_SPACES))
 
 
 _D = f"([0-9]{{1,{MAX_DIGITS}}})"
@@ -272,8 +206,7 @@ def plain_value(text: str) -> Fraction | None:
     found = _PLAIN_VALUE.fullmatch(text.replace("\u2212", "-").strip(_SPACES))
     if not found or (found[3] and not int(found[3])):
         return None
-    size = Fraction(f"{found[2]}.{found[4]}") if found[4] else Fraction(int(found[2]), int(found[3] or 1))
-    return -size if found[1] else size
+    return Fraction(found[0])
 
 
 def postorder(tree: Expression) -> Iterator[Expression]:
@@ -293,16 +226,9 @@ def evaluate(tree: Expression) -> Fraction:
     for node in postorder(tree):
         if isinstance(node, Number):
             values.append(Fraction(node.value))
-            continue
-        right, left = values.pop(), values.pop()
-        if node.operator == "+":
-            values.append(left + right)
-        elif node.operator == "-":
-            values.append(left - right)
-        elif node.operator == "*":
-            values.append(left * right)
         else:
-            values.append(left / right)
+            right, left = values.pop(), values.pop()
+            values.append(_COMPUTE[node.operator](left, right))
     return values[0]
 
 
@@ -312,18 +238,7 @@ def numbers_used(tree: Expression) -> Counter[int]:
 
 
 # A number, or a flattened sum (added, subtracted) or product (multiplied, divided), of rendered parts.
-Terms: TypeAlias = "tuple[Literal['number', 'sum', 'product'], list[str], list[str]]"
-
-
-def render(terms: Terms) -> str:
-    """The normal form of a flattened tree, see `canonical`."""
-    kind, first, second = terms
-    up, down = ("+", "-") if kind == "sum" else ("*", "/")
-    for parts in (first, second):
-        if len(parts) > 1:
-            parts.sort()
-            parts.sort(key=len)
-    return up.join(first) + down + down.join(second) if second else up.join(first)
+_Terms: TypeAlias = "tuple[Literal['number', 'sum', 'product'], list[str], list[str]]"
 
 
 def canonical(tree: Expression) -> str:
@@ -332,31 +247,29 @@ def canonical(tree: Expression) -> str:
     Also `a-(b-c)` = `a+c-b` and `a/(b/c)` = `a*c/b`. Nothing is evaluated, so `2+2` and `2*2` differ. Two
     trees with equal forms have equal values where both can be evaluated (`a/(b/0)` cannot, its form can).
     """
-    return render(flatten(tree))
-
-
-def flatten(tree: Expression) -> Terms:
-    """A tree's terms; `render` makes the normal form of them."""
-    done: list[Terms] = []
+    done: list[_Terms] = []
     for node in postorder(tree):
         if isinstance(node, Number):
             done.append(("number", [str(node.value)], []))
             continue
-        right, left = done.pop(), done.pop()
-        done.append(joined(node.operator, left, right))
-    return done[0]
+        kind: Literal["sum", "product"] = "sum" if node.operator in "+-" else "product"
+        _, more, less = _as_terms_of(kind, done.pop())
+        _, first, second = _as_terms_of(kind, done.pop())
+        if node.operator in "-/":
+            more, less = less, more
+        done.append((kind, first + more, second + less))
+    return _render(done[0])
 
 
-def joined(operator: Operator, left: Terms, right: Terms) -> Terms:
-    """The terms of an operation, of those of its two sides."""
-    kind: Literal["sum", "product"] = "sum" if operator in "+-" else "product"
-    _, first, second = left if left[0] in (kind, "number") else _as_part(left)
-    _, more, less = right if right[0] in (kind, "number") else _as_part(right)
-    if operator in "-/":
-        more, less = less, more
-    return kind, first + more, second + less
+def _as_terms_of(kind: str, terms: _Terms) -> _Terms:
+    """The terms themselves if they are of this kind, else one part that holds them all."""
+    if terms[0] in (kind, "number"):
+        return terms
+    return "number", [f"({_render(terms)})" if terms[0] == "sum" else _render(terms)], []
 
 
-def _as_part(terms: Terms) -> Terms:
-    rendered = render(terms)
-    return "number", [f"({rendered})" if terms[0] == "sum" else rendered], []
+def _render(terms: _Terms) -> str:
+    kind, first, second = terms
+    up, down = ("+", "-") if kind == "sum" else ("*", "/")
+    first, second = (sorted(parts, key=lambda part: (len(part), part)) for parts in (first, second))
+    return up.join(first) + down + down.join(second) if second else up.join(first)

@@ -23,6 +23,8 @@ MAX_ANSWER_CHARS = 10_000
 """A longer content is no answer; verifiers have tighter limits of their own."""
 MAX_NUMBER_CHARS = 200
 """Longest number that `last-number` reads."""
+MATH_WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("\\boxed{", "}"))
+"""What stands before and after a formula."""
 
 Policy = Callable[[str], tuple[str | None, str]]
 """`policy(text) -> (answer, "")` or `(None, reason)`; the answer is stripped and not empty."""
@@ -113,6 +115,29 @@ _POLICIES: dict[str, Policy] = {
     "boxed-in-answer": boxed_in_answer,
     "last-number": last_number,
 }
+
+
+def unwrap(
+    text: str,
+    wrappers: tuple[tuple[str, str], ...],
+    tidy: Callable[[str], str] = str.strip,
+    whole: Callable[[str, str], bool] = lambda opening, inside: True,
+) -> str:
+    r"""`text` without the wrappers around the whole of it: `$\boxed{12}$` is 12.
+
+    At most four layers are taken away ("$ \boxed{...} $" needs three steps; never loop over hostile text). `tidy` is
+    applied before each; a wrapper is one only if `whole(opening, inside)` says so, and if it holds something.
+    """
+    for _ in range(4):
+        text = tidy(text)
+        for opening, closing in wrappers:
+            inside = text[len(opening) : len(text) - len(closing)]
+            if inside and text.startswith(opening) and text.endswith(closing) and whole(opening, inside):
+                text = inside
+                break
+        else:
+            break
+    return text
 
 
 def names() -> list[str]:

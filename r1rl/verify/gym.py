@@ -49,8 +49,7 @@ def verify_many(items: list[tuple[str, str, dict[str, Any]]]) -> list[Verdict]:
     if importlib.util.find_spec("reasoning_gym") is None:
         raise ImportError("verifier='gym' needs reasoning-gym; try: pip install 'r1rl[gym]'")
     requests = [_request(*item) for item in items]
-    asked = [request for request in requests if not isinstance(request, Verdict)]
-    answers = iter(_pool.verify_many(asked))
+    answers = iter(_pool.verify_many([request for request in requests if not isinstance(request, Verdict)]))
     return [request if isinstance(request, Verdict) else next(answers) for request in requests]
 
 

@@ -11,6 +11,7 @@ import functools
 import importlib
 import json
 import math
+import operator
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ MAX_EXPONENT = 999
 """Limits on an expression for sympy: characters, digits of an integer, a constant exponent."""
 NONSENSE = "?!"
 """No data set's answer: a scorer that pays for it is not to be trusted."""
+
+Scorer = Callable[[str, dict[str, Any]], float]
 
 # Modules that evaluate what they generated themselves and that scoring never hands an answer.
 _EVALUATE_THEIR_OWN = ("bitwise_arithmetic", "basic_arithmetic", "generators_00_49", "generators_50_99")
@@ -56,6 +59,21 @@ def _refuse(*_: Any, **__: Any) -> None:
     raise ValueError("nothing is executed here")
 
 
+def _power(base: Any, exponent: Any) -> Any:
+    if exponent.is_number and not abs(exponent) <= MAX_EXPONENT:
+        raise ValueError(f"exponent above {MAX_EXPONENT}")
+    return base**exponent
+
+
+_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: _power,
+}
+
+
 def read_expression(text: str, local_dict: dict[str, Any] | None = None, *_: Any, **__: Any) -> Any:
     """A sympy expression from `+ - * / **`, numbers, names and a few functions, in place of `parse_expr`.
 
@@ -66,18 +84,11 @@ def read_expression(text: str, local_dict: dict[str, Any] | None = None, *_: Any
     if not isinstance(text, str) or len(text) > MAX_EXPRESSION_CHARS:
         raise ValueError("not an expression")
     names = local_dict or {}
-    operators: dict[type, Callable[[Any, Any], Any]] = {
-        ast.Add: lambda a, b: a + b,
-        ast.Sub: lambda a, b: a - b,
-        ast.Mult: lambda a, b: a * b,
-        ast.Div: lambda a, b: a / b,
-        ast.Pow: _power,
-    }
 
     def build(node: ast.AST) -> Any:
         match node:
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in operators:
-                return operators[type(op)](build(left), build(right))
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+                return _OPERATORS[type(op)](build(left), build(right))
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return -build(operand)
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
@@ -99,32 +110,32 @@ def read_expression(text: str, local_dict: dict[str, Any] | None = None, *_: Any
     return build(ast.parse(text.strip(), mode="eval").body)
 
 
-def _power(base: Any, exponent: Any) -> Any:
-    if exponent.is_number and not abs(exponent) <= MAX_EXPONENT:
-        raise ValueError(f"exponent above {MAX_EXPONENT}")
-    return base**exponent
-
-
 @functools.cache
-def _scorer(dataset: str) -> Callable[[str, dict[str, Any]], float] | None:
+def _scorer(dataset: str) -> Scorer | None:
     """The data set's scorer, None if there is no such data set."""
     gym: Any = importlib.import_module("reasoning_gym")
     try:
-        found: Callable[[str, dict[str, Any]], float] = gym.get_score_answer_fn(dataset)
+        found: Scorer = gym.get_score_answer_fn(dataset)
     except ValueError:
         return None
     disarm()  # it may have imported more
     return found
 
 
-def _mark(dataset: str, answer: str, row: str, *, tuples: bool) -> float:
-    """The scorer's mark on a fresh copy of the entry: scorers may change theirs."""
-    scorer, entry = _scorer(dataset), json.loads(row)["entry"]
-    assert scorer is not None
-    if tuples:
-        entry["metadata"] = _as_tuples(entry.get("metadata"))
-    mark = float(scorer(answer, entry))
-    return mark if math.isfinite(mark) else 0.0
+class Row(NamedTuple):
+    """A usable row: how its answers are marked, and its entry as JSON."""
+
+    scorer: Scorer
+    entry: str
+    tuples: bool = False  # JSON's lists must be tuples again: arc_agi compares its metadata with them
+
+    def mark(self, answer: str) -> float:
+        """The scorer's mark on a fresh copy of the entry: scorers may change theirs."""
+        entry = json.loads(self.entry)
+        if self.tuples:
+            entry["metadata"] = _as_tuples(entry.get("metadata"))
+        mark = float(self.scorer(answer, entry))
+        return mark if math.isfinite(mark) else 0.0
 
 
 def _as_tuples(value: Any) -> Any:
@@ -133,43 +144,40 @@ def _as_tuples(value: Any) -> Any:
     return tuple(_as_tuples(inner) for inner in value) if isinstance(value, list) else value
 
 
-class Row(NamedTuple):
-    """A usable row; `tuples` and `literal` say how its scorer must be used."""
-
-    text: str
-    reference: str | None
-    tuples: bool = False  # JSON's lists must be tuples again: arc_agi compares its metadata with them
-    literal: bool = False  # the scorer pays nonsense (game_of_life_halting: as False), so compare with the reference
+def _same_text(answer: str, entry: dict[str, Any]) -> float:
+    return float(answer.strip() == str(entry["answer"]).strip())
 
 
 @functools.lru_cache(maxsize=256)
 def _read_row(gold: str, text: str) -> Row | str:
     """The row as it can be scored, or why its gold cannot be used."""
     content = json.loads(text)
-    dataset, entry = content["dataset"], content["entry"]
-    if _scorer(dataset) is None:
-        return f"reasoning-gym has no data set {quote(dataset)}"
+    scorer, entry = _scorer(content["dataset"]), content["entry"]
+    if scorer is None:
+        return f"reasoning-gym has no data set {quote(content['dataset'])}"
     entry.setdefault("answer", gold)
-    text, reference, problem = json.dumps(content), entry["answer"], ""
+    reference, problem = entry["answer"], ""
     for tuples in (False, True):
+        row = Row(scorer, json.dumps(entry), tuples)
         try:
             # without a reference (several answers are right) there is only nonsense to try
-            mark = 1.0 if reference is None else _mark(dataset, reference, text, tuples=tuples)
+            mark = 1.0 if reference is None else row.mark(reference)
         except Exception as error:
             problem = f"the scorer raised {type(error).__name__} on it"
             continue
         if mark >= 1:
-            literal = _pays_nonsense(dataset, text, tuples=tuples)
-            if literal and reference is None:
+            if not _pays_nonsense(row):
+                return row
+            if reference is None:
                 return "gold: none is given, and the scorer pays nonsense"
-            return Row(text, reference, tuples, literal)
+            return row._replace(scorer=_same_text)  # game_of_life_halting takes nonsense for False
         problem = problem or f"its own mark is {mark:g}"
     return f"gold: {problem}"
 
 
-def _pays_nonsense(dataset: str, text: str, *, tuples: bool) -> bool:
+def _pays_nonsense(row: Row) -> bool:
     try:
-        return _mark(dataset, NONSENSE, text, tuples=tuples) >= 1
+        return row.mark(NONSENSE) >= 1
     except Exception:
         return False
 
@@ -182,10 +190,7 @@ def score(answer: str, gold: str, row: str) -> Verdict:
     if not answer:
         return Verdict("unparseable", None, "no answer")
     try:
-        if read.literal:
-            mark = float(answer.strip() == str(read.reference).strip())
-        else:
-            mark = _mark(json.loads(row)["dataset"], answer, read.text, tuples=read.tuples)
+        mark = read.mark(answer)
     except (MemoryError, RecursionError):
         raise
     except Exception as error:  # a scorer that stumbles over hostile text must not stop a training

@@ -22,8 +22,10 @@ import re
 import unicodedata
 from fractions import Fraction
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
+from r1rl.verify.extraction import MATH_WRAPPERS, unwrap
 from r1rl.verify.pool import GraderPool
 from r1rl.verify.verdict import Verdict, clip, quote
 
@@ -36,14 +38,15 @@ MAX_FACTORIAL = 999
 
 _CHANGES_VALUE = (
     "hundred thousand million billion trillion dozen score half halves third thirds quarter quarters or and "
-    "not no pi ln log sin cos tan cot sec csc sqrt inf infinity exp mod div times squared cubed plus minus "
-    "over by"
 )
-_FORMULA_WORDS = (
+_CHANGES_VALUE += (
+    "not no pi ln log sin cos tan cot sec csc sqrt inf infinity exp mod div times squared cubed plus minus "
+)
+_CHANGES_VALUE += "over by"
+_FORMULA = (
     "and or pi sin cos tan cot sec csc log ln exp sqrt frac inf infty arcsin arccos arctan mod gcd lcm det min max"
 )
-_NOT_UNITS = frozenset(_CHANGES_VALUE.split())
-_FORMULA = frozenset(_FORMULA_WORDS.split())
+_NOT_UNITS, _FORMULA_WORDS = frozenset(_CHANGES_VALUE.split()), frozenset(_FORMULA.split())
 _UNIT_NAMES = {"$": "dollar", "\u20ac": "euro", "\u00a3": "pound", "percent": "%", "pct": "%"}
 _GROUPED = r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?"
 _NUMBER = rf"(?:{_GROUPED}|(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{{1,2}})?)"
@@ -51,7 +54,9 @@ _UNIT = r"(?:\s*%|\s*[$\u20ac\u00a3]|\s*[A-Za-z]{2,}|\s[mgls])"
 _PLAIN = re.compile(rf"([+-]?)\s*([$\u20ac\u00a3]?)\s*([+-]?)({_NUMBER})({_UNIT})?")
 _RATIO = re.compile(r"([+-]?)(?:([0-9]+) )?([0-9]+)\s*/\s*([0-9]+)")
 _LATEX_RATIO = re.compile(r"([+-]?)([0-9]*)\s*\\[dt]?frac\{\s*(-?[0-9]+)\s*\}\{\s*([0-9]+)\s*\}")
-_WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("\\boxed{", "}"), ("\\mathrm{", "}"))
+_WRAPPERS = (*MATH_WRAPPERS, ("\\mathrm{", "}"))
+_TYPOGRAPHY = {"\u2212": "-", "\u00d7": "\\times ", "\u22c5": "\\cdot ", "\u00b7": "\\cdot ", "\u00f7": "\\div "}
+_TYPOGRAPHY |= {"\u00a0": " ", "\u00b0": "^\\circ ", "\\$": "$", "\\%": "%", "{,}": ","}
 _BASE = re.compile(r"[0-9]\s*_\s*\{?\s*([0-9]+)")
 _AND_OR = re.compile(r"\\(?:text|mbox)\{\s*(?:and|or)\s*\}")
 _TEXT = re.compile(r"\\(?:text|mbox|textbf|textit)\{([^{}]*)\}")
@@ -69,8 +74,7 @@ def rejection(text: str) -> str:
     """Why `text` is not handed to a parser at all, "" if it may be. Linear in `MAX_CHARS`."""
     if len(text) > MAX_CHARS:
         return f"too long: {len(text)} characters, at most {MAX_CHARS}"
-    depth = 0
-    brackets: list[str] = []
+    depth = braces = 0
     plain = text.isascii() and text.isprintable()
     for char in text:
         category = "" if plain else unicodedata.category(char)
@@ -78,19 +82,13 @@ def rejection(text: str) -> str:
             return f"control character {quote(char)}"
         if category in ("Nd", "Nl", "No") and not char.isascii():
             return f"digit {quote(char)} is not ASCII"
-        if char in "([{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return f"brackets nested deeper than {MAX_DEPTH}"
-            if char == "{":
-                brackets.append(char)
-        elif char in ")]}":
-            depth -= 1
-            if char == "}" and not brackets:
-                return "'}' without '{'"
-            if char == "}":
-                brackets.pop()
-    if brackets:
+        depth += (char in "([{") - (char in ")]}")
+        braces += (char == "{") - (char == "}")
+        if depth > MAX_DEPTH:
+            return f"brackets nested deeper than {MAX_DEPTH}"
+        if braces < 0:
+            return "'}' without '{'"
+    if braces:
         return "'{' without '}'"
     if not text.strip():
         return "empty"
@@ -111,35 +109,23 @@ def rejection(text: str) -> str:
 
 def clean(text: str) -> str:
     r"""Typography to ASCII: minus signs, `\$`, `\%`, `{,}`, spacing commands, wrappers, a final full stop."""
-    text = text.replace("\u2212", "-").replace("\u00d7", "\\times ").replace("\u22c5", "\\cdot ")
-    text = text.replace("\u00b7", "\\cdot ").replace("\u00f7", "\\div ").replace("\u00a0", " ")
-    text = text.replace("\u00b0", "^\\circ ")
-    text = text.replace("\\$", "$").replace("\\%", "%").replace("{,}", ",")
+    for found, plain in _TYPOGRAPHY.items():
+        text = text.replace(found, plain)
     text = re.sub(r",\\!\s*(?=[0-9]{3}(?![0-9]))", ",", text).replace("\\!", "")  # 11,\! 111 is one number
     text = re.sub(r"(?<!\\)\\(?:,|;|:| |quad|qquad)(?![A-Za-z])", " ", text)
-    for _ in range(4):
-        text = text.strip()
-        if text.endswith(".") and text[:-1].strip():
-            text = text[:-1].strip()
-        for opening, closing in _WRAPPERS:
-            inside = text[len(opening) : len(text) - len(closing)]
-            fits = text.startswith(opening) and text.endswith(closing) and len(opening + closing) < len(text)
-            if fits and not _closes_early(inside) and not ("$" in opening and "$" in inside):
-                text = inside
-                break
-        else:
-            break
+    text = unwrap(text, _WRAPPERS, _without_full_stop, _is_whole)
     return re.sub(r"\s+", " ", text).strip()
 
 
-def _closes_early(inside: str) -> bool:
-    r"""Whether the brace opened before `inside` is closed within it, as in `\boxed{1}+\boxed{2}`."""
-    depth = 0
-    for char in inside:
-        depth += (char == "{") - (char == "}")
-        if depth < 0:
-            return True
-    return False
+def _without_full_stop(text: str) -> str:
+    text = text.strip()
+    return text[:-1].strip() or text if text.endswith(".") else text
+
+
+def _is_whole(opening: str, inside: str) -> bool:
+    r"""Whether what opens before `inside` closes after it, unlike in `\boxed{1}+\boxed{2}` and `$1$ or $2$`."""
+    depths = accumulate((char == "{") - (char == "}") for char in inside)
+    return min(depths, default=0) >= 0 and not ("$" in opening and "$" in inside)
 
 
 def plain_number(text: str) -> Number | None:
@@ -154,9 +140,7 @@ def plain_number(text: str) -> Number | None:
         return Number(-value if "-" in (sign, inner_sign) else value, _unit_name(currency or unit), True)
     if found := _RATIO.fullmatch(text) or _LATEX_RATIO.fullmatch(text):
         sign, whole, top, bottom = found.groups(default="")
-        if not int(bottom):
-            return None
-        if whole and int(top) < 0:
+        if not int(bottom) or (whole and int(top) < 0):
             return None
         value = int(whole or 0) + Fraction(int(top), int(bottom))
         return Number(-value if sign == "-" else value, "", False)
@@ -183,7 +167,7 @@ def _prose(text: str) -> str:
     r"""The first word that no formula holds ("" if none); LaTeX commands and `\text{}` are left out."""
     bare = re.sub(r"\\(?:begin|end)\{[a-z]+\}|\\[A-Za-z]+", " ", _TEXT.sub(" ", text))
     words = re.findall(r"[A-Za-z]{3,}", bare)
-    return next((word for word in words if word.casefold() not in _FORMULA), "")
+    return next((word for word in words if word.casefold() not in _FORMULA_WORDS), "")
 
 
 def _not_one_value(text: str, gold: str) -> str:
@@ -226,7 +210,7 @@ def _bracketed_list(text: str) -> bool | None:
     text = re.sub(r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])", "", text)
     text = re.sub(r"^[A-Za-z]\s*(?:=|\\in(?![A-Za-z]))", "", text).strip().replace("\\{", "{").replace("\\}", "}")
     text = _AND_OR.sub(",", text)
-    if text.startswith("{") and text.endswith("}") and not _closes_early(text[1:-1]):
+    if text.startswith("{") and text.endswith("}") and _is_whole("{", text[1:-1]):
         text = text[1:-1]
     depth, top_level, closes_early = 0, False, False
     for position, char in enumerate(text):
@@ -331,14 +315,14 @@ def verify_many(items: list[tuple[str, str, dict[str, Any]]]) -> list[Verdict]:
     Raises `RuntimeError` when math-verify's processes cannot be started. The pool keeps the time, see `pool_batch`.
     """
     judged = [judge_here(answer, gold) for answer, gold, _ in items]
-    asked = [ask for ask in judged if isinstance(ask, Question)]
-    answers = iter(_pool.verify_many([(ask.answer, ask.gold) for ask in asked])) if asked else iter(())
-
-    def answered(ask: Question) -> Verdict:
-        verdict = next(answers)
-        return verdict if verdict.status == "bad_gold" else ask.if_gold_is_readable or verdict
-
-    return [answered(ask) if isinstance(ask, Question) else ask for ask in judged]
+    answers = iter(_pool.verify_many([(ask.answer, ask.gold) for ask in judged if isinstance(ask, Question)]))
+    verdicts = []
+    for ask in judged:
+        verdict = next(answers) if isinstance(ask, Question) else ask
+        if isinstance(ask, Question) and ask.if_gold_is_readable and verdict.status != "bad_gold":
+            verdict = ask.if_gold_is_readable
+        verdicts.append(verdict)
+    return verdicts
 
 
 def verify(answer: str, gold: str, meta: dict[str, Any]) -> Verdict:

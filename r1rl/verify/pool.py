@@ -4,8 +4,8 @@ sympy can run for ever, or for minutes inside one C call where no signal handler
 kept here and a worker that is late is killed; its item alone pays for that. `pool_batch` says how much time an item
 and a batch have, `nursery` where workers come from.
 
-Messages hold several items, answered one by one, so a worker never waits for the pool, and the pool knows at which
-item a worker is when it dies: that one is tried once more, the others of its message go back to the queue.
+Several items are in flight to a worker, answered one by one, so it never waits for the pool, and the pool knows at
+which item a worker is when it dies: that one is tried once more, the others go back to the queue.
 """
 
 import atexit
@@ -13,19 +13,22 @@ import os
 import threading
 import time
 import weakref
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
 
 from r1rl.ground.machine import cores_of_a_rank
-from r1rl.verify.nursery import START_TIMEOUT_SECONDS, Nursery, WorkerLimits, decode, starved_seconds
-from r1rl.verify.pool_batch import MAX_ITEM_BYTES, Batch, Item, Limits
+from r1rl.verify.nursery import Limits, Nursery, decode
+from r1rl.verify.pool_batch import MAX_ITEM_BYTES, Batch, Item
 from r1rl.verify.verdict import Verdict
 
 __all__ = ["GraderPool", "Item", "Limits"]
 
-ITEMS_PER_MESSAGE = 8
+ITEMS_IN_FLIGHT = 8
 """Bound on the items in flight to one worker; their bytes are bounded by `MAX_ITEM_BYTES`."""
 
 _MAX_DEATHS = 2  # a worker killed from outside is no fault of its item; twice is
@@ -34,14 +37,13 @@ _MAX_FAILED_STARTS = 5
 
 @dataclass(eq=False)
 class _Worker:
-    number: int
+    pid: int
     connection: Connection
-    pid: int | None = None  # None until it said hello
-    queue: deque[int] = field(default_factory=deque)  # items it was sent, the first is the one it is at
-    began: float = 0.0
-    limit: float = START_TIMEOUT_SECONDS
+    queue: deque[int] = field(default_factory=deque)  # the items it was sent; it is at the first
+    began: float = 0.0  # when it began that item, with what limit and until when
+    limit: float = 0.0
     deadline: float = 0.0
-    starved: float = 0.0  # `starved_seconds` when it began
+    starved: float = 0.0  # `_starved_seconds` when it began
 
 
 _pools: "weakref.WeakSet[GraderPool]" = weakref.WeakSet()
@@ -50,9 +52,9 @@ _pools: "weakref.WeakSet[GraderPool]" = weakref.WeakSet()
 class GraderPool:
     """Worker processes for one judge, started at first use and only as many as a batch needs.
 
-    `judge` is "module:function", `function(*item) -> Verdict`, and runs in the workers. Safe to use from several
-    threads (their batches queue) and after a fork (the child starts its own). `name` is the verifier's, part of the
-    cache's key. `workers` defaults to `r1rl.ground.machine.cores_of_a_rank()` at the time of each batch.
+    `judge` is "module:function", `function(*item) -> Verdict`, and runs in the workers. The pool is safe to use from
+    several threads (their batches queue) and after a fork (the child starts its own workers). `name` is the
+    verifier's. `workers` defaults to `r1rl.ground.machine.cores_of_a_rank()` at the time of each batch.
     """
 
     def __init__(
@@ -69,14 +71,14 @@ class GraderPool:
         self.judge, self.name, self.workers, self.cache_size = judge, name, workers, cache_size
         self.limits = limits or Limits()
         self.starts = 0  # how many workers were ever started
-        self._cache: OrderedDict[Item, Verdict] = OrderedDict()
+        self._cache: dict[Item, Verdict] = {}  # in the order of their last use
         self._forget()
         _pools.add(self)
 
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers that run."""
-        return [worker.pid for worker in list(self._workers) if worker.pid]
+        return [worker.pid for worker in list(self._workers)]
 
     @property
     def nursery_pid(self) -> int | None:
@@ -88,29 +90,22 @@ class GraderPool:
 
         Raises `RuntimeError` when no worker can be started or the judge itself raised.
         """
-        keys = [(self.name, item[1], item[0], *item[2:]) for item in items]
-        known: dict[Item, Verdict] = {}
-        with self._cache_lock:
-            for key in keys:
-                if key in self._cache:
-                    self._cache.move_to_end(key)
-                    known[key] = self._cache[key]
-        asked = {key: item for key, item in zip(keys, items, strict=True) if key not in known}
-        if asked:
-            batch = self._judge_all(list(asked.values()))
-            with self._cache_lock:
-                for key, verdict, final in zip(asked, batch.verdicts, batch.final, strict=True):
-                    assert verdict is not None
-                    known[key] = verdict
-                    if final:
-                        self._cache[key] = verdict
-                while len(self._cache) > self.cache_size:
-                    self._cache.popitem(last=False)
-        return [known[key] for key in keys]
+        if not items:
+            return []
+        with self._lock:
+            known = {item: self._cache.pop(item) for item in dict.fromkeys(items) if item in self._cache}
+            self._cache |= known
+            asked = [item for item in dict.fromkeys(items) if item not in known]
+            batch = self._judge_all(asked)
+            known |= {item: batch.verdicts[index] for index, item in enumerate(asked)}
+            self._cache |= {asked[index]: batch.verdicts[index] for index in sorted(batch.final)}
+            for item in list(self._cache)[: max(0, len(self._cache) - self.cache_size)]:
+                del self._cache[item]
+        return [known[item] for item in items]
 
     def clear_cache(self) -> None:
         """Forget every verdict."""
-        with self._cache_lock:
+        with self._lock:
             self._cache.clear()
 
     def close(self) -> None:
@@ -126,86 +121,65 @@ class GraderPool:
 
     def _forget(self) -> None:
         """The state of a pool that owns no process; also what a forked child starts from."""
-        self._lock, self._cache_lock = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._workers: list[_Worker] = []
         self._nursery: Nursery | None = None
-        self._failed_starts = 0
 
     def _judge_all(self, items: Sequence[Item]) -> Batch:
-        with self._lock:
-            size = self.workers or cores_of_a_rank()
-            batch = Batch(items, size, self.limits)
-            try:
-                for _ in range(2):
-                    while batch.waiting or any(worker.queue for worker in self._workers):
-                        self._staff(batch, size)
-                        self._feed(batch, size)
-                        self._collect(batch)
-                    if not batch.second_tries:
-                        batch.begin_second_tries()
-            finally:  # an interrupt: nobody will read what these answer
-                for worker in [worker for worker in self._workers if worker.queue]:
-                    self._retire(worker)
-            if batch.errors:
-                raise RuntimeError(f"verifier={self.name!r}: {self.judge} raised {batch.errors[0]}")
-            return batch
+        size = self.workers or cores_of_a_rank()
+        batch = Batch(items, size, self.limits)
+        try:
+            for _ in range(2):
+                while batch.waiting or any(worker.queue for worker in self._workers):
+                    work = len(batch.waiting) + sum(len(worker.queue) for worker in self._workers)
+                    while batch.waiting and len(self._workers) < min(size, work):
+                        self._workers.append(self._start())
+                    self._feed(batch, size)
+                    self._collect(batch)
+                if not batch.second_tries:
+                    batch.begin_second_tries()
+        finally:  # an interrupt: nobody will read what these answer
+            for worker in [worker for worker in self._workers if worker.queue]:
+                self._retire(worker)
+        if batch.errors:
+            raise RuntimeError(f"verifier={self.name!r}: {self.judge} raised {batch.errors[0]}")
+        return batch
 
-    def _staff(self, batch: Batch, size: int) -> None:
-        """As many workers as are allowed and have work."""
-        wanted = min(size, len(batch.waiting) + sum(len(worker.queue) for worker in self._workers))
-        while batch.waiting and len(self._workers) < wanted:
-            self.starts += 1
-            connection, now = self._fork(self.starts), time.monotonic()
-            self._workers.append(_Worker(self.starts, connection, began=now, deadline=now + START_TIMEOUT_SECONDS))
-
-    def _fork(self, number: int) -> Connection:
+    def _start(self) -> _Worker:
         """A worker from the nursery, which is started here if none lives."""
-        limits = self.limits
-        for last_try in (False, True):
-            if not self._nursery or not self._nursery.alive:
-                self._end_nursery()
-                own = WorkerLimits(
-                    limits.memory_bytes, limits.resident_bytes, limits.items_per_worker, limits.item_seconds + 1.0
-                )
-                self._nursery = Nursery(self.judge, own)
-            try:
-                return self._nursery.fork(number)
-            except OSError:
-                self._end_nursery()
-                if last_try:
-                    raise
-        raise AssertionError("unreachable")
+        for failures in range(_MAX_FAILED_STARTS):
+            time.sleep(0.1 * failures)
+            self._nursery = self._nursery or Nursery(self.judge, self.limits)
+            with suppress(EOFError, OSError):
+                worker = _Worker(*self._nursery.fork())
+                self.starts += 1
+                return worker
+            self._end_nursery()
+        raise RuntimeError(f"verifier={self.name!r}: no worker process can be started; try more memory")
 
     def _feed(self, batch: Batch, size: int) -> None:
+        """Send waiting items to the workers, the fewer at a time the fewer wait."""
         depth = 1 if batch.second_tries else len(batch.waiting) // (2 * size)
-        depth = min(max(depth, 1), ITEMS_PER_MESSAGE)
         for worker in list(self._workers):
-            if not batch.waiting or (worker.queue and len(worker.queue) > depth // 2):
-                continue
-            idle = not worker.queue
-            in_flight = sum(len(batch.messages[index]) for index in worker.queue)
-            message: list[int] = []
-            while batch.waiting and len(worker.queue) < depth:
-                in_flight += len(batch.messages[batch.waiting[0]])
-                if in_flight > MAX_ITEM_BYTES and worker.queue:
+            while batch.waiting and len(worker.queue) < min(max(depth, 1), ITEMS_IN_FLIGHT):
+                messages = [batch.messages[index] for index in (*worker.queue, batch.waiting[0])]
+                if worker.queue and sum(map(len, messages)) > MAX_ITEM_BYTES:
                     break
-                message.append(batch.waiting.popleft())
-                worker.queue.append(message[-1])
-            try:
-                worker.connection.send_bytes(b"[" + b",".join(batch.messages[index] for index in message) + b"]")
-            except OSError:  # died while idle, or now: `_collect` would blame an item for it
-                if idle:
-                    self._drop(batch, worker)
-                continue
-            if idle and worker.pid:
-                self._begin(batch, worker)
+                try:
+                    worker.connection.send_bytes(messages[-1])
+                except OSError:  # died while idle, or now: `_collect` would blame an item for it
+                    if not worker.queue:
+                        self._drop(batch, worker)
+                    break
+                worker.queue.append(batch.waiting.popleft())
+                if len(worker.queue) == 1:
+                    self._begin(batch, worker)
 
     def _begin(self, batch: Batch, worker: _Worker) -> None:
         if worker.queue:
             worker.began, worker.limit = time.monotonic(), batch.next_limit()
             worker.deadline = worker.began + worker.limit
-            if worker.pid:
-                worker.starved = starved_seconds(worker.pid)
+            worker.starved = _starved_seconds(worker.pid)
 
     def _collect(self, batch: Batch) -> None:
         """Wait for the next answer, death or limit, and see to all of them."""
@@ -223,47 +197,36 @@ class GraderPool:
                 self._died(batch, worker)
                 continue
             if worker in self._workers and worker.queue and time.monotonic() > worker.deadline:
-                if not worker.pid:
-                    self._died(batch, worker)
-                    continue
-                spent, last = self._spent(worker), worker.began + self.limits.item_seconds
-                if spent < worker.limit and worker.deadline < last:
-                    worker.deadline = min(last, time.monotonic() + max(0.005, worker.limit - spent))
-                    continue
-                index = worker.queue.popleft()
-                self._drop(batch, worker)
-                batch.overdue(index, worker.limit, spent)
+                self._late(batch, worker)
 
-    def _spent(self, worker: _Worker) -> float:
-        """Seconds that a worker's item had: of those that it waited for a core, at most half of all are let off."""
-        waited = time.monotonic() - worker.began
-        starved = starved_seconds(worker.pid) - worker.starved if worker.pid else 0.0
-        return waited - min(max(starved, 0.0), waited / 2)
-
-    def _receive(self, batch: Batch, worker: _Worker, reply: dict[str, str]) -> None:
-        if "pid" in reply:
-            worker.pid, self._failed_starts = int(reply["pid"]), 0
-            self._begin(batch, worker)
-            return
+    def _receive(self, batch: Batch, worker: _Worker, reply: dict[str, Any]) -> None:
         index = worker.queue.popleft()
         if "error" in reply:
             batch.errors.append(reply["error"])
         else:
-            batch.settle(index, Verdict(reply["status"], reply["value"], reply["reason"]))  # type: ignore[arg-type]
+            batch.settle(index, Verdict(reply["status"], reply["value"], reply["reason"]))
         if reply["last"]:
             self._drop(batch, worker)
         else:
             self._begin(batch, worker)
 
-    def _died(self, batch: Batch, worker: _Worker) -> None:
-        if not worker.pid:
-            self._drop(batch, worker)
-            self._failed_starts += 1
-            if self._failed_starts > _MAX_FAILED_STARTS:
-                self._failed_starts = 0
-                raise RuntimeError(f"verifier={self.name!r}: no worker process can be started; try more memory")
-            time.sleep(0.1 * self._failed_starts)
+    def _late(self, batch: Batch, worker: _Worker) -> None:
+        """Kill a worker whose item had its time; one that waited for a core gets more, up to `item_seconds`."""
+        spent, last = self._spent(worker), worker.began + self.limits.item_seconds
+        if spent < worker.limit and worker.deadline < last:
+            worker.deadline = min(last, time.monotonic() + max(0.005, worker.limit - spent))
             return
+        index = worker.queue.popleft()
+        self._drop(batch, worker)
+        batch.overdue(index, worker.limit, spent)
+
+    def _spent(self, worker: _Worker) -> float:
+        """Seconds that a worker's item had: of those that it waited for a core, at most half of all are let off."""
+        waited = time.monotonic() - worker.began
+        return waited - min(max(_starved_seconds(worker.pid) - worker.starved, 0.0), waited / 2)
+
+    def _died(self, batch: Batch, worker: _Worker) -> None:
+        """A worker died at its first item, which is tried once more."""
         index = worker.queue.popleft()
         batch.seconds_left -= self._spent(worker)
         self._drop(batch, worker)
@@ -284,12 +247,20 @@ class GraderPool:
         self._workers.remove(worker)
         worker.connection.close()
         if self._nursery:
-            self._nursery.kill(worker.number)
+            self._nursery.kill(worker.pid)
 
     def _end_nursery(self) -> None:
         if self._nursery:
             self._nursery.end()
         self._nursery = None
+
+
+def _starved_seconds(pid: int) -> float:
+    """How long a process was ready to run and had no core; 0 where the platform does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_bytes().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _close_all() -> None:
@@ -298,7 +269,7 @@ def _close_all() -> None:
 
 
 def _forget_all() -> None:
-    """In a forked child: close the parent's sockets here, or its death would go unnoticed by the nursery."""
+    """In a forked child: close the parent's connections, or the nursery would not notice the parent's death."""
     for pool in list(_pools):
         for worker in pool._workers:
             worker.connection.close()

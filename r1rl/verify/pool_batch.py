@@ -3,7 +3,7 @@
 An item has at most `item_seconds` of wall time. A batch may lose `batch_seconds` (per 64 items, if it has more) to
 items that did not finish. As that is spent, the limit of a first try shrinks, but never below half of the item's
 equal share or `MIN_TRY_SECONDS`, so every item gets a try. Items that were late are tried again after all others
-with an equal share of what is left, up to `item_seconds`. One that never had its full `item_seconds` is `timeout`
+with an equal share of what is left, up to `item_seconds`. An item that never had its full `item_seconds` is `timeout`
 with that reason and is not remembered.
 
 On a busy machine (Linux) the time that a shortened limit passes without a core counts half: an honest item is
@@ -12,9 +12,8 @@ not late because others compute. So `batch_seconds` costs at most twice that, as
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from r1rl.verify.nursery import encode
+from r1rl.verify.nursery import Limits, encode
 from r1rl.verify.verdict import Verdict
 
 SMALL_BATCH = 64
@@ -30,27 +29,15 @@ Item = tuple[str, ...]
 """(answer, gold) and whatever else the judge takes, as strings."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Wall-clock seconds of an item and of a batch's late items; memory in bytes; items until recycling."""
-
-    item_seconds: float = 3.0
-    batch_seconds: float = 4.0
-    memory_bytes: int = 1 << 30
-    resident_bytes: int = 512 << 20
-    items_per_worker: int = 1000
-
-
 class Batch:
     """Items of one call: what waits, what is known, and what time may still be lost."""
 
     def __init__(self, items: Sequence[Item], workers: int, limits: Limits) -> None:
         self.messages = [encode(item) for item in items]
-        self.verdicts: list[Verdict | None] = [None] * len(items)
-        self.final = [False] * len(items)  # judged, or had its full item_seconds
-        self.waiting = deque(range(len(items)))
-        self.untried = len(items)
-        self.late: dict[int, tuple[float, float]] = {}  # item -> the limit it broke at its first try, what it had
+        self.verdicts: dict[int, Verdict] = {}
+        self.final: set[int] = set()  # items that were judged, or had their full item_seconds
+        self.waiting: deque[int] = deque()
+        self.late: list[tuple[float, float, int]] = []  # the limit an item broke at its first try, what it had, which
         self.deaths: Counter[int] = Counter()
         self.errors: list[str] = []
         self.item_seconds = limits.item_seconds
@@ -60,41 +47,43 @@ class Batch:
         for index, message in enumerate(self.messages):
             if len(message) > MAX_ITEM_BYTES:
                 self.settle(index, Verdict("unparseable", None, f"too long: {len(message)} bytes as a message"))
-                self.waiting.remove(index)
+            else:
+                self.waiting.append(index)
+        self.untried = len(self.waiting)
 
     def settle(self, index: int, verdict: Verdict, *, final: bool = True) -> None:
-        self.verdicts[index], self.final[index] = verdict, final
+        """An item has its verdict; one that is not `final` is not to be remembered."""
+        self.verdicts[index] = verdict
+        if final:
+            self.final.add(index)
 
     def next_limit(self) -> float:
-        """Seconds for an item that begins now."""
+        """Seconds for an item that begins now: an eighth of what the floor of the others leaves, as few are late."""
+        spare = (self.seconds_left - self.floor * self.untried) / 8
         if self.second_tries:
-            share = max(0.0, self.seconds_left) / max(1, self.untried)
-            self.untried -= 1
-            return min(self.item_seconds, max(self.floor, share))
-        spare = self.seconds_left - self.floor * self.untried
+            spare = self.seconds_left / max(1, self.untried)
         self.untried -= 1
-        return min(self.item_seconds, max(self.floor, spare / 8))  # an eighth: few are late as a rule
+        return min(self.item_seconds, max(self.floor, spare))
 
     def overdue(self, index: int, limit: float, spent: float) -> None:
         """An item broke the `limit` it had, after `spent` seconds."""
         self.seconds_left -= spent
         if limit >= self.item_seconds:
             self.settle(index, Verdict("timeout", None, f"no result within {limit:.2g} s"))
-        elif not self.second_tries:
-            self.late[index] = limit, spent
+        elif self.second_tries:
+            self._give_up(index, limit)
         else:
-            self.give_up(index, limit)
-
-    def give_up(self, index: int, limit: float) -> None:
-        reason = f"no result within {limit:.2g} s, and the batch's time is spent"
-        self.settle(index, Verdict("timeout", None, reason), final=False)
+            self.late.append((limit, spent, index))
 
     def begin_second_tries(self) -> None:
         """Queue late items again, those that had least time first, while each gets notably more than it had."""
-        order = sorted(self.late, key=lambda index: self.late[index][1])
-        while order and self.seconds_left / len(order) < 1.5 * max(self.late[index][0] for index in order):
-            index = max(order, key=lambda index: self.late[index])
-            order.remove(index)
-            self.give_up(index, self.late[index][0])
-        self.waiting.extend(order)
-        self.untried, self.second_tries = len(order), True
+        self.late.sort()
+        while self.late and self.seconds_left / len(self.late) < 1.5 * self.late[-1][0]:
+            limit, _, index = self.late.pop()
+            self._give_up(index, limit)
+        self.waiting.extend(index for _, _, index in self.late)
+        self.untried, self.second_tries = len(self.late), True
+
+    def _give_up(self, index: int, limit: float) -> None:
+        reason = f"no result within {limit:.2g} s, and the batch's time is spent"
+        self.settle(index, Verdict("timeout", None, reason), final=False)

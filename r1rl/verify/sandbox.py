@@ -146,7 +146,7 @@ def _run(command: list[str], source: str, stdin: str, limits: Limits) -> Result:
         return Result(ended, code, bytes(box.stdout), box.stderr.decode("utf-8", "replace"))
 
 
-class Box:
+class Box(contextlib.AbstractContextManager["Box"]):
     """One running sandbox, a context manager that leaves no process behind.
 
     Roles as in `code_guest`. `fds` are passed on under their own numbers, and their numbers to the guest. `tests`
@@ -171,35 +171,28 @@ class Box:
         self.stdout, self.stderr = bytearray(), bytearray()
         self._open = contextlib.ExitStack()  # what stays open until `close`
         with contextlib.ExitStack() as passed:
-            self._status, write_status = _pipe(self._open, passed)
-            info, write_info = _pipe(self._open, passed)
-            texts = (seccomp.filter_program(), source.encode(), stdin.encode())
-            bpf, program, given = (_sealed(text, passed) for text in texts)
-            options = [
-                *before,
-                "--size",
-                limits.scratch_bytes,
-                "--tmpfs",
-                "/tmp",
-                "--chdir",
-                "/tmp",
-                "--remount-ro",
-                "/",
-            ]
-            options += ["--seccomp", bpf, "--info-fd", write_info, "--", python, "-I", "-S", "-B", "-X", "utf8"]
+            ends = [_pipe(self._open, passed) for _ in range(4)]
+            (self._out, self._error, self._status, info), (out, error, write_status, write_info) = zip(
+                *ends, strict=True
+            )
+            bpf = _sealed(seccomp.filter_program(), passed)
+            program, given = _sealed(source.encode(), passed), _sealed(stdin.encode(), passed)
+            options = [*before, "--size", limits.scratch_bytes, "--tmpfs", "/tmp", "--chdir", "/tmp"]
+            options += ["--remount-ro", "/", "--seccomp", bpf, "--info-fd", write_info]
+            options += ["--", python, "-I", "-S", "-B", "-X", "utf8"]
             guest = ["-c", _GUEST, role, json.dumps(limits.as_rlimits(tests)), program, write_status, *fds]
             try:
                 self._process = subprocess.Popen(
                     [str(word) for word in options + guest],
                     stdin=given,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
+                    stdout=out,
+                    stderr=error,
                     env={},
                     pass_fds=(bpf, program, write_status, write_info, *fds),
                 )
-            except OSError as error:
+            except OSError as problem:
                 self._open.close()
-                raise SandboxError(f"no sandbox: {error}") from error
+                raise SandboxError(f"no sandbox: {problem}") from problem
         self._ends = [_pidfd(self._process.pid, self._open)]
         try:
             if first := re.search(rb'"child-pid": (\d+)', _read_some(info)):
@@ -207,9 +200,6 @@ class Box:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> "Box":
-        return self
 
     def __exit__(self, *_: Any) -> None:
         self.close()
@@ -227,11 +217,9 @@ class Box:
 
     def pump(self, deadline: float) -> Literal["exited", "timeout", "output"]:
         """Read the outputs until the program ends; kill it at the `deadline` (monotonic) or past the limit."""
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        out, error, end = self._process.stdout.fileno(), self._process.stderr.fileno(), self._ends[0]
-        waiting, total = {out, error, end}, 0
-        while waiting:
+        end, total = self._ends[0], 0
+        waiting = {self._out, self._error, end}
+        while True:
             ready = _poll(waiting, deadline)
             if not ready:
                 self.kill()
@@ -241,7 +229,7 @@ class Box:
                 total += len(data)
                 if not data:
                     waiting.discard(fd)
-                elif fd == out:
+                elif fd == self._out:
                     self.stdout += data
                 else:
                     self.stderr = (self.stderr + data)[-STDERR_BYTES:]
@@ -250,7 +238,6 @@ class Box:
                 return "output"
             if ready == {end}:
                 return "exited"  # and nothing is left to read
-        return "exited"
 
     def exit_code(self) -> int:
         """The program's exit status; 128 + the signal that killed it. Only after it ended."""
@@ -271,9 +258,6 @@ class Box:
                 self._process.kill()
                 raise SandboxError("a killed sandbox does not end")
         self._process.wait()
-        for pipe in (self._process.stdout, self._process.stderr):
-            assert pipe is not None
-            pipe.close()
         self._open.close()
 
 

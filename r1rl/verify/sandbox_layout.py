@@ -62,36 +62,26 @@ def command(before: list[str], python: str) -> list[str]:
 
     Raises `RuntimeError` if it does not answer or is older than Python 3.10.
     """
-    asked = subprocess.run(
-        [python, "-I", "-S", "-B", "-c", _ASK_PYTHON],
-        capture_output=True,
-        text=True,
-        env={},
-        timeout=LAYOUT_TIMEOUT_SECONDS,
-        check=False,
-    )
+    ask = [python, "-I", "-S", "-B", "-c", _ASK_PYTHON]
+    asked = subprocess.run(ask, capture_output=True, text=True, env={}, timeout=LAYOUT_TIMEOUT_SECONDS, check=False)
     if asked.returncode:
         raise RuntimeError(f"{python} does not run: {asked.stderr[-200:].strip()}")
     found = json.loads(asked.stdout)
     if found["version"] < [3, 10]:
         raise RuntimeError(f"{python} is older than Python 3.10")
-    folders = {*found["stdlib"], *found["folders"]}
+    folders = sorted({*found["stdlib"], *found["folders"]})
     line = [*before, *_ISOLATION, "--uid", str(NOBODY), "--gid", str(NOBODY)]
-    for folder in sorted(folders):
+    for folder in folders:
         line += ["--ro-bind", folder, folder]
     if not any(found["python"].startswith(folder + "/") for folder in folders):
         line += ["--ro-bind", found["python"], found["python"]]
     for loader in (*glob.glob("/lib/ld-*.so*"), *glob.glob("/lib64/ld-*.so*")):
         folder, name = os.path.split(loader)
-        place = os.path.join(os.path.realpath(folder), name)
-        if os.path.dirname(place) not in folders:
-            line += ["--ro-bind", os.path.realpath(loader), place]
-    for link in ("/lib", "/lib64"):
-        if os.path.islink(link):
-            line += ["--symlink", os.readlink(link), link]
-    for folder in sorted(folders):
-        for name in _MASKED:
-            if os.path.isdir(os.path.join(folder, name)):
-                masked = os.path.join(folder, name)
-                line += ["--size", "4096", "--tmpfs", masked, "--remount-ro", masked]
+        if (folder := os.path.realpath(folder)) not in folders:
+            line += ["--ro-bind", os.path.realpath(loader), os.path.join(folder, name)]
+    for link in filter(os.path.islink, ("/lib", "/lib64")):
+        line += ["--symlink", os.readlink(link), link]
+    for masked in (os.path.join(folder, name) for folder in folders for name in _MASKED):
+        if os.path.isdir(masked):
+            line += ["--size", "4096", "--tmpfs", masked, "--remount-ro", masked]
     return [*line, "--dev-bind", "/dev/null", "/dev/null"]

@@ -280,7 +280,7 @@ def test_equal_items_are_judged_once(make):
     pool = make(workers=1)
     first, second = (pool.verify_many([("pid", "g"), ("pid", "other"), ("pid", "g")]) for _ in range(2))
     assert first == second
-    assert set(pool._cache) == {("odd", "g", "pid"), ("odd", "other", "pid")}
+    assert set(pool._cache) == {("pid", "g"), ("pid", "other")}
 
 
 def test_the_cache_is_bounded_and_forgets_what_was_longest_unused(make):
@@ -288,7 +288,7 @@ def test_the_cache_is_bounded_and_forgets_what_was_longest_unused(make):
     ask(pool, "a", "b", "c")
     ask(pool, "a")
     ask(pool, "d")
-    assert [answer for _, _, answer in pool._cache] == ["c", "a", "d"]
+    assert [answer for answer, _ in pool._cache] == ["c", "a", "d"]
     assert ask(pool, *"abcdefgood") == ["wrong"] * 10  # a batch larger than the cache
     assert len(pool._cache) == 3
     pool.clear_cache()
