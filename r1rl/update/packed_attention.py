@@ -151,13 +151,13 @@ def attention(
     wanted = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else value.dtype
     window = kwargs.get("sliding_window")
     call = _Call(spans, query.shape[-1] ** -0.5 if scaling is None else scaling, window or _EVERYTHING)
-    full = [x.to(torch.promote_types(x.dtype, torch.float32)) for x in (query, key, value)]
-    if kernels.serve(*full):
+    query, key, value = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (query, key, value))
+    if kernels.serve(query, key, value):
         functions = kernels.functions_for(query.shape[-1], query.shape[1] // key.shape[1], torch.float32)
         if functions is not None:
-            return _CompiledAttention.apply(*full, call, functions).to(wanted), None
+            return _CompiledAttention.apply(query, key, value, call, functions).to(wanted), None
     with torch.autocast(device, enabled=False):
-        return _by_segments(*full, call).to(wanted), None
+        return _by_segments(query, key, value, call).to(wanted), None
 
 
 AttentionInterface.register("sdpa", attention)

@@ -131,7 +131,7 @@ def test_a_hang_ends_every_process(tmp_path, name):
         textwrap.dedent(f"""
             import os, signal, sys, threading, time
             from pathlib import Path
-            from r1rl import heartbeats, watchdog
+            from r1rl.run import heartbeats, watchdog
             rank = int(sys.argv[1])
             beat = heartbeats.Heartbeat(Path({str(tmp_path)!r}), rank, 2)
             watchdog.Watchdog(beat, 1.5).start()
@@ -230,8 +230,8 @@ def test_two_processes_under_accelerate(tmp_path, body, code, expected):
     script.write_text(
         textwrap.dedent(f"""
             import os, sys, time
-            from r1rl import launch
-            from r1rl.recipe_values import RecipeError
+            from r1rl.run import exits
+            from r1rl.ground.errors import RecipeError
             rank = int(os.environ["RANK"])
             def main():
                 {body}
