@@ -84,6 +84,8 @@ def build(name: str, out: Path, config: PretrainConfig | None = None) -> Path:
     written = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         model.half().save_pretrained(written)
+        model.config.dtype = torch.float32  # nobody loads a policy in half precision unasked
+        model.config.save_pretrained(written)
         tokenizer.save_pretrained(written)
         content = {
             "name": name,

@@ -166,8 +166,8 @@ def document(rng: random.Random, config: CorpusConfig) -> str:
     retries = kind >= config.unchecked + config.checked
     words: list[str] = []
     answer = ""
-    for way in in_order(rng, numbers, config)[: config.max_attempts if retries else 1]:
-        *steps, answer = way
+    for *steps, expression in in_order(rng, numbers, config)[: config.max_attempts if retries else 1]:
+        answer = expression
         if words:
             words.append(rng.choice((", wait ,", ", try again :")))
         words.append(written(steps))

@@ -68,7 +68,7 @@ class Skills:
 
 def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: list[str]) -> list[str]:
     """One completion at temperature 1 for every question, of CAP tokens at most."""
-    given = tokenizer(questions, return_tensors="pt", padding=True)
+    given = tokenizer(questions, return_tensors="pt")  # all of one length: every number is one token
     tokens = model.generate(**given, do_sample=True, temperature=1.0, top_k=0, max_new_tokens=CAP)
     return tokenizer.batch_decode(tokens[:, given["input_ids"].shape[1] :], skip_special_tokens=True)
 

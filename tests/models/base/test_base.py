@@ -182,7 +182,7 @@ def test_what_ships_loads_as_the_model_and_tokenizer_of_its_config(tiny):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = base.path("countdown")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    model = AutoModelForCausalLM.from_pretrained(folder)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert model.num_parameters() == base.manifest(folder)["parameters"]
     assert AutoTokenizer.from_pretrained(folder).get_vocab() == tiny.get_vocab()
