@@ -48,7 +48,7 @@ def test_the_keys_are_stable(run_dir: Path) -> None:
 
 def test_the_detectors_that_figures_rest_on_are_scored(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored = summarise(run_dir)["detectors"]
-    assert list(scored) == ["markers: strict", "attempts", "transitions"]
+    assert list(scored) == ["attempts", "transitions", "markers: strict"]
     for detector, score in scored.items():
         assert score == validation.shipped_score(detector)
         assert score["precision_ci"][0] <= score["precision"] <= score["precision_ci"][1]
