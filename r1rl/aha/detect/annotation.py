@@ -28,7 +28,7 @@ from r1rl.verify import VERIFIER_OF_TASK
 from r1rl.verify import expression as expressions
 from r1rl.verify.extraction import answer_tag, boxed
 
-DETECTOR_VERSION: Final = 4
+DETECTOR_VERSION: Final = 5
 """Goes up whenever any text may get another annotation."""
 
 FIRST_TOKENS: Final = 64

@@ -8,7 +8,7 @@ where nobody lowers the text first, and hits "await,".
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -19,40 +19,23 @@ from typing import Final
 class Pattern:
     """A regular expression over lower-case text with straight apostrophes; word bounds are added to it.
 
-    A blank in it stands for any white space. Every match holds one of `keys`, at most `back` characters after its
-    start, so that a search only looks where a key stands. With `back` goes `first`, the letters a match begins with.
-    `ahead`: where given, one of these stands right behind the key.
+    A blank in it stands for any white space.
     `opens_clause`: only after punctuation, a line break, a number, or a word such as "but" or "no", so that
     "Wait, that" is a hit and "you have to wait, then" is not.
     """
 
     kind: str
     expression: str
-    keys: tuple[str, ...]
-    back: int = 0
-    first: str = ""
     opens_clause: bool = False
-    ahead: tuple[str, ...] = ()
-
-    @property
-    def plain(self) -> bool:
-        """Whether it is one word and no more, so that a match is its key."""
-        return self.keys == (self.expression,)
 
     @cached_property
     def compiled(self) -> re.Pattern[str]:
-        return re.compile(r"(?<![\w'])" + self._bounded)
+        return _bounded(self.expression)
 
-    @cached_property
-    def search(self) -> Callable[[str, int, int], re.Match[str] | None]:
-        """`compiled.search`, the match as group 1, and faster: to begin with letters lets `re` skip all others."""
-        return re.compile(rf"[{self.first}](?<![\w'].)(?<=(?=({self._bounded})).)").search
 
-    @property
-    def _bounded(self) -> str:
-        # "-" next to a word counts as a bound only before it: "no -wait" is a hit, "wait-list" is not.
-        expression = self.expression.replace(" ", r"\s+")
-        return rf"(?:{expression})(?![\w']|-\w)"
+def _bounded(expression: str) -> re.Pattern[str]:
+    # "-" next to a word counts as a bound only before it: "no -wait" is a hit, "wait-list" is not.
+    return re.compile(rf"(?<![\w'])(?:{expression})(?![\w']|-\w)".replace(" ", r"\s+"))
 
 
 @dataclass(frozen=True)
@@ -64,6 +47,11 @@ class Lexicon:
     source: str
     patterns: tuple[Pattern, ...]
 
+    @cached_property
+    def compiled(self) -> re.Pattern[str]:
+        """Matches where one of the patterns does."""
+        return _bounded("|".join(pattern.expression for pattern in self.patterns))
+
 
 _PRONOUN: Final = r"(?:that|this|it)"
 _SELF: Final = (
@@ -74,94 +62,52 @@ _AFTER_WAIT: Final = (
     r"(?=\s*(?:$|[.,;:!?…\-–—*)<\n](?!\s*(?:and|or)\b))|\s+(?:no|but|actually|maybe|perhaps|that|this|it|is|i|"
     r"i'm|i'll|we|let|there|what|why|if|so|the|a (?:minute|moment|second|sec))\b)"
 )
-_VERIFYING: Final = ("check", "verify", "examin", "evaluate", "consider", "assess", "think", "calculate", "compute")
-_SELF_BACK: Final = 48  # "i am going to carefully re" and generous blanks
 
 _STRICT: Final = (
-    Pattern(
-        "interrupt",
-        r"wait(?:\s+(?:a minute|a moment|a second|a sec))?" + _AFTER_WAIT,
-        ("wait",),
-        opens_clause=True,
-    ),
-    Pattern("interrupt", r"hold on" + _AFTER_WAIT, ("hold",), opens_clause=True),
-    Pattern("interrupt", r"on second thought|scratch that", ("on second", "scratch")),
-    Pattern("hesitate", r"h+m+", ("hm",), back=6, first="h"),
-    Pattern("aha", r"aha", ("aha",), opens_clause=True),
+    Pattern("interrupt", r"wait(?:\s+(?:a minute|a moment|a second|a sec))?" + _AFTER_WAIT, opens_clause=True),
+    Pattern("interrupt", r"hold on" + _AFTER_WAIT, opens_clause=True),
+    Pattern("interrupt", r"on second thought|scratch that"),
+    Pattern("hesitate", r"h+m+"),
+    Pattern("aha", r"aha", opens_clause=True),
     Pattern(
         "verify",
         _SELF + _ADVERB + r"\s+(?:double[-\s]?check|re-?check|check|verify|re-?verify|re-?examine|re-?evaluate|"
         r"re-?consider|re-?assess|re-?think|think again|re-?calculate|re-?compute|re-?do|re-?read)",
-        (*_VERIFYING, "redo", "re-do", "reread", "re-read"),
-        back=_SELF_BACK,
-        first="li",
     ),
-    Pattern(
-        "verify",
-        r"double[-\s]?check(?:ing)?|re-?check(?:ing)?|re-?examin(?:e|ing)|re-?verify(?:ing)?",
-        ("double", "recheck", "re-check", "reexam", "re-exam", "reverif", "re-verif"),
-    ),
-    Pattern("verify", r"(?:check|verify|checking|verifying) (?:again|once more)", ("check", "verify")),
-    Pattern("retry", r"(?:try|trying|start|starting) (?:again|over)|let me retry", ("try", "start", "let me retry")),
+    Pattern("verify", r"double[-\s]?check(?:ing)?|re-?check(?:ing)?|re-?examin(?:e|ing)|re-?verify(?:ing)?"),
+    Pattern("verify", r"(?:check|verify|checking|verifying) (?:again|once more)"),
+    Pattern("retry", r"(?:try|trying|start|starting) (?:again|over)|let me retry"),
     Pattern(
         "retry",
         r"(?:try|trying) (?:another|a different|some other|a new) "
         r"(?:approach|way|combination|method|order|idea|expression|one|strategy|route)",
-        ("try",),
     ),
     Pattern(
         "reject",
         _PRONOUN + r"(?:\s+is|'s|s)?(?:\s+not|n't)(?:\s+quite)? (?:right|correct|it|the target|going to work)",
-        ("not", "n't"),
-        back=16,
-        first="ti",
-        opens_clause=True,
-        ahead=tuple(blank + word for blank in " \n" for word in ("right", "correct", "quite", "it", "the", "going")),
-    ),
-    Pattern(
-        "reject",
-        _PRONOUN + r"(?:\s+is|'s) (?:wrong|incorrect|a mistake)",
-        ("wrong", "incorrect", "a mistake"),
-        back=16,
-        first="ti",
         opens_clause=True,
     ),
-    Pattern(
-        "reject",
-        _PRONOUN + r" (?:does not|doesn't|did not|didn't|won't|will not) work",
-        ("not work", "n't work"),
-        back=20,
-        first="ti",
-        opens_clause=True,
-    ),
+    Pattern("reject", _PRONOUN + r"(?:\s+is|'s) (?:wrong|incorrect|a mistake)", opens_clause=True),
+    Pattern("reject", _PRONOUN + r" (?:does not|doesn't|did not|didn't|won't|will not) work", opens_clause=True),
     Pattern(
         "error",
         r"(?:(?:i|we)(?:'ve| have)? (?:made|see|spot|found)|there(?:'s| is| must be)) (?:a|an|the|my) "
         r"(?:\w{1,20} )?(?:mistake|error)",
-        ("mistake", "error"),
-        back=60,
-        first="iwt",
     ),
-    Pattern(
-        "error",
-        r"(?:mistake|error) (?:that )?i(?:'ve| have)? made|my mistake|w?h?oops",
-        ("made", "my mistake", "oops"),
-        back=30,
-        first="mewho",
-    ),
-    Pattern("error", r"i (?:was wrong|miscalculated)", ("i was wrong", "i miscalc")),
+    Pattern("error", r"(?:mistake|error) (?:that )?i(?:'ve| have)? made|my mistake|w?h?oops"),
+    Pattern("error", r"i (?:was wrong|miscalculated)"),
 )
 
 
 def _words(*words: str) -> tuple[Pattern, ...]:
-    return tuple(Pattern(word, word, (word.partition(" ")[0],)) for word in words)
+    return tuple(Pattern(word, word) for word in words)
 
 
 LEXICONS: Final[Mapping[str, Lexicon]] = MappingProxyType(
     {
         lexicon.name: lexicon
         for lexicon in (
-            Lexicon("strict", 2, "r1rl: phrases that seldom occur outside self-correction", _STRICT),
+            Lexicon("strict", 3, "r1rl: phrases that seldom occur outside self-correction", _STRICT),
             Lexicon(
                 "r1-nature",
                 1,
@@ -185,8 +131,8 @@ LEXICONS: Final[Mapping[str, Lexicon]] = MappingProxyType(
                 1,
                 "Open-Reasoner-Zero, orz/ppo/utils.py, check_reflection_pattern: a comma or blank must follow some",
                 (
-                    *(Pattern(word, rf"{word}(?=,)", (word,)) for word in ("wait", "alternatively", "however")),
-                    *(Pattern(word, rf"{word}(?=[,\s])", (word,)) for word in ("recheck", "retry", "rethink")),
+                    *(Pattern(word, rf"{word}(?=,)") for word in ("wait", "alternatively", "however")),
+                    *(Pattern(word, rf"{word}(?=[,\s])") for word in ("recheck", "retry", "rethink")),
                     *_words("try again", "let's check", "let's verify"),
                 ),
             ),

@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 import sys
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from r1rl.aha.detect.lexicons import LEXICONS, Lexicon, Pattern
-from r1rl.aha.detect.words import Words
 
 if TYPE_CHECKING:
     from r1rl.aha.detect.attempts import Attempt
@@ -40,8 +38,6 @@ _OPENERS: Final = frozenset(
 )
 _LONGEST_OPENER: Final = max(map(len, _OPENERS))
 _CONTEXT: Final = 40
-_AHEAD: Final = 120  # characters after a key that a match may take
-_NO_WORD: Final = re.compile(r"(?![\w']|-\w)")  # as after every pattern
 _LAST_WORD: Final = re.compile(r"[^\W\d]+$")
 _TAG: Final = re.compile(r"</?(?!think>|answer>)[a-z][^<>\n]{0,64}>")  # less those that no marker can begin in
 
@@ -57,123 +53,26 @@ def find(text: str, lexicon: str = "strict") -> list[Marker]:
 
 
 def find_all(text: str, lexicons: Iterable[str] = LEXICONS, *, folded: str | None = None) -> dict[str, list[Marker]]:
-    """The markers of several lexicons, as `find` gives them one by one, in one go; `folded` is `fold(text)`."""
+    """The markers of several lexicons, as `find` gives them one by one; `folded` is `fold(text)`."""
     folded = fold(text) if folded is None else folded
-    names = tuple(lexicons)
-    hits: dict[str, list[Hit]] = {name: [] for name in names}
-    words, keys = _keyed(names)
-    for key, places in words.places(folded).items():
-        plain, direct, around, begins = keys[key]
-        if plain or direct:
-            _look_at(hits, folded, places, len(key), plain, direct, begins)
-        for one in around:
-            _look_around(hits, folded, places, len(key), one)
-    tags = [found.span() for found in _TAG.finditer(folded)] if "<" in folded and any(hits.values()) else []
+    tags = [found.span() for found in _TAG.finditer(folded)] if "<" in folded else []
     return {
-        name: [Marker(start, end, text[start:end], kind) for start, _, end, kind in _distinct(of_lexicon, tags)]
-        for name, of_lexicon in hits.items()
+        name: [Marker(start, end, text[start:end], kind) for start, end, kind in _hits(folded, LEXICONS[name], tags)]
+        for name in lexicons
     }
 
 
-Hit: TypeAlias = "tuple[int, int, int, str]"  # start, the rank of the pattern, end, kind
-
-
-class _Sought(NamedTuple):
-    """A pattern, the lexicons that hold it and its rank in each."""
-
-    pattern: Pattern
-    within: list[tuple[str, int]]
-
-
-class _Key(NamedTuple):
-    """The patterns that hold a key: `plain` ones are the key, matches of `direct` ones begin with the key, matches of
-    `around` ones hold it further on.
-
-    `begins` matches wherever a direct pattern does, to look once where several may begin; None for one pattern alone.
-    """
-
-    plain: list[_Sought]
-    direct: list[_Sought]
-    around: list[_Sought]
-    begins: re.Pattern[str] | None
-
-
-def _look_at(
-    hits: dict[str, list[Hit]],
-    folded: str,
-    places: list[int],
-    size: int,
-    plain: list[_Sought],
-    direct: list[_Sought],
-    begins: re.Pattern[str] | None,
-) -> None:
-    """Add the hits that begin at one of the `places` of a key of `size` characters."""
-    for at in places:
-        if at and ((before := folded[at - 1]).isalnum() or before in "_'"):
-            continue
-        if plain and _NO_WORD.match(folded, at + size):
-            for pattern, within in plain:
-                for name, rank in within:
-                    hits[name].append((at, rank, at + size, pattern.kind))
-        if direct and (begins is None or begins.match(folded, at)):
-            for pattern, within in direct:
-                if found := pattern.compiled.match(folded, at):
-                    _add(hits, folded, at, found.end(), pattern, within)
-
-
-def _look_around(hits: dict[str, list[Hit]], folded: str, places: list[int], size: int, sought: _Sought) -> None:
-    """Add the hits of a pattern that hold one of the places of a key of `size` characters."""
-    pattern, within = sought
-    done = 0
-    for at in places:
-        if at < done or (pattern.ahead and not folded.startswith(pattern.ahead, at + size)):
-            continue
-        found = pattern.search(folded, max(done, at - pattern.back), at + _AHEAD)
-        # A match that touches the window's end might not be one in the whole text.
-        if found and found.end(1) < at + _AHEAD - 2:
-            done = found.end(1)
-            _add(hits, folded, found.start(), done, pattern, within)
-
-
-@lru_cache(maxsize=64)
-def _keyed(names: tuple[str, ...]) -> tuple[Words, dict[str, _Key]]:
-    table: dict[str, dict[Pattern, list[tuple[str, int]]]] = {}
-    for name in names:
-        for rank, pattern in enumerate(LEXICONS[name].patterns):
-            for key in pattern.keys:
-                table.setdefault(key, {}).setdefault(pattern, []).append((name, rank))
-    keys = {}
-    for key, patterns in table.items():
-        sought = [_Sought(pattern, within) for pattern, within in patterns.items()]
-        direct = [one for one in sought if not (one.pattern.plain or one.pattern.back)]
-        keys[key] = _Key(
-            plain=[one for one in sought if one.pattern.plain],
-            direct=direct,
-            around=[one for one in sought if one.pattern.back],
-            begins=re.compile("|".join(one.pattern.compiled.pattern for one in direct)) if len(direct) > 1 else None,
-        )
-    return Words(*keys), keys
-
-
-def _add(
-    hits: dict[str, list[Hit]], folded: str, start: int, end: int, pattern: Pattern, within: list[tuple[str, int]]
-) -> None:
-    if not pattern.opens_clause or _opens_clause(folded, start):
-        for name, rank in within:
-            hits[name].append((start, rank, end, pattern.kind))
-
-
-def _distinct(hits: list[Hit], tags: list[tuple[int, int]]) -> list[Hit]:
-    """The hits in order, none overlapping, none inside a tag."""
-    hits.sort()
-    distinct: list[Hit] = []
-    done = 0
-    for hit in hits:
-        start = hit[0]
-        if start >= done and not (tags and _within(start, tags)):
-            distinct.append(hit)
-            done = hit[2]
-    return distinct
+def _hits(folded: str, lexicon: Lexicon, tags: list[tuple[int, int]]) -> Iterator[tuple[int, int, str]]:
+    """Start, end and kind of the hits, in order."""
+    at = 0
+    while found := lexicon.compiled.search(folded, at):
+        start = found.start()
+        pattern = next(pattern for pattern in lexicon.patterns if pattern.compiled.match(folded, start))
+        if _within(start, tags) or (pattern.opens_clause and not _opens_clause(folded, start)):
+            at = start + 1
+        else:
+            at = found.end()
+            yield start, at, pattern.kind
 
 
 def _within(position: int, spans: list[tuple[int, int]]) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1rl.aha.detect.markers import LEXICONS, Pattern, find
+from r1rl.aha.detect.markers import LEXICONS, find
 
 
 def hits(text: str, lexicon: str = "strict") -> list[str]:
@@ -35,6 +35,7 @@ def hits(text: str, lexicon: str = "strict") -> list[str]:
         pytest.param("let’s verify it", ["let’s verify"], "verify", id="curly apostrophe"),
         pytest.param("I should re-examine it", ["I should re-examine"], "verify", id="re-examine"),
         pytest.param("let me\n recheck", ["let me\n recheck"], "verify", id="over a line break"),
+        pytest.param("Let me verify this. Let me check", ["Let me verify", "Let me check"], "verify", id="two in a row"),
         pytest.param("Double check the sum", ["Double check"], "verify", id="double check"),
         pytest.param("Check again. Then", ["Check again"], "verify", id="check again"),
         pytest.param("so I try again with 7", ["try again"], "retry", id="try again"),
@@ -136,34 +137,3 @@ def test_long_text_is_linear(unit: str) -> None:
     started = time.monotonic()
     find(unit * (300_000 // len(unit)))
     assert time.monotonic() - started < 20  # seconds; a quadratic search takes hours
-
-
-BACK = [pattern for lexicon in LEXICONS.values() for pattern in lexicon.patterns if pattern.back]
-PIECES = (
-    "let me",
-    "i'll",
-    "check",
-    "that",
-    "is",
-    "n't",
-    "not",
-    "right",
-    "work",
-    "h",
-    "m",
-    "i made a",
-    "mistake",
-    "'",
-    "-",
-)
-PHRASES = st.lists(
-    st.sampled_from((*PIECES, " ", "\n", "oops", "re-", "that is wrong", "there is an error")), max_size=24
-)
-
-
-@pytest.mark.parametrize("pattern", BACK, ids=lambda pattern: pattern.kind)
-@given(PHRASES.map("".join), st.integers(0, 20))
-def test_the_faster_search_finds_the_same(pattern: Pattern, text: str, start: int) -> None:
-    expected = pattern.compiled.search(text, start, len(text) - 1)
-    found = pattern.search(text, start, len(text) - 1)
-    assert (found and found.span(1)) == (expected and expected.span())
