@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from r1rl import verify
 from r1rl.tasks import Row
@@ -16,8 +17,7 @@ from r1rl.tasks.gold import batches, check
 from r1rl.verify.verdict import clip
 
 
-@dataclass(frozen=True)
-class BadGold:
+class BadGold(NamedTuple):
     """A row whose gold answer is not judged correct against itself."""
 
     prompt_id: str
@@ -25,9 +25,8 @@ class BadGold:
     reason: str
 
 
-@dataclass(frozen=True)
-class PaidPair:
-    """An answer of another value that was judged correct, or that ran into the time limit."""
+class Pair(NamedTuple):
+    """A wrong answer, another row's gold of a different value, and the status of its verdict."""
 
     prompt_id: str
     gold: str
@@ -53,8 +52,8 @@ class Audit:
     unreadable: int
     failures: tuple[BadGold, ...]
     pairs: int
-    paid: tuple[PaidPair, ...]
-    timeouts: tuple[PaidPair, ...]
+    paid: tuple[Pair, ...]
+    timeouts: tuple[Pair, ...]
 
     def lines(self) -> list[str]:
         """The figures and every failure, a line each; quotations are printable ASCII and short."""
@@ -79,13 +78,12 @@ def audit(
     answer_pattern: str | None = None,
     verifier: str = "math",
     wrong_per_row: int | None = 1,
-    limit: int | None = None,
     progress: bool = False,
 ) -> Audit:
     """Judge every gold of a file against itself, and golds of other rows with another value as wrong answers.
 
     Args:
-        path, question_column, answer_column, answer_pattern, limit: as in the task `file`.
+        path, question_column, answer_column, answer_pattern: as in the task `file`.
         verifier: name of the verifier.
         wrong_per_row: each row is given the golds of the next so many rows of a different value; None: every ordered
             pair of distinct golds, that is n * (n - 1) of them.
@@ -99,7 +97,6 @@ def audit(
         question_column=question_column,
         answer_column=answer_column,
         answer_pattern=answer_pattern,
-        limit=limit,
         verifier=verifier,
     )
     rows = task.every_row()  # in file order, not split
@@ -107,14 +104,13 @@ def audit(
     failures = tuple(BadGold(row.prompt_id, row.gold, why) for row, why in zip(rows, reasons, strict=True) if why)
     if wrong_per_row is None:
         rows = list({row.gold: row for row in reversed(rows)}.values())[::-1]
-    pairs = 0
-    paid: list[PaidPair] = []
-    late: list[PaidPair] = []
-    for row, answer, status in _judge_pairs(verifier, rows, wrong_per_row, progress=progress):
+    pairs, noted = 0, []
+    for pair in _judge_pairs(verifier, rows, wrong_per_row, progress=progress):
         pairs += 1
-        if status in ("correct", "timeout"):
-            (paid if status == "correct" else late).append(PaidPair(row.prompt_id, row.gold, answer, status))
-    return Audit(Path(path).name, len(reasons), len(task.bad_rows), failures, pairs, tuple(paid), tuple(late))
+        if pair.status in ("correct", "timeout"):
+            noted.append(pair)
+    paid, late = (tuple(pair for pair in noted if pair.status == status) for status in ("correct", "timeout"))
+    return Audit(Path(path).name, len(reasons), len(task.bad_rows), failures, pairs, paid, late)
 
 
 def plain_value(text: str) -> Hashable:
@@ -139,10 +135,8 @@ def plain_value(text: str) -> Hashable:
     return text
 
 
-def _judge_pairs(
-    verifier: str, rows: list[Row], wrong_per_row: int | None, *, progress: bool
-) -> Iterator[tuple[Row, str, str]]:
-    """(row, another row's gold of a different value, status of the verdict)."""
+def _judge_pairs(verifier: str, rows: list[Row], wrong_per_row: int | None, *, progress: bool) -> Iterator[Pair]:
+    """Each row with golds of other rows that have a different value, judged."""
     values = [plain_value(row.gold) for row in rows]
     many = len(rows) - 1 if wrong_per_row is None else min(wrong_per_row, len(rows) - 1)
 
@@ -150,10 +144,9 @@ def _judge_pairs(
         for index, row in enumerate(rows):
             others = ((index + step) % len(rows) for step in range(1, len(rows)))
             different = (rows[other].gold for other in others if values[other] != values[index])
-            for answer in islice(different, many):
-                yield row, answer
+            yield from ((row, answer) for answer in islice(different, many))
 
     for batch in batches(pairs(), len(rows) * many, "judging wrong answers", progress=progress):
         verdicts = verify.verify_many(verifier, [(answer, row.gold, row.meta) for row, answer in batch])
         for (row, answer), verdict in zip(batch, verdicts, strict=True):
-            yield row, answer, verdict.status
+            yield Pair(row.prompt_id, row.gold, answer, verdict.status)

@@ -84,8 +84,9 @@ class FileTask:
             if not file.is_file():
                 raise RecipeError(f"task_options.path={self.path!r}: no such file")
         if self.verifier not in verify.names():
-            known = ", ".join(verify.names())
-            raise RecipeError(f"task_options.verifier={self.verifier!r}: unknown, known are {known}")
+            raise RecipeError(
+                f"task_options.verifier={self.verifier!r}: unknown, known are {', '.join(verify.names())}"
+            )
         if self.answer_column is None and self.meta_column is None:
             raise RecipeError("task_options.answer_column: null needs a meta_column, or nothing says what is right")
         if self.answer_column is None and self.answer_pattern is not None:
@@ -93,13 +94,11 @@ class FileTask:
         if self.answer_pattern is not None:
             try:
                 groups = re.compile(self.answer_pattern).groups
+                problem = f"has {groups} groups, need exactly one around the answer, such as '#### (.+)'"
             except re.error as error:
-                raise RecipeError(f"task_options.answer_pattern={self.answer_pattern!r}: {error}") from None
+                groups, problem = 0, str(error)
             if groups != 1:
-                raise RecipeError(
-                    f"task_options.answer_pattern={self.answer_pattern!r}: has {groups} groups, need exactly one "
-                    "around the answer, such as '#### (.+)'"
-                )
+                raise RecipeError(f"task_options.answer_pattern={self.answer_pattern!r}: {problem}")
         if self.limit is not None and self.limit < 2:
             raise RecipeError(f"task_options.limit={self.limit}: need at least 2, one to train on and one held out")
         if self.heldout_fraction is not None and self.heldout_size is not None:
@@ -121,9 +120,8 @@ class FileTask:
             return options
         given = Path(path).expanduser()
         places = dict.fromkeys([Path.cwd() / given, recipe_folder.resolve() / given])
-        for place in places:
-            if place.is_file():
-                return options | {"path": str(place)}
+        if place := next(filter(Path.is_file, places), None):
+            return options | {"path": str(place)}
         raise RecipeError(
             f"task_options.path={path!r}: no such file (looked for {' and '.join(map(str, places))}); "
             "put it there or say where: --task_options.path FILE"
@@ -159,31 +157,25 @@ class FileTask:
         """Every usable row in file order; the others are counted and reported."""
         self._bad_rows.clear()
         rows: list[Row] = []
-        columns: set[str] = set()
-        wanted = {
-            "question_column": self.question_column,
-            "answer_column": self.answer_column,
-            "meta_column": self.meta_column,
-        }
-        missing = {option: column for option, column in wanted.items() if column is not None}
+        columns: set[str] = set()  # of every row
         for number, record in self._records():
             if self.limit is not None and len(rows) >= self.limit:
                 break
             source = f"{self._source()}:{number}"
             if isinstance(record, dict):
                 columns |= set(map(str, record))
-                missing = {option: column for option, column in missing.items() if column not in record}
             row = self._row(source, number, record)
             if isinstance(row, Row):
                 rows.append(row)
             else:
                 self._bad_rows.append(BadRow(source, row))
-        if columns and missing:
-            option, column = next(iter(missing.items()))
-            raise RecipeError(
-                f"task_options.{option}={column!r}: {self._source()} has no such column, it has "
-                f"{', '.join(sorted(columns))}{nearest(column, columns)}"
-            )
+        for option in ("question_column", "answer_column", "meta_column"):
+            column = getattr(self, option)
+            if columns and column is not None and column not in columns:
+                raise RecipeError(
+                    f"task_options.{option}={column!r}: {self._source()} has no such column, it has "
+                    f"{', '.join(sorted(columns))}{nearest(column, columns)}"
+                )
         examples = "; ".join(f"{bad.source}: {bad.reason}" for bad in self._bad_rows[:3])
         if len(rows) < 2:
             raise RecipeError(
@@ -207,8 +199,9 @@ class FileTask:
             if answer is None or isinstance(answer, dict | list | bool) or not str(answer).strip():
                 return f"no answer in {self.answer_column!r}"
             gold = _as_text(answer)
-        meta = self._meta(record)
-        if meta is None:
+        meta = {} if self.meta_column is None else record.get(self.meta_column)
+        meta = _from_json(meta) if isinstance(meta, str) else meta
+        if not isinstance(meta, dict):
             return f"no JSON object in {self.meta_column!r}"
         if self.answer_pattern is not None:
             match = re.search(self.answer_pattern, gold)
@@ -217,18 +210,6 @@ class FileTask:
             gold = _as_text(match[1])
         stem = self._source().rsplit(".", 1)[0] if self.path is not None else self._source()
         return Row(f"{stem}:{number}", question.strip(), gold, meta | {"source": source})
-
-    def _meta(self, record: dict[str, Any]) -> dict[str, Any] | None:
-        """What the verifier needs besides the gold answer; None if it is no JSON object."""
-        if self.meta_column is None:
-            return {}
-        found = record.get(self.meta_column)
-        if isinstance(found, str):
-            try:
-                found = json.loads(found)
-            except (ValueError, RecursionError):
-                return None
-        return found if isinstance(found, dict) else None
 
     def _split(self, rows: list[Row]) -> dict[str, list[Row]]:
         """Rows by split, each in hash order of their questions."""
@@ -239,8 +220,7 @@ class FileTask:
             groups.setdefault(key, []).append(row)
         fraction = _DEFAULT_HELDOUT_FRACTION if self.heldout_fraction is None else self.heldout_fraction
         wanted = max(1, round(fraction * len(rows))) if self.heldout_size is None else self.heldout_size
-        heldout: list[Row] = []
-        train: list[Row] = []
+        heldout, train = list[Row](), list[Row]()
         for key in sorted(groups):
             (heldout if len(heldout) < wanted else train).extend(groups[key])
         if not train:
@@ -275,14 +255,10 @@ class FileTask:
                 with file.open(encoding="utf-8-sig") as stream:
                     for number, line in enumerate(stream, 1):
                         if line.strip():
-                            yield number, _json_line(line)
+                            yield number, _from_json(line)
         except RecipeError:
             raise
-        except (
-            OSError,
-            ValueError,
-            csv.Error,
-        ) as error:  # pyarrow's errors and UnicodeDecodeError are ValueErrors
+        except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors and UnicodeDecodeError are ValueErrors
             raise RecipeError(f"task_options.path={self.path!r}: cannot be read as {suffix}: {error}") from None
 
     def _hub_records(self) -> Iterable[Any]:
@@ -294,15 +270,16 @@ class FileTask:
         try:
             loaded: Iterable[Any] = datasets.load_dataset(self.dataset, self.config, split=self.split)
         except (OSError, ValueError) as error:
-            name = f"task_options.dataset={self.dataset!r} (config={self.config!r}, split={self.split!r})"
-            raise RecipeError(f"{name}: cannot be loaded: {error}") from None
+            where = f"(config={self.config!r}, split={self.split!r})"
+            raise RecipeError(f"task_options.dataset={self.dataset!r} {where}: cannot be loaded: {error}") from None
         return loaded
 
 
-def _json_line(line: str) -> Any:
+def _from_json(text: str) -> Any:
+    """What the text holds, or the ValueError that says why it is not JSON."""
     try:
-        return json.loads(line)
-    except ValueError as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         return ValueError(f"not JSON: {error}")
 
 

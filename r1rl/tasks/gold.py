@@ -109,10 +109,9 @@ def sort_out(
     bad = [reason for reason in reasons if reason]
     if write:
         _write_list(path, rows, reasons, len(train))
-    kept_train, kept_heldout = (
-        [row for row, reason in zip(part, their, strict=True) if not reason]
-        for part, their in ((train, reasons[: len(train)]), (heldout, reasons[len(train) :]))
-    )
+    usable = [row for row, reason in zip(rows, reasons, strict=True) if not reason]
+    kept_train = usable[: len(train) - sum(map(bool, reasons[: len(train)]))]
+    kept_heldout = usable[len(kept_train) :]
     if not bad:
         return kept_train, kept_heldout
     reason, count = most_common(bad)
@@ -148,11 +147,11 @@ def most_common(reasons: Iterable[str]) -> tuple[str, int]:
 def _judge_golds(verifier: str, rows: list[Row], *, progress: bool) -> list[Verdict]:
     check_gold = getattr(verify.module(verifier), "check_gold", None)
     verdicts: list[Verdict] = []
-    for batch in batches(rows, len(rows), "checking gold answers", progress=progress):
-        if check_gold is None:
-            verdicts += verify.verify_many(verifier, [(row.gold, row.gold, row.meta) for row in batch])
-        else:
-            with ThreadPoolExecutor(usable_cores()) as pool:  # for those that wait for processes of their own
+    with ThreadPoolExecutor(usable_cores()) as pool:  # for checks that wait for processes of their own
+        for batch in batches(rows, len(rows), "checking gold answers", progress=progress):
+            if check_gold is None:
+                verdicts += verify.verify_many(verifier, [(row.gold, row.gold, row.meta) for row in batch])
+            else:
                 verdicts += pool.map(lambda row: check_gold(row.gold, row.meta), batch)
     return verdicts
 
@@ -189,33 +188,28 @@ def _digest(verifier: str, keys: Iterable[str]) -> str:
 
 
 def _cached(path: Path, count: int) -> list[str] | None:
+    """The reasons that `_keep` wrote, None if there are none or not of so many rows."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        bad = {int(index): str(reason) for index, reason in content["bad"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        reasons = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
-    fits = content["count"] == count and all(0 <= index < count and reason for index, reason in bad.items())
-    return [bad.get(index, "") for index in range(count)] if fits else None
+    fits = isinstance(reasons, list) and len(reasons) == count and all(isinstance(why, str) for why in reasons)
+    return reasons if fits else None
 
 
 def _keep(path: Path, reasons: list[str]) -> None:
-    bad = {index: reason for index, reason in enumerate(reasons) if reason}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole_files.write_text(path, json.dumps({"count": len(reasons), "bad": bad}))
+        whole_files.write_text(path, json.dumps(reasons))
     except OSError as error:  # a read-only home costs time, not the run
         logger.warning("gold check: not cached: %s", error)
 
 
 def _write_list(path: Path, rows: Sequence[Row], reasons: Sequence[str], train_count: int) -> None:
+    splits = ["train"] * train_count + ["heldout"] * (len(rows) - train_count)
     lines = [
-        {
-            "split": "train" if index < train_count else "heldout",
-            "prompt_id": row.prompt_id,
-            "gold": row.gold,
-            "reason": reason,
-        }
-        for index, (row, reason) in enumerate(zip(rows, reasons, strict=True))
+        {"split": split, "prompt_id": row.prompt_id, "gold": row.gold, "reason": reason}
+        for split, row, reason in zip(splits, rows, reasons, strict=True)
         if reason
     ]
     if not lines:
