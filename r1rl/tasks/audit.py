@@ -36,7 +36,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Audit:
-    """What `audit` found.
+    """The figures of one file that `audit` found.
 
     Args:
         source: the file's name.

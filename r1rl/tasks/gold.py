@@ -175,7 +175,7 @@ def _why(verdict: Verdict) -> str:
 
 
 def _digest(verifier: str, keys: Iterable[str]) -> str:
-    """Of everything that the result depends on: this package's source, its libraries, the rows."""
+    """A hash of everything that the result depends on: the verifiers' source, their libraries, the rows."""
     content = hashlib.sha256(f"{verifier}|{platform.python_version()}".encode())
     for source in sorted(Path(verify.__file__).parent.rglob("*.py")):
         content.update(source.name.encode() + source.read_bytes())

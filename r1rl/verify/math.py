@@ -225,7 +225,7 @@ def _choice(text: str) -> str:
 
 
 class Question(NamedTuple):
-    """What the process is asked; `if_gold_is_readable` overrules its verdict on a readable gold."""
+    """A question for the process; `if_gold_is_readable` overrules its verdict on a readable gold."""
 
     answer: str
     gold: str
@@ -296,7 +296,7 @@ def judge_here(answer: str, gold: str) -> Verdict | Question:
 
 
 def _latex(text: str, number: Number | None) -> str:
-    """What the process parses: a plain number without its unit, else the cleaned text."""
+    """The text that the process parses: a plain number without its unit, else the cleaned text."""
     if number is None or not number.unit:
         return text
     return f"{number.value}\\%" if number.unit == "%" else str(number.value)

@@ -277,7 +277,7 @@ def lines(fd: int, seconds: float) -> Iterator[bytes]:
 
 
 def _poll(fds: set[int], deadline: float) -> set[int]:
-    """Those of `fds` that have something to say, none past the deadline. `select` would fail above 1023."""
+    """The descriptors that have something to say, none past the deadline. `select` would fail above 1023."""
     poll = select.poll()
     for fd in fds:
         poll.register(fd, select.POLLIN)

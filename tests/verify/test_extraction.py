@@ -244,3 +244,17 @@ def test_the_pair_agrees_with_a_slow_oracle(text):
 def test_the_last_number_is_read_back(number, before, after):
     for shown in (str(number), f"{number:,}"):
         assert extraction.last_number(before + shown + after) == (shown, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        pytest.param(r" $\boxed{ 1+2 }$ ", "1+2", id="two layers and spaces"),
+        pytest.param("$$1$$", "1", id="the longer wrapper first"),
+        pytest.param(r"\boxed{}", r"\boxed{}", id="around nothing"),
+        pytest.param("$1", "$1", id="not closed"),
+        pytest.param(r"\(" * 5 + "1" + r"\)" * 5, r"\(1\)", id="at most four layers"),
+    ],
+)
+def test_wrappers_are_taken_off(text, inside):
+    assert extraction.unwrap(text, extraction.MATH_WRAPPERS) == inside
