@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any, Final
 
-from r1rl.verify.extraction import answer_tag, answer_tag_reason
+from r1rl.verify.extraction import answer_tag
 from r1rl.verify.verdict import Status, Verdict, Verifier
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "Verdict",
     "Verifier",
     "answer_tag",
-    "answer_tag_reason",
     "get",
     "in_processes",
     "module",

@@ -235,7 +235,7 @@ def _stripped(text: str) -> list[str]:
 
 
 def _run_asserts(program: str, tests: Tests, limits: Limits) -> list[str] | str:
-    """As `_run_cases`. A program whose process ends is started again for the tests that are left."""
+    """Why each assert test failed, as `_run_cases` says it; a program that ends is started again for those left."""
     outcomes: list[str] = []
     while len(outcomes) < len(tests):
         left = tests.asserts[len(outcomes) :]

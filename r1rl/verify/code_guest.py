@@ -17,25 +17,32 @@ import decimal
 import fractions
 import importlib
 import json
+import operator
 import os
 import resource
 import socket
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 MAX_MESSAGE_BYTES = 4 << 20
 MAX_ITEMS = 100_000
 MAX_REASON_CHARS = 300
 _SMALL = 1 << 53
-_GROUPS: dict[str, Any] = {
-    "list": list,
-    "tuple": tuple,
-    "set": set,
-    "frozenset": frozenset,
-    "deque": collections.deque,
+_GROUPS: dict[str, Any] = {kind.__name__: kind for kind in (list, tuple, set, frozenset, collections.deque)}
+_NUMBERS: dict[str, Any] = {kind.__name__: kind for kind in (complex, fractions.Fraction, decimal.Decimal)}
+_ACTIONS: dict[str, Callable[..., Any]] = {
+    "call": lambda target, args, kwargs: target(*args, **kwargs),
+    "attribute": getattr,
+    "item": operator.getitem,
+    "iterate": lambda target: [item for item, _ in zip(target, range(MAX_ITEMS), strict=False)],
+    "len": len,
+    "bool": bool,
+    "str": str,
+    "repr": repr,
 }
-_NUMBERS: dict[str, Any] = {"complex": complex, "Fraction": fractions.Fraction, "Decimal": decimal.Decimal}
+"""What the tests may ask of an object of the solution."""
 _NOT_RAISED = (UnicodeError, StopIteration, StopAsyncIteration)
 """The first takes more arguments; the others would end a `map` or `all` of the test early, and let it pass."""
 
@@ -98,6 +105,7 @@ class Wire:
 
     def __init__(self, fd: int, objects: list[Any] | None = None) -> None:
         self.socket = socket.socket(fileno=fd)
+        self.replies = self.socket.makefile("rb")
         self.objects = objects  # what the other side may refer to; None on the tests' side: nothing
 
     def send(self, message: Any) -> None:
@@ -113,14 +121,10 @@ class Wire:
         return json.loads(self._read(size))
 
     def _read(self, size: int) -> bytes:
-        chunks = []
-        while size:
-            chunk = self.socket.recv(min(size, 1 << 16))
-            if not chunk:
-                raise Lost("the solution's process ended")
-            chunks.append(chunk)
-            size -= len(chunk)
-        return b"".join(chunks)
+        data = self.replies.read(size)
+        if len(data) < size:
+            raise Lost("the solution's process ended")
+        return data
 
     def encode(self, value: Any) -> Any:
         """`value` as JSON; what is not plain data goes as a number that stands for it."""
@@ -173,10 +177,9 @@ class Wire:
         try:
             self.send([action, ref, *(self.encode(arg) for arg in args)])
             reply = self.receive()
-            if "error" in reply:
-                name, text = map(str, reply["error"])
-            else:
+            if "error" not in reply:
                 return self.decode(reply["value"])
+            name, text = map(str, reply["error"])
         except OSError:
             raise Lost("the solution's process ended") from None
         except Exception as error:  # a reply that is none: the test must not go on
@@ -200,24 +203,11 @@ def serve(wire: Wire, module: types.ModuleType, failure: str) -> None:
                     raise NameError(f"{values[0]} is not defined")
                 value = getattr(module, values[0])
             else:
-                value = _act(action, (wire.objects or [])[ref], values)
+                value = _ACTIONS[action]((wire.objects or [])[ref], *values)
             reply = {"value": wire.encode(value)}
         except BaseException as error:  # SystemExit too: it is this call that failed
             reply = {"error": [type(error).__name__, str(error)[:MAX_REASON_CHARS]]}
         wire.send(reply)
-
-
-def _act(action: str, target: Any, values: list[Any]) -> Any:
-    if action == "call":
-        return target(*values[0], **values[1])
-    if action == "attribute":
-        return getattr(target, values[0])
-    if action == "item":
-        return target[values[0]]
-    if action == "iterate":
-        return [item for item, _ in zip(target, range(MAX_ITEMS), strict=False)]
-    ask: dict[str, Any] = {"len": len, "bool": bool, "str": str, "repr": repr}
-    return ask[action](target)
 
 
 def run_tests(wire: Wire, tests: list[dict[str, Any]], report_fd: int) -> None:
@@ -252,11 +242,6 @@ def limit(limits: dict[str, int]) -> None:
         resource.setrlimit(which, (value, value))
 
 
-def read_all(fd: int) -> bytes:
-    with os.fdopen(fd, "rb") as file:
-        return file.read()
-
-
 def silence() -> None:
     """Standard input and outputs to nowhere: what these processes say there has no meaning."""
     null = os.open("/dev/null", os.O_RDWR)
@@ -269,7 +254,8 @@ def main() -> None:
     role, limits, source_fd, status_fd, *fds = sys.argv[1:]
     limit(json.loads(limits))
     os.environ.clear()
-    source = read_all(int(source_fd))
+    with open(int(source_fd), "rb") as file:
+        source = file.read()
     sys.argv[1:] = []
     if role == "tests":
         os.write(int(status_fd), b"ready")

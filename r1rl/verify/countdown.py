@@ -11,11 +11,6 @@ MAX_SEARCHED = 4
 """Problems of at most this many numbers are searched for a solution before training."""
 
 
-def value_text(value: Fraction) -> str:
-    """`22` or `7/2`, cut to a verdict's length."""
-    return clip(str(value))
-
-
 def misuse(tree: Expression, numbers: list[int]) -> str:
     """Why the expression does not use every given number exactly once, "" if it does."""
     used, given = numbers_used(tree), Counter(numbers)
@@ -66,10 +61,10 @@ def verify(answer: str, gold: str, meta: dict[str, Any]) -> Verdict:
         return Verdict("wrong", None, misuse(tree, numbers) or "division by zero")
     reason = misuse(tree, numbers)
     if not reason and claim is not None and claim != value:
-        reason = f"claims {value_text(claim)}, but the value is {value_text(value)}"
+        reason = f"claims {claim}, but the value is {value}"
     if not reason and value != target:
-        reason = f"value {value_text(value)} is not {value_text(target)}"
-    return Verdict("wrong" if reason else "correct", value_text(value), clip(reason))
+        reason = f"value {value} is not {target}"
+    return Verdict("wrong" if reason else "correct", clip(str(value)), clip(reason))
 
 
 def solvable(numbers: list[int], target: Fraction) -> bool:
@@ -92,16 +87,9 @@ def solvable(numbers: list[int], target: Fraction) -> bool:
 
     for mask in range(1, full):
         if mask not in values:
-            found: set[Fraction] = set()
-            for left, right in splits(mask):
-                for a in values[left]:
-                    for b in values[right]:
-                        found |= {a + b, a - b, b - a, a * b}
-                        if b:
-                            found.add(a / b)
-                        if a:
-                            found.add(b / a)
-            values[mask] = found
+            pairs = [(a, b) for left, right in splits(mask) for a in values[left] for b in values[right]]
+            values[mask] = {value for a, b in pairs for value in (a + b, a - b, b - a, a * b)}
+            values[mask] |= {a / b for a, b in pairs if b} | {b / a for a, b in pairs if a}
     for left, right in splits(full):  # at the root, look up the operand that is missing
         for a in values[left]:
             missing = {target - a, a - target, a + target}
@@ -125,4 +113,4 @@ def check_gold(gold: str, meta: dict[str, Any]) -> Verdict:
     target, numbers = task
     if len(numbers) <= MAX_SEARCHED and not solvable(numbers, target):
         return Verdict("bad_gold", None, clip(f"gold: {target} cannot be made from {', '.join(map(str, numbers))}"))
-    return Verdict("correct", value_text(target), "")
+    return Verdict("correct", str(target), "")

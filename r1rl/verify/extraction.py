@@ -155,8 +155,3 @@ def get(name: str) -> Policy:
 def answer_tag(text: str) -> str | None:
     """The stripped content of the only `<answer>...</answer>` pair, None without exactly one that has any."""
     return extract(text)[0]
-
-
-def answer_tag_reason(text: str) -> str:
-    """Why `answer_tag` is None, "" if it is not."""
-    return extract(text)[1]

@@ -212,14 +212,10 @@ def _bracketed_list(text: str) -> bool | None:
     text = _AND_OR.sub(",", text)
     if text.startswith("{") and text.endswith("}") and _is_whole("{", text[1:-1]):
         text = text[1:-1]
-    depth, top_level, closes_early = 0, False, False
-    for position, char in enumerate(text):
-        depth += (char in "([{") - (char in ")]}")
-        closes_early |= depth == 0 and position < len(text) - 1
-        top_level |= depth == 0 and char == ","
-    if top_level:
+    depths = list(accumulate((char in "([{") - (char in ")]}") for char in text))
+    if any(char == "," and depth == 0 for char, depth in zip(text, depths, strict=True)):
         return False
-    enclosed = text[:1] in ("(", "[") and text[-1:] in (")", "]") and not closes_early and depth == 0
+    enclosed = text[:1] in ("(", "[") and text[-1:] in (")", "]") and depths[-1] == 0 and 0 not in depths[:-1]
     return True if enclosed and "," in text else None
 
 
@@ -229,7 +225,7 @@ def _choice(text: str) -> str:
 
 
 class Question(NamedTuple):
-    """What the process is asked; `if_gold_is_readable` overrules its verdict on a readable gold."""
+    """A question for the process; `if_gold_is_readable` overrules its verdict on a readable gold."""
 
     answer: str
     gold: str
@@ -300,7 +296,7 @@ def judge_here(answer: str, gold: str) -> Verdict | Question:
 
 
 def _latex(text: str, number: Number | None) -> str:
-    """What the process parses: a plain number without its unit, else the cleaned text."""
+    """The text that the process parses: a plain number without its unit, else the cleaned text."""
     if number is None or not number.unit:
         return text
     return f"{number.value}\\%" if number.unit == "%" else str(number.value)

@@ -66,7 +66,7 @@ def encode(message: Any) -> bytes:
 
 
 def decode(message: bytes) -> Any:
-    """What `encode` was given."""
+    """The message that `encode` was given."""
     return json.loads(message.decode("utf-8", "surrogatepass"))
 
 

@@ -47,6 +47,7 @@ STDERR_BYTES = 2000
 
 _GUEST = (Path(__file__).parent / "code_guest.py").read_text(encoding="utf-8")
 _SELF_TEST = "import threading as t; t.Thread(target=print, args=(6 * 7,)).start()"
+_F_ADD_SEALS = 1033  # Python's fcntl has its name only where it was built against new headers
 _SEALS = 0xF  # F_SEAL_SEAL | SHRINK | GROW | WRITE
 _lock = threading.Lock()
 _ready_command: list[str] = []
@@ -276,7 +277,7 @@ def lines(fd: int, seconds: float) -> Iterator[bytes]:
 
 
 def _poll(fds: set[int], deadline: float) -> set[int]:
-    """Those of `fds` that have something to say, none past the deadline. `select` would fail above 1023."""
+    """The descriptors that have something to say, none past the deadline. `select` would fail above 1023."""
     poll = select.poll()
     for fd in fds:
         poll.register(fd, select.POLLIN)
@@ -313,5 +314,5 @@ def _sealed(data: bytes, stack: contextlib.ExitStack) -> int:
     with open(fd, "wb", closefd=False) as file:
         file.write(data)
     os.lseek(fd, 0, os.SEEK_SET)
-    fcntl.fcntl(fd, 1033, _SEALS)  # F_ADD_SEALS, which Python names since 3.9 on most builds only
+    fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS)
     return fd

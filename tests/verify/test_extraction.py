@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r1rl.verify import answer_tag, answer_tag_reason, extraction
+from r1rl.verify import answer_tag, extraction
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from r1rl.verify import answer_tag, answer_tag_reason, extraction
 )
 def test_one_pair_gives_its_content(text, answer):
     assert answer_tag(text) == answer
-    assert answer_tag_reason(text) == ""
+    assert extraction.extract(text)[1] == ""
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_one_pair_gives_its_content(text, answer):
 )
 def test_anything_else_gives_a_reason(text, reason):
     assert answer_tag(text) is None
-    assert answer_tag_reason(text) == reason
+    assert extraction.extract(text)[1] == reason
 
 
 def test_megabytes_of_tags_are_judged_at_once():
@@ -63,7 +63,7 @@ def test_megabytes_of_tags_are_judged_at_once():
 
 @given(st.text() | st.lists(st.sampled_from(["<answer>", "</answer>", "a", " "])).map("".join))
 def test_a_text_has_either_an_answer_or_a_reason(text):
-    assert (answer_tag(text) is None) == (answer_tag_reason(text) != "")
+    assert (answer_tag(text) is None) == (extraction.extract(text)[1] != "")
 
 
 BOXED = [
@@ -244,3 +244,17 @@ def test_the_pair_agrees_with_a_slow_oracle(text):
 def test_the_last_number_is_read_back(number, before, after):
     for shown in (str(number), f"{number:,}"):
         assert extraction.last_number(before + shown + after) == (shown, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        pytest.param(r" $\boxed{ 1+2 }$ ", "1+2", id="two layers and spaces"),
+        pytest.param("$$1$$", "1", id="the longer wrapper first"),
+        pytest.param(r"\boxed{}", r"\boxed{}", id="around nothing"),
+        pytest.param("$1", "$1", id="not closed"),
+        pytest.param(r"\(" * 5 + "1" + r"\)" * 5, r"\(1\)", id="at most four layers"),
+    ],
+)
+def test_wrappers_are_taken_off(text, inside):
+    assert extraction.unwrap(text, extraction.MATH_WRAPPERS) == inside
