@@ -19,11 +19,7 @@ from fractions import Fraction
 from typing import Any, Final, Literal, NamedTuple
 
 from r1rl.aha.detect.countdown_sources import MAX_NUMBERS, Step
-from r1rl.aha.detect.countdown_trace import trace
 from r1rl.aha.detect.equations import Value, whole
-from r1rl.aha.detect.reasoning import reasoning_spans
-
-__all__ = ["Attempt", "countdown_problem", "find_attempts", "from_steps", "reasoning_spans", "trace"]
 
 Status = Literal["complete", "partial", "illegal"]
 
@@ -34,7 +30,7 @@ class Attempt(NamedTuple):
     `expression` is over the given numbers only (of an illegal one: as written). `value` is its true value as a
     fraction ("22", "7/2"), None where it divides by zero or cannot be read. `claimed` is the last value the model wrote
     for it, as a fraction, None if it wrote none. `right`: complete, and the true value is the target, whatever was
-    claimed. `repeats_previous`: the previous attempt over again up to commutativity and associativity, not rejected
+    claimed. `repeat`: the previous attempt over again up to commutativity and associativity, not rejected
     in between, or its value again as "the answer is ..."; no retry. `slip`: the claimed value is not the true one.
     """
 
@@ -46,24 +42,9 @@ class Attempt(NamedTuple):
     claimed: str | None
     complete: bool
     right: bool
-    repeats_previous: bool = False
+    repeat: bool = False
     status: Status = "complete"
     slip: bool = False
-
-
-def find_attempts(
-    completion: str, *, task_verifier: str, gold: str, meta: dict[str, Any], prefill: str = ""
-) -> list[Attempt]:
-    """Attempts in the reasoning of `completion`, in order, none overlapping.
-
-    Known for the verifier "countdown" with `meta["numbers"]` and an integer or fraction as `gold`; anything else
-    has no attempts. `prefill` is what the prompt already opened of the answer; spans index `completion` alone.
-    """
-    problem = countdown_problem(gold, meta) if task_verifier == "countdown" else None
-    if problem is None:
-        return []
-    numbers, target = problem
-    return from_steps(completion, trace(completion, numbers, target, prefill=prefill), target)
 
 
 def countdown_problem(gold: object, meta: dict[str, Any]) -> tuple[list[int], Value] | None:
@@ -101,7 +82,7 @@ def from_steps(completion: str, steps: Sequence[Step], target: Value) -> list[At
                 claimed=None if step.claimed is None else str(step.claimed),
                 complete=complete,
                 right=complete and step.value == target,
-                repeats_previous=repeats,
+                repeat=repeats,
                 status=step.status,
                 slip=step.slip,
             )

@@ -8,10 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_SIGNS: Final = (("×", "*"), ("·", "*"), ("⋅", "*"), ("∙", "*"), ("✕", "*"), ("÷", "/"), ("−", "-"), ("–", "-"))
-_SIGNS_TOO: Final = (("≈", "="), ("\u00a0", " "))
-_ASCII_SIGNS: Final = (("[", "("), ("]", ")"), ("$", " "), ("`", " "), ("&", " "))
-_ALL_SIGNS: Final = (*_SIGNS, *_SIGNS_TOO, *_ASCII_SIGNS)
+_SIGNS: Final = str.maketrans("×·⋅∙✕÷−–≈\u00a0[]$`&", "*****/--= ()   ")
 _FRACTION: Final = re.compile(r"\\[dt]?frac\s{0,3}\{([^{}]{1,80})\}\s{0,3}\{([^{}]{1,80})\}")
 _LATEX: Final = re.compile(r"\\(?:\\|[()\[\],;:! ]|[A-Za-z]{1,20})")
 _LATEX_SIGNS: Final = {"times": "*", "cdot": "*", "ast": "*", "div": "/", "approx": "=", "equiv": "=", "\\": "\n"}
@@ -45,9 +42,7 @@ _BULLET: Final = re.compile(r"^[ \t]*[-*+•](?=[ \t])", re.MULTILINE)
 
 def normalise(text: str) -> str:
     """`text` with ASCII signs for words, LaTeX and Unicode signs; its length stays, so spans fit the original."""
-    for sign, plain in _ASCII_SIGNS if text.isascii() else _ALL_SIGNS:
-        if sign in text:
-            text = text.replace(sign, plain)
+    text = text.translate(_SIGNS)
     if _THREE_DIGITS.search(text):
         text = _THOUSANDS.sub(_without_commas, text)
     if "\\" in text:
@@ -58,8 +53,7 @@ def normalise(text: str) -> str:
         text = _LATEX.sub(_latex, text).replace("{", "(").replace("}", ")")
     if "**" in text:
         text = re.sub(r"\*{2,}", _stars, text)
-    if "//" in text:
-        text = text.replace("//", "^^")
+    text = text.replace("//", "^^")
     for letter, times in _LETTER_TIMES.items():
         if letter in text:
             text = times.sub("*", text)
@@ -69,11 +63,7 @@ def normalise(text: str) -> str:
         text = _DISTANCE.sub(lambda found: found[0][0] + ";", text)
     if "=" in text:
         text = _UNIT.sub(lambda found: found[1] + " " * len(found[2]), text)
-    if "\n" in text:
-        text = _BULLET.sub(_blank, text)
-    elif text[:1] in "-*+• " and (bullet := _BULLET.match(text)):
-        text = _blank(bullet) + text[bullet.end() :]
-    return text
+    return _BULLET.sub(_blank, text)
 
 
 def _blank(found: re.Match[str]) -> str:

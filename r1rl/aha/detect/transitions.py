@@ -17,7 +17,7 @@ def transitions(attempts: Sequence[Attempt]) -> list[Transition]:
     `wrong_same`: two wrong attempts of the same true value; `wrong_different`: of two values. Attempts that come to 7,
     7 again, and 22, where 22 is the target: `["wrong_right"]`, as the second only repeats the first.
     """
-    distinct = [attempt for attempt in attempts if not attempt.repeats_previous]
+    distinct = [attempt for attempt in attempts if not attempt.repeat]
     return [_transition(before, after) for before, after in pairwise(distinct)]
 
 
