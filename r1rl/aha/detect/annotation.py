@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from r1rl.aha.detect.arithmetic import Check, checks
-from r1rl.aha.detect.attempts import Attempt, countdown_problem, from_steps
+from r1rl.aha.detect.attempts import Attempt, countdown_problem, from_steps, transitions
 from r1rl.aha.detect.backtracking import backtracking
 from r1rl.aha.detect.countdown_sources import grade
 from r1rl.aha.detect.countdown_trace import Piece, pieces, trace
@@ -23,7 +23,6 @@ from r1rl.aha.detect.hygiene import hygiene
 from r1rl.aha.detect.markers import Marker, find_all, fold, labelled
 from r1rl.aha.detect.math_attempts import VERIFIERS, candidates, evaluated, is_number, math_attempts
 from r1rl.aha.detect.reasoning import Reasoning, reasoning_spans
-from r1rl.aha.detect.transitions import transitions
 from r1rl.verify import VERIFIER_OF_TASK
 from r1rl.verify import expression as expressions
 from r1rl.verify.extraction import answer_tag, boxed

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from fractions import Fraction
+from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple
 
 from r1rl.aha.detect.countdown_sources import MAX_NUMBERS, Step
 from r1rl.aha.detect.equations import Value, whole
+from r1rl.verify.expression import plain_value
 
 Status = Literal["complete", "partial", "illegal"]
 
@@ -50,12 +51,12 @@ class Attempt(NamedTuple):
 def countdown_problem(gold: object, meta: dict[str, Any]) -> tuple[list[int], Value] | None:
     """The given numbers and the target, None where `gold` or `meta` cannot be used."""
     numbers = meta.get("numbers")
-    target = _fraction(gold) if isinstance(gold, str) else None
+    target = plain_value(gold) if isinstance(gold, str) else None
     if target is None or not isinstance(numbers, (list, tuple)) or not 2 <= len(numbers) <= MAX_NUMBERS:
         return None
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
         return None
-    return list(numbers), target
+    return list(numbers), whole(target)
 
 
 def from_steps(completion: str, steps: Sequence[Step], target: Value) -> list[Attempt]:
@@ -96,14 +97,20 @@ _CONCLUDES: Final = re.compile(
     r"\b(?:answer|solution|expression|equation)(?: (?:is|would be|will be))?\s?[:=]?[\s$*(\\\[{a-z]{0,10}$",
     re.IGNORECASE,
 )
-_PLAIN_VALUE: Final = re.compile(r"-?[0-9]{1,16}(?:/[0-9]{1,16}|\.[0-9]{1,16})?")
 
 
-def _fraction(text: str) -> Value | None:
-    # Fraction("1e99999999") would compute it.
-    if not _PLAIN_VALUE.fullmatch(text.strip()):
-        return None
-    try:
-        return whole(Fraction(text.strip()))
-    except ZeroDivisionError:
-        return None
+def transitions(attempts: Sequence[Attempt]) -> list[str]:
+    """Transition between each attempt and the next, one that only repeats its predecessor left out.
+
+    `wrong_same`: two wrong attempts of the same true value; `wrong_different`: of two values. Attempts that come to 7,
+    7 again, and 22, where 22 is the target: `["wrong_right"]`, as the second only repeats the first.
+    """
+    return [_transition(*pair) for pair in pairwise(attempt for attempt in attempts if not attempt.repeat)]
+
+
+def _transition(before: Attempt, after: Attempt) -> str:
+    if before.right:
+        return "right_right" if after.right else "right_wrong"
+    if after.right:
+        return "wrong_right"
+    return "wrong_same" if before.value == after.value else "wrong_different"

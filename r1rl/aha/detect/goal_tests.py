@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from r1rl.aha.detect.announced import NO_LETTER
-
-if TYPE_CHECKING:
-    from r1rl.aha.detect.equations import Value
+from r1rl.aha.detect.equations import Value
 
 MAX_CHARS: Final = 160
 _BARE_CHARS: Final = 60  # a bare "no" or "yes" stands at once

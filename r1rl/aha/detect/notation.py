@@ -34,17 +34,15 @@ _UNIT: Final = re.compile(
 )
 _WORD_SIGNS: Final = {"times": "*", "multiplied by": "*", "plus": "+", "minus": "-", "divided by": "/"}
 _HAS_WORDS: Final = (" is ", "equal", " give", "yields", " make", "to get", "times", "plus", "minus", " by ")
-_THREE_DIGITS: Final = re.compile(r",[0-9]{3}")  # a quick look before a slow one
 _THOUSANDS: Final = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
-_LETTER_TIMES: Final = {x: re.compile(rf"{x}(?<=[0-9)\s]{x})(?=\s{{0,2}}[0-9(])") for x in "xX"}
+_LETTER_TIMES: Final = re.compile(r"[xX](?<=[0-9)\s].)(?=\s{0,2}[0-9(])")
 _BULLET: Final = re.compile(r"^[ \t]*[-*+•](?=[ \t])", re.MULTILINE)
 
 
 def normalise(text: str) -> str:
     """`text` with ASCII signs for words, LaTeX and Unicode signs; its length stays, so spans fit the original."""
     text = text.translate(_SIGNS)
-    if _THREE_DIGITS.search(text):
-        text = _THOUSANDS.sub(_without_commas, text)
+    text = _THOUSANDS.sub(_without_commas, text)
     if "\\" in text:
         for _ in range(3):  # innermost first: a fraction of fractions of fractions
             text, changed = _FRACTION.subn(_fraction_inline, text)
@@ -54,9 +52,7 @@ def normalise(text: str) -> str:
     if "**" in text:
         text = re.sub(r"\*{2,}", _stars, text)
     text = text.replace("//", "^^")
-    for letter, times in _LETTER_TIMES.items():
-        if letter in text:
-            text = times.sub("*", text)
+    text = _LETTER_TIMES.sub("*", text)
     if any(word in text for word in _HAS_WORDS):
         text = _WORDS.sub(_word, _GOES_ON.sub(_blank, text))
     if " than" in text:

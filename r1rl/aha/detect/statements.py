@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from r1rl.aha.detect.announced import GOES_ON, NO_LETTER, NUMBER, number
@@ -98,11 +98,6 @@ def worked_in_words(completion: str, folded: str, start: int, end: int) -> list[
     """Working that is told in words, without signs, and the value it comes to; in order."""
     found = (_at(completion, m.start(), m.end(), end, worked=True) for m in _IN_WORDS.finditer(folded, start, end))
     return [result for result in found if result is not None]
-
-
-def has_unread_signs(folded: str, start: int, end: int, read: Sequence[Result]) -> bool:
-    """Whether some "=" between `start` and `end` is in none of the results `read` there."""
-    return folded.count("=", start, end) > sum(folded.count("=", result.start, result.end) for result in read)
 
 
 def last_unread(text: Reasoning, start: int, end: int) -> Result | None:

@@ -15,9 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from r1rl.aha.detect.attempts import Attempt
+from r1rl.aha.detect.attempts import Attempt, transitions
 from r1rl.aha.detect.reasoning import reasoning_spans
-from r1rl.aha.detect.transitions import transitions
 from r1rl.verify import expression as expressions
 from tests.aha.detect.tracing import find_attempts, trace
 
@@ -236,6 +235,27 @@ def test_no_usable_problem_means_no_attempts(gold: str, meta: dict[str, Any]) ->
 def test_trace_tells_partial_and_illegal_steps() -> None:
     steps = [(step.status, step.value) for step in trace("3*5 = 15, 15+5 = 20, 15+7 = 22", [3, 5, 7], 22)]
     assert steps == [("partial", 15), ("illegal", 20), ("complete", 22)]
+
+
+def attempt(value: str | None, *, target: str = "22", repeats: bool = False) -> Attempt:
+    return Attempt(0, 1, "x", "1 + 1", value, value, True, value == target, repeats)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [
+        pytest.param([], [], id="none"),
+        pytest.param([attempt("7")], [], id="one"),
+        pytest.param([attempt("7"), attempt("22")], ["wrong_right"], id="corrected"),
+        pytest.param([attempt("7"), attempt("8"), attempt("8")], ["wrong_different", "wrong_same"], id="wrong"),
+        pytest.param([attempt("22"), attempt("22"), attempt("7")], ["right_right", "right_wrong"], id="given up"),
+        pytest.param([attempt("7"), attempt("7", repeats=True), attempt("22")], ["wrong_right"], id="repeat left out"),
+        pytest.param([attempt("22"), attempt("22", repeats=True)], [], id="conclusion is no transition"),
+        pytest.param([attempt(None), attempt("7")], ["wrong_different"], id="division by zero"),
+    ],
+)
+def test_transitions(attempts: list[Attempt], expected: list[str]) -> None:
+    assert transitions(attempts) == expected
 
 
 # --- oracle: random problems written in many styles, labels known ------------------------------------------------
