@@ -13,17 +13,16 @@ from typing import Any, Final
 import pyarrow as pa
 
 from r1rl.aha.detect.arithmetic import Check, checks
-from r1rl.aha.detect.attempts import Attempt, countdown_problem, from_steps
+from r1rl.aha.detect.attempts import Attempt, countdown_problem, from_steps, transitions
 from r1rl.aha.detect.backtracking import backtracking
 from r1rl.aha.detect.countdown_sources import grade
-from r1rl.aha.detect.countdown_trace import Piece, pieces, trace_pieces
+from r1rl.aha.detect.countdown_trace import Piece, pieces, trace
 from r1rl.aha.detect.equations import Value, whole
-from r1rl.aha.detect.goal_tests import judged_after
+from r1rl.aha.detect.goal_tests import Says, judged_after
 from r1rl.aha.detect.hygiene import hygiene
 from r1rl.aha.detect.markers import Marker, find_all, fold, labelled
 from r1rl.aha.detect.math_attempts import VERIFIERS, candidates, evaluated, is_number, math_attempts
 from r1rl.aha.detect.reasoning import Reasoning, reasoning_spans
-from r1rl.aha.detect.transitions import transitions
 from r1rl.verify import VERIFIER_OF_TASK
 from r1rl.verify import expression as expressions
 from r1rl.verify.extraction import answer_tag, boxed
@@ -33,76 +32,48 @@ DETECTOR_VERSION: Final = 5
 
 FIRST_TOKENS: Final = 64
 
-_SPAN: Final = [pa.field("start", pa.int32()), pa.field("end", pa.int32())]
-MARKER: Final = pa.struct([*_SPAN, pa.field("kind", pa.string()), pa.field("label", pa.string())])
-ATTEMPT: Final = pa.struct(
-    [
-        *_SPAN,
-        pa.field("value", pa.string()),
-        pa.field("claimed", pa.string()),
-        pa.field("right", pa.bool_()),
-        pa.field("slip", pa.bool_()),
-        pa.field("repeat", pa.bool_()),
-        pa.field("status", pa.string()),
-    ]
+
+def _fields(kind: pa.DataType, *names: str) -> list[pa.Field]:
+    return [pa.field(name, kind) for name in names]
+
+
+_TEXT, _COUNT, _FLAG = pa.string(), pa.int32(), pa.bool_()
+_SPAN: Final = _fields(_COUNT, "start", "end")
+_MARKER: Final = pa.struct([*_SPAN, *_fields(_TEXT, "kind", "label")])
+_ATTEMPT: Final = pa.struct(
+    [*_SPAN, *_fields(_TEXT, "value", "claimed"), *_fields(_FLAG, "right", "slip", "repeat"), pa.field("status", _TEXT)]
 )
-GOAL_TEST: Final = pa.struct(
-    [*_SPAN, pa.field("attempt", pa.int32()), pa.field("says", pa.bool_()), pa.field("truth", pa.bool_())]
-)
+_GOAL_TEST: Final = pa.struct([*_SPAN, pa.field("attempt", _COUNT), *_fields(_FLAG, "says", "truth")])
+KEY: Final = ("run", "kind", "step", "rank", "group_id", "prompt_id", "sample_idx", "temperature")
+_KEY_KINDS: Final = (_TEXT, _TEXT, pa.int64(), _COUNT, _TEXT, _TEXT, _COUNT, pa.float64())
 SCHEMA: Final = pa.schema(
     [
-        # the key of the rollout
-        pa.field("run", pa.string()),
-        pa.field("kind", pa.string()),
-        pa.field("step", pa.int64()),
-        pa.field("rank", pa.int32()),
-        pa.field("group_id", pa.string()),
-        pa.field("prompt_id", pa.string()),
-        pa.field("sample_idx", pa.int32()),
-        pa.field("temperature", pa.float64()),
-        # context
-        pa.field("n_tokens", pa.int32()),
-        pa.field("n_chars", pa.int32()),
-        pa.field("correct", pa.bool_()),  # null where the verdict is missing or the gold unusable
-        pa.field("finish_reason", pa.string()),
-        # hygiene
-        pa.field("truncated", pa.bool_()),
-        pa.field("repetition_loop", pa.bool_()),
-        pa.field("continues_after_answer", pa.bool_()),
-        pa.field("code_only", pa.bool_()),
-        pa.field("mixed_language", pa.bool_()),
-        pa.field("clean", pa.bool_()),  # none of the five
+        *map(pa.field, KEY, _KEY_KINDS),
+        *_fields(_COUNT, "n_tokens", "n_chars"),
+        pa.field("correct", _FLAG),  # null where the verdict is missing or the gold unusable
+        pa.field("finish_reason", _TEXT),
+        # hygiene; clean: none of the five
+        *_fields(_FLAG, "truncated", "repetition_loop", "continues_after_answer", "code_only", "mixed_language"),
+        pa.field("clean", _FLAG),
         # markers in the reasoning; spans count characters of the completion
-        pa.field("markers", pa.list_(MARKER)),
-        pa.field("marker_strict", pa.int32()),
-        pa.field("marker_r1_nature", pa.int32()),
-        pa.field("marker_oat", pa.int32()),
-        pa.field("marker_orz", pa.int32()),
-        pa.field("marker_simplerl", pa.int32()),
-        pa.field("marker_strict_first_n", pa.int32()),
+        pa.field("markers", pa.list_(_MARKER)),
+        *_fields(_COUNT, "marker_strict", "marker_r1_nature", "marker_oat", "marker_orz", "marker_simplerl"),
+        pa.field("marker_strict_first_n", _COUNT),
         # attempts, repeats marked; null where the task has no detector
-        pa.field("attempts", pa.list_(ATTEMPT)),
-        pa.field("n_attempts", pa.int32()),
-        pa.field("first_right", pa.bool_()),
-        pa.field("final_right", pa.bool_()),
-        pa.field("transitions", pa.list_(pa.string())),
+        pa.field("attempts", pa.list_(_ATTEMPT)),
+        pa.field("n_attempts", _COUNT),
+        *_fields(_FLAG, "first_right", "final_right"),
+        pa.field("transitions", pa.list_(_TEXT)),
         # self-verification
-        pa.field("goal_tests", pa.list_(GOAL_TEST)),
-        pa.field("slips", pa.int32()),
-        pa.field("checked_steps", pa.int32()),
-        pa.field("guess", pa.bool_()),
+        pa.field("goal_tests", pa.list_(_GOAL_TEST)),
+        *_fields(_COUNT, "slips", "checked_steps"),
+        pa.field("guess", _FLAG),
         # backtracking
-        pa.field("resumes", pa.int32()),
-        pa.field("restarts", pa.int32()),
-        pa.field("duplicate_retries", pa.int32()),
-        pa.field("dead_left", pa.int32()),
-        pa.field("dead_seen", pa.int32()),
-        pa.field("live_left", pa.int32()),
-        pa.field("live_seen", pa.int32()),
+        *_fields(_COUNT, "resumes", "restarts", "duplicate_retries"),
+        *_fields(_COUNT, "dead_left", "dead_seen", "live_left", "live_seen"),
     ]
 )
 _NAMES: Final = tuple(SCHEMA.names)
-KEY: Final = ("run", "kind", "step", "rank", "group_id", "prompt_id", "sample_idx", "temperature")
 _COPIED: Final = (*KEY, "n_tokens", "finish_reason")
 
 
@@ -142,8 +113,8 @@ def annotate(row: Mapping[str, Any]) -> dict[str, Any]:
     if attempts is None:
         attempts = _free_text(found, row, text, held)
     if attempts is not None:
-        found["attempts"] = [_attempt(attempt) for attempt in attempts]
-        distinct = [attempt for attempt in attempts if not attempt.repeats_previous]
+        found["attempts"] = [{name: getattr(attempt, name) for name in _ATTEMPT.names} for attempt in attempts]
+        distinct = [attempt for attempt in attempts if not attempt.repeat]
         found["n_attempts"] = len(distinct)
         if attempts:
             found["first_right"], found["final_right"] = attempts[0].right, attempts[-1].right
@@ -172,17 +143,8 @@ def _markers(found: dict[str, Any], completion: str, folded: str, spans: list[tu
     return strict
 
 
-def _attempt(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "start": attempt.start,
-        "end": attempt.end,
-        "value": attempt.value,
-        "claimed": attempt.claimed,
-        "right": attempt.right,
-        "slip": attempt.slip,
-        "repeat": attempt.repeats_previous,
-        "status": attempt.status,
-    }
+def _goal_test(said: Says, index: int, attempt: Attempt) -> dict[str, Any]:
+    return {"start": said.start, "end": said.end, "attempt": index, "says": said.says, "truth": attempt.right}
 
 
 def _countdown(
@@ -195,13 +157,11 @@ def _countdown(
     if problem is None:
         return None
     numbers, target = problem
-    steps = trace_pieces(text.folded, numbers, target, of_reasoning)
+    steps = trace(text.folded, numbers, target, of_reasoning)
     attempts = from_steps(text.completion, steps, target)
     committed = [step for step in steps if step.committed]
     found["goal_tests"] = [
-        {"start": said.start, "end": said.end, "attempt": index, "says": said.says, "truth": attempts[index].right}
-        for index, step in enumerate(committed)
-        for said in step.says
+        _goal_test(said, index, attempts[index]) for index, step in enumerate(committed) for said in step.says
     ]
     found.update(asdict(backtracking(steps, numbers, target, closed=text.closed)))
     answer = answer_tag(text.completion)
@@ -251,9 +211,9 @@ def _free_text(
         return None
     ends = [*(attempt.start for attempt in attempts[1:]), text.spans[-1][1]]
     found["goal_tests"] = [
-        {"start": test.start, "end": test.end, "attempt": index, "says": test.says, "truth": attempt.right}
+        _goal_test(said, index, attempt)
         for index, (attempt, end) in enumerate(zip(attempts, ends, strict=False))
-        for test in judged_after(text.folded, attempt.end, end)
+        for said in judged_after(text.folded, attempt.end, end)
     ]
     answer = answer_tag(text.completion)
     if answer is None and (closing := text.completion.find("</think>")) >= 0:

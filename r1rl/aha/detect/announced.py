@@ -56,7 +56,7 @@ GOES_ON: Final = re.compile(
     r"|(?:or|to|and|-|–)\s*\$?[0-9]|\.?[0-9])"
 )
 _MATHS: Final = re.compile(r"\$\$?([^$\n]{1,120})\$\$?|\\\(([^\n]{1,120}?)\\\)|\\\[\s*([^\n]{1,120}?)\s*\\\]")
-_LETTER: Final = re.compile(r"(?:option |choice )?(?:\*\*)?(?:\(([A-Za-z])\)|([A-Z])(?![\w']))", 0)
+_LETTER: Final = re.compile(r"(?:option |choice )?(?:\*\*)?(?:\(([A-Za-z])\)|([A-Z])(?![\w']))")
 _THAT_OPTION: Final = re.compile(r"\b(?:option|choice|answer) \(?([A-Z])\)? is (?:the )?(?:correct|right)")
 _ARTICLE: Final = re.compile(r"A [a-z]")
 _DOUBT: Final = re.compile(
@@ -134,10 +134,8 @@ def _closing(piece: str) -> int:
 
 def _value_at(completion: str, start: int, end: int, verifier: str) -> tuple[str, int] | None:
     """The value that stands at `start`, and where it ends."""
-    if completion.startswith("not ", start):
-        return None
-    if completion.startswith("\\boxed", start) or completion.startswith("$\\boxed", start):
-        return None  # found as a box
+    if completion.startswith(("not ", "\\boxed", "$\\boxed"), start):
+        return None  # denied, or found as a box
     if verifier == "choice":
         letter = _LETTER.match(completion, start, end)
         if letter is None or _ARTICLE.match(completion, start, end):

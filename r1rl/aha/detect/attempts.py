@@ -15,15 +15,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from fractions import Fraction
+from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple
 
 from r1rl.aha.detect.countdown_sources import MAX_NUMBERS, Step
-from r1rl.aha.detect.countdown_trace import trace
 from r1rl.aha.detect.equations import Value, whole
-from r1rl.aha.detect.reasoning import reasoning_spans
-
-__all__ = ["Attempt", "countdown_problem", "find_attempts", "from_steps", "reasoning_spans", "trace"]
+from r1rl.verify.expression import plain_value
 
 Status = Literal["complete", "partial", "illegal"]
 
@@ -34,7 +31,7 @@ class Attempt(NamedTuple):
     `expression` is over the given numbers only (of an illegal one: as written). `value` is its true value as a
     fraction ("22", "7/2"), None where it divides by zero or cannot be read. `claimed` is the last value the model wrote
     for it, as a fraction, None if it wrote none. `right`: complete, and the true value is the target, whatever was
-    claimed. `repeats_previous`: the previous attempt over again up to commutativity and associativity, not rejected
+    claimed. `repeat`: the previous attempt over again up to commutativity and associativity, not rejected
     in between, or its value again as "the answer is ..."; no retry. `slip`: the claimed value is not the true one.
     """
 
@@ -46,35 +43,20 @@ class Attempt(NamedTuple):
     claimed: str | None
     complete: bool
     right: bool
-    repeats_previous: bool = False
+    repeat: bool = False
     status: Status = "complete"
     slip: bool = False
-
-
-def find_attempts(
-    completion: str, *, task_verifier: str, gold: str, meta: dict[str, Any], prefill: str = ""
-) -> list[Attempt]:
-    """Attempts in the reasoning of `completion`, in order, none overlapping.
-
-    Known for the verifier "countdown" with `meta["numbers"]` and an integer or fraction as `gold`; anything else
-    has no attempts. `prefill` is what the prompt already opened of the answer; spans index `completion` alone.
-    """
-    problem = countdown_problem(gold, meta) if task_verifier == "countdown" else None
-    if problem is None:
-        return []
-    numbers, target = problem
-    return from_steps(completion, trace(completion, numbers, target, prefill=prefill), target)
 
 
 def countdown_problem(gold: object, meta: dict[str, Any]) -> tuple[list[int], Value] | None:
     """The given numbers and the target, None where `gold` or `meta` cannot be used."""
     numbers = meta.get("numbers")
-    target = _fraction(gold) if isinstance(gold, str) else None
+    target = plain_value(gold) if isinstance(gold, str) else None
     if target is None or not isinstance(numbers, (list, tuple)) or not 2 <= len(numbers) <= MAX_NUMBERS:
         return None
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
         return None
-    return list(numbers), target
+    return list(numbers), whole(target)
 
 
 def from_steps(completion: str, steps: Sequence[Step], target: Value) -> list[Attempt]:
@@ -101,7 +83,7 @@ def from_steps(completion: str, steps: Sequence[Step], target: Value) -> list[At
                 claimed=None if step.claimed is None else str(step.claimed),
                 complete=complete,
                 right=complete and step.value == target,
-                repeats_previous=repeats,
+                repeat=repeats,
                 status=step.status,
                 slip=step.slip,
             )
@@ -115,14 +97,20 @@ _CONCLUDES: Final = re.compile(
     r"\b(?:answer|solution|expression|equation)(?: (?:is|would be|will be))?\s?[:=]?[\s$*(\\\[{a-z]{0,10}$",
     re.IGNORECASE,
 )
-_PLAIN_VALUE: Final = re.compile(r"-?[0-9]{1,16}(?:/[0-9]{1,16}|\.[0-9]{1,16})?")
 
 
-def _fraction(text: str) -> Value | None:
-    # Fraction("1e99999999") would compute it.
-    if not _PLAIN_VALUE.fullmatch(text.strip()):
-        return None
-    try:
-        return whole(Fraction(text.strip()))
-    except ZeroDivisionError:
-        return None
+def transitions(attempts: Sequence[Attempt]) -> list[str]:
+    """Transition between each attempt and the next, one that only repeats its predecessor left out.
+
+    `wrong_same`: two wrong attempts of the same true value; `wrong_different`: of two values. Attempts that come to 7,
+    7 again, and 22, where 22 is the target: `["wrong_right"]`, as the second only repeats the first.
+    """
+    return [_transition(*pair) for pair in pairwise(attempt for attempt in attempts if not attempt.repeat)]
+
+
+def _transition(before: Attempt, after: Attempt) -> str:
+    if before.right:
+        return "right_right" if after.right else "right_wrong"
+    if after.right:
+        return "wrong_right"
+    return "wrong_same" if before.value == after.value else "wrong_different"

@@ -168,8 +168,13 @@ def reachable(values: tuple[Value, ...], target: Value) -> bool:
     """Whether some expression over `values`, in order, each used exactly once, is `target`. Exact and exhaustive."""
     if len(values) == 1:
         return values[0] == target
-    if len(values) == 2:
-        return _reach_two(*values, target)
+    if len(values) == 2:  # most of the work, so no fraction is made
+        first, second = values
+        return (
+            target in (first + second, first - second, second - first, first * second)
+            or (second != 0 and first == target * second)
+            or (first != 0 and second == target * first)
+        )
     for i, first in enumerate(values):
         for j in range(i + 1, len(values)):
             second = values[j]
@@ -182,10 +187,3 @@ def reachable(values: tuple[Value, ...], target: Value) -> bool:
             if any(reachable(tuple(sorted((*rest, result))), target) for result in results):
                 return True
     return False
-
-
-def _reach_two(first: Value, second: Value, target: Value) -> bool:
-    """`reachable` of two values, without making a fraction of them."""
-    if target in (first + second, first - second, second - first, first * second):
-        return True
-    return bool((second and first == target * second) or (first and second == target * first))

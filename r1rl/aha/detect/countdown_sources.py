@@ -216,7 +216,7 @@ def _read(side: Side, chosen: Sequence[Reading], used: int) -> Reading | None:
     """The reading of a side whose numbers stand for `chosen`; None where it is no expression."""
     expression = side.template.format(*[source.operand for source in chosen])
     start = min(side.start, *[source.start for source in chosen])
-    if sign := _BINARY.get(side.template):
+    if sign := _BINARY.get(side.template):  # most sides, and much faster than to parse them
         left, right = chosen[0].value, chosen[1].value
         return Reading(used, expression, start, None if left is None or right is None else apply(sign, left, right))
     value, form = grade(expression)

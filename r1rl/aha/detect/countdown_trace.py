@@ -14,9 +14,7 @@ from typing import Final, NamedTuple
 from r1rl.aha.detect.countdown_sources import Reading, Step, Tracer
 from r1rl.aha.detect.equations import Equation, Side, Value, equations
 from r1rl.aha.detect.goal_tests import said_after
-from r1rl.aha.detect.markers import fold
 from r1rl.aha.detect.notation import normalise
-from r1rl.aha.detect.reasoning import reasoning_spans
 
 MAX_STEPS: Final = 2_000  # expressions looked at in one completion
 
@@ -33,14 +31,11 @@ def pieces(completion: str, spans: Sequence[tuple[int, int]], *, numbers: bool =
     return [Piece(end, equations(normalise(completion[start:end]), start, numbers=numbers)) for start, end in spans]
 
 
-def trace(completion: str, numbers: Sequence[int], target: Value, *, prefill: str = "") -> list[Step]:
-    """Every expression in the reasoning, in order, as a Step; not many more than MAX_STEPS."""
-    of_reasoning = pieces(completion, reasoning_spans(completion, prefill))
-    return trace_pieces(fold(completion), numbers, target, of_reasoning)
+def trace(folded: str, numbers: Sequence[int], target: Value, of_reasoning: Sequence[Piece]) -> list[Step]:
+    """Every expression in the reasoning, in order, as a Step; not many more than MAX_STEPS.
 
-
-def trace_pieces(folded: str, numbers: Sequence[int], target: Value, of_reasoning: Sequence[Piece]) -> list[Step]:
-    """`trace` on equations that are already read; `folded` is `markers.fold(completion)`."""
+    `folded` is `markers.fold(completion)`, `of_reasoning` its `pieces`.
+    """
     tracer = Tracer(numbers)
     traced: list[Step] = []
     done = 0  # where the last attempt ends

@@ -19,12 +19,9 @@ Value: TypeAlias = "int | Fraction"  # an int where it is one: same hash as the 
 # What an equation may consist of; "." divides a number or ends a sentence, "^" and "%" spoil an expression.
 _RUN: Final = re.compile(r"[-0-9(+*/=^%][-0-9+*/()=.^%\s]*")
 _TOKEN: Final = re.compile(
-    r"(?P<number>[0-9]+(?:\.[0-9]+)?)|(?P<sign>[-+*/])|(?P<equals>=)|(?P<opening>\()|(?P<closing>\))"
+    r"(?P<number>[0-9]+(?:\.[0-9]+)?|(?<![0-9])\.[0-9]+)|(?P<sign>[-+*/])|(?P<equals>=)|(?P<opening>\()|(?P<closing>\))"
     r"|(?P<line_break>\n\s*)|(?P<point>\.)|(?P<power>[\^%])"
 )
-# For runs with a number such as ".5"; elsewhere, as in "2.5.7", a second point ends the equation.
-_TOKEN_OR_POINT_FIRST: Final = re.compile(rf"(?P<number>\.[0-9]+)|{_TOKEN.pattern.replace('number', 'other_number')}")
-_POINT_FIRST: Final = re.compile(r"(?<![0-9])\.[0-9]")
 
 
 class Term(NamedTuple):
@@ -135,8 +132,7 @@ class _Reader:
 
     def read(self, *, glued_after: bool) -> list[Equation]:
         """The equations of the run; `glued_after`: its last number is part of a name or a unit."""
-        tokens = _TOKEN_OR_POINT_FIRST if _POINT_FIRST.search(self.run) else _TOKEN
-        for token in tokens.finditer(self.run):
+        for token in _TOKEN.finditer(self.run):
             _READ[token.lastgroup or ""](self, token)
         self.spoilt = self.spoilt or glued_after
         self._end_equation()
@@ -222,7 +218,6 @@ class _Reader:
 
 _READ: Final[dict[str, Callable[[_Reader, re.Match[str]], None]]] = {
     "number": _Reader._number,
-    "other_number": _Reader._number,
     "sign": _Reader._sign,
     "power": _Reader._power,
     "equals": _Reader._equals,

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from r1rl.aha.detect.announced import NO_LETTER
-
-if TYPE_CHECKING:
-    from r1rl.aha.detect.equations import Value
+from r1rl.aha.detect.equations import Value
 
 MAX_CHARS: Final = 160
 _BARE_CHARS: Final = 60  # a bare "no" or "yes" stands at once
@@ -111,45 +108,20 @@ def said_after(folded: str, start: int, end: int, target: Value) -> tuple[list[S
     """
     window = folded[start : min(end, start + MAX_CHARS)]
     said: list[Says] = []
-    for spoken in _spoken(window.translate(_ALIKE)):
-        meant = all(_is(window[at:to], target) for at, to in spoken.numbers)
-        if meant and not (said and said[-1].says == spoken.says):
-            said.append(Says(start + spoken.start, start + spoken.end, spoken.says, spoken.named))
-    return said, _OFFERED.match(window) is not None
-
-
-class _Spoken(NamedTuple):
-    """What `window[start:end]` says if all of `numbers`, as (start, end), are the target.
-
-    `named`: it names the target and the value of the attempt.
-    """
-
-    start: int
-    end: int
-    says: bool
-    named: bool
-    numbers: tuple[tuple[int, int], ...]
-
-
-_ALIKE: Final = str.maketrans("123456789", "0" * 9)
-
-
-@lru_cache(maxsize=16_384)  # the search is slow, and but for their digits many windows are alike
-def _spoken(window: str) -> tuple[_Spoken, ...]:
-    spoken: list[_Spoken] = []
     for found in _SPOKEN.finditer(window):
         groups = found.groupdict()
         if groups["bare"] and found.start() > _BARE_CHARS:
             continue
-        numbers = [found.span(key) for key in _TARGETS if groups[key]][:1]
+        numbers = [groups[key] for key in _TARGETS if groups[key]][:1]
         if found[0][0] == "=" and (before := _LEFT.search(window[: found.start()])):
-            numbers.append(before.span())  # "(7 = 22"
-        named = groups["reply"] is not None
+            numbers.append(before[0])  # "(7 = 22"
         says = groups["reply"] == "yes" or groups["bare"] not in (None, "no") or bool(groups["equal"] or groups["hit"])
-        if not _unsaid(window, found, says):
-            at = found.end() - len(found[0].lstrip(" \t\n.,;:!?("))
-            spoken.append(_Spoken(at, found.end(), says, named, tuple(numbers)))
-    return tuple(spoken)
+        repeated = bool(said) and said[-1].says == says
+        if repeated or _unsaid(window, found, says) or not all(_is(number, target) for number in numbers):
+            continue
+        at = found.end() - len(found[0].lstrip(" \t\n.,;:!?("))
+        said.append(Says(start + at, start + found.end(), says, groups["reply"] is not None))
+    return said, _OFFERED.match(window) is not None
 
 
 def _is(number: str, target: Value) -> bool:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 LOOP_CHARS: Final = 100
 LOOP_DIGITS: Final = 40
-_DIGITS: Final = re.compile(rf"[0-9]{{{LOOP_DIGITS}}}")  # a quick look
+_ONE_DIGIT: Final = re.compile(rf"([0-9])\1{{{LOOP_DIGITS - 1}}}")
 _MAX_UNIT: Final = 400
 _ANCHOR: Final = 24
 _STEP: Final = 32
@@ -54,9 +54,6 @@ _SCRIPTS: Final = tuple(
         "\u0e00-\u0eff",  # Thai and Lao
     )
 )
-_OTHER_SCRIPT: Final = re.compile(
-    "[\u0370-\u052f\u0590-\u06ff\u0750-\u077f\u0900-\u0eff\u1100-\u11ff\u3040-\u9fff\uac00-\ud7af\uf900-\ufaff]"
-)
 _LATIN: Final = re.compile("[A-Za-z\u00c0-\u024f]{2,}")
 _GREEK: Final = re.compile("[\u0370-\u03ff]{3,}")
 
@@ -92,7 +89,7 @@ def loops(text: str) -> bool:
 
     A unit is looked for at every `_STEP`-th character, so that a stretch of LOOP_CHARS + _STEP is never missed.
     """
-    if _DIGITS.search(text) and any(digit * LOOP_DIGITS in text for digit in "0123456789"):
+    if _ONE_DIGIT.search(text):
         return True
     for start in range(0, len(text) - LOOP_CHARS + 1, _STEP):
         again = text.find(text[start : start + _ANCHOR], start + 1, start + _ANCHOR + _MAX_UNIT)
@@ -136,7 +133,7 @@ def code_only(text: str, spans: Iterable[tuple[int, int]]) -> bool:
 
 def mixed_language(text: str) -> bool:
     """Whether words of two scripts occur, each at least 4 letters and a fiftieth of all letters."""
-    if text.isascii() or not _OTHER_SCRIPT.search(text):
+    if text.isascii():
         return False
     counts = [len(script.findall(text)) for script in _SCRIPTS]
     counts.append(sum(len(word) for word in _GREEK.findall(text)))

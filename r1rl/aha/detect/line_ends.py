@@ -20,7 +20,6 @@ from r1rl.aha.detect.reasoning import Reasoning
 from r1rl.aha.detect.statements import (
     Result,
     conclusions,
-    has_unread_signs,
     last_total,
     last_unread,
     results,
@@ -36,15 +35,12 @@ def with_line_ends(announced: Sequence[Candidate], text: Reasoning) -> list[Cand
     worked = list(results(completion, text.equations))
     found: list[Candidate] = []
     for index, (start, end) in enumerate(spans):
-        of_span = [result for result in worked if start <= result.start < end]
+        of_span = (result for result in worked if start <= result.start < end)
         events = sorted([*of_span, *conclusions(completion, folded, start, end)])
         said = [candidate for candidate in announced if start <= candidate.start < end]
         turns = [marker for marker in text.markers if start <= marker.start < end]
         cut = index + 1 == len(spans) and not text.closed
-        words = worked_in_words(completion, folded, start, end)
-        unread = None
-        if words or has_unread_signs(folded, start, end, of_span):
-            unread = partial(_unread, text, words)
+        unread = partial(_unread, text, worked_in_words(completion, folded, start, end))
         found += _of_span(said, events, turns, unread, start, end, cut=cut)
     if not found and text.closed:
         totals = (last_total(completion, folded, start, end) for start, end in reversed(spans))
@@ -56,7 +52,7 @@ def _of_span(
     said: Sequence[Candidate],
     events: Sequence[Result],
     turns: Sequence[Marker],
-    unread: Callable[[int, int], Result | None] | None,
+    unread: Callable[[int, int], Result | None],
     start: int,
     end: int,
     *,
@@ -75,7 +71,7 @@ def _of_span(
             continue
         complete = place < len(turns) or not cut
         line, of_line = said[first_said:last_said], events[first:last]
-        if complete and unread is not None:
+        if complete:
             done = max(start, line[-1].end if line else 0, of_line[-1].end if of_line else 0)
             if (more := unread(done, until)) is not None:
                 of_line = [*of_line, more]

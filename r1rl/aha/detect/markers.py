@@ -7,8 +7,6 @@ whether anything changed; `labelled` puts the two together.
 from __future__ import annotations
 
 import re
-import sys
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -55,29 +53,25 @@ def find(text: str, lexicon: str = "strict") -> list[Marker]:
 def find_all(text: str, lexicons: Iterable[str] = LEXICONS, *, folded: str | None = None) -> dict[str, list[Marker]]:
     """The markers of several lexicons, as `find` gives them one by one; `folded` is `fold(text)`."""
     folded = fold(text) if folded is None else folded
-    tags = [found.span() for found in _TAG.finditer(folded)] if "<" in folded else []
+    if "<" in folded:
+        folded = _TAG.sub(lambda tag: ";" * len(tag[0]), folded)  # no marker holds one
     return {
-        name: [Marker(start, end, text[start:end], kind) for start, end, kind in _hits(folded, LEXICONS[name], tags)]
+        name: [Marker(start, end, text[start:end], kind) for start, end, kind in _hits(folded, LEXICONS[name])]
         for name in lexicons
     }
 
 
-def _hits(folded: str, lexicon: Lexicon, tags: list[tuple[int, int]]) -> Iterator[tuple[int, int, str]]:
+def _hits(folded: str, lexicon: Lexicon) -> Iterator[tuple[int, int, str]]:
     """Start, end and kind of the hits, in order."""
     at = 0
     while found := lexicon.compiled.search(folded, at):
         start = found.start()
         pattern = next(pattern for pattern in lexicon.patterns if pattern.compiled.match(folded, start))
-        if _within(start, tags) or (pattern.opens_clause and not _opens_clause(folded, start)):
+        if pattern.opens_clause and not _opens_clause(folded, start):
             at = start + 1
         else:
             at = found.end()
             yield start, at, pattern.kind
-
-
-def _within(position: int, spans: list[tuple[int, int]]) -> bool:
-    index = bisect_right(spans, (position, sys.maxsize)) - 1
-    return index >= 0 and position < spans[index][1]
 
 
 def fold(text: str) -> str:

@@ -58,7 +58,7 @@ def math_attempts(
                 claimed=candidate.text[:MAX_TEXT],
                 complete=True,
                 right=verdict.status == "correct",
-                repeats_previous=repeats,
+                repeat=repeats,
                 slip=any(slip.start < candidate.end and candidate.start < slip.end for slip in slips),
             )
         )

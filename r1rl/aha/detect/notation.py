@@ -8,10 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_SIGNS: Final = (("×", "*"), ("·", "*"), ("⋅", "*"), ("∙", "*"), ("✕", "*"), ("÷", "/"), ("−", "-"), ("–", "-"))
-_SIGNS_TOO: Final = (("≈", "="), ("\u00a0", " "))
-_ASCII_SIGNS: Final = (("[", "("), ("]", ")"), ("$", " "), ("`", " "), ("&", " "))
-_ALL_SIGNS: Final = (*_SIGNS, *_SIGNS_TOO, *_ASCII_SIGNS)
+_SIGNS: Final = str.maketrans("×·⋅∙✕÷−–≈\u00a0[]$`&", "*****/--= ()   ")
 _FRACTION: Final = re.compile(r"\\[dt]?frac\s{0,3}\{([^{}]{1,80})\}\s{0,3}\{([^{}]{1,80})\}")
 _LATEX: Final = re.compile(r"\\(?:\\|[()\[\],;:! ]|[A-Za-z]{1,20})")
 _LATEX_SIGNS: Final = {"times": "*", "cdot": "*", "ast": "*", "div": "/", "approx": "=", "equiv": "=", "\\": "\n"}
@@ -37,19 +34,15 @@ _UNIT: Final = re.compile(
 )
 _WORD_SIGNS: Final = {"times": "*", "multiplied by": "*", "plus": "+", "minus": "-", "divided by": "/"}
 _HAS_WORDS: Final = (" is ", "equal", " give", "yields", " make", "to get", "times", "plus", "minus", " by ")
-_THREE_DIGITS: Final = re.compile(r",[0-9]{3}")  # a quick look before a slow one
 _THOUSANDS: Final = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
-_LETTER_TIMES: Final = {x: re.compile(rf"{x}(?<=[0-9)\s]{x})(?=\s{{0,2}}[0-9(])") for x in "xX"}
+_LETTER_TIMES: Final = re.compile(r"[xX](?<=[0-9)\s].)(?=\s{0,2}[0-9(])")
 _BULLET: Final = re.compile(r"^[ \t]*[-*+•](?=[ \t])", re.MULTILINE)
 
 
 def normalise(text: str) -> str:
     """`text` with ASCII signs for words, LaTeX and Unicode signs; its length stays, so spans fit the original."""
-    for sign, plain in _ASCII_SIGNS if text.isascii() else _ALL_SIGNS:
-        if sign in text:
-            text = text.replace(sign, plain)
-    if _THREE_DIGITS.search(text):
-        text = _THOUSANDS.sub(_without_commas, text)
+    text = text.translate(_SIGNS)
+    text = _THOUSANDS.sub(_without_commas, text)
     if "\\" in text:
         for _ in range(3):  # innermost first: a fraction of fractions of fractions
             text, changed = _FRACTION.subn(_fraction_inline, text)
@@ -58,22 +51,15 @@ def normalise(text: str) -> str:
         text = _LATEX.sub(_latex, text).replace("{", "(").replace("}", ")")
     if "**" in text:
         text = re.sub(r"\*{2,}", _stars, text)
-    if "//" in text:
-        text = text.replace("//", "^^")
-    for letter, times in _LETTER_TIMES.items():
-        if letter in text:
-            text = times.sub("*", text)
+    text = text.replace("//", "^^")
+    text = _LETTER_TIMES.sub("*", text)
     if any(word in text for word in _HAS_WORDS):
         text = _WORDS.sub(_word, _GOES_ON.sub(_blank, text))
     if " than" in text:
         text = _DISTANCE.sub(lambda found: found[0][0] + ";", text)
     if "=" in text:
         text = _UNIT.sub(lambda found: found[1] + " " * len(found[2]), text)
-    if "\n" in text:
-        text = _BULLET.sub(_blank, text)
-    elif text[:1] in "-*+• " and (bullet := _BULLET.match(text)):
-        text = _blank(bullet) + text[bullet.end() :]
-    return text
+    return _BULLET.sub(_blank, text)
 
 
 def _blank(found: re.Match[str]) -> str:

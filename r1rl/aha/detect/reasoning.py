@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from r1rl.aha.detect.equations import Equation
-    from r1rl.aha.detect.markers import Marker
+from r1rl.aha.detect.equations import Equation
+from r1rl.aha.detect.markers import Marker
 
 
 @dataclass(frozen=True, slots=True)

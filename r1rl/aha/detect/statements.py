@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from r1rl.aha.detect.announced import GOES_ON, NO_LETTER, NUMBER, number
@@ -89,31 +89,15 @@ def results(completion: str, equations: Iterable[Equation]) -> Iterator[Result]:
 def conclusions(completion: str, folded: str, start: int, end: int) -> Iterator[Result]:
     """Conclusions that name one number and work nothing out: "So Tom has 288 eggs.", "Hence, 288 pens."."""
     for match in _CONCLUSION.finditer(folded, start, end):
-        value = NUMBER.match(completion, match.end(), end)
-        if value is None or GOES_ON.match(completion, value.end(), end):
-            continue
-        stop = match.end() + len(value[0].rstrip(" ,"))
-        rest = _REST.match(completion, stop, end)
-        if rest is None:
-            continue
-        text = value[0].strip(" ,")
-        worth = number(text)
-        if worth is not None:
-            yield Result(match.start(), rest.end(), text, worth, worked=False)
+        stated = _at(completion, match.start(), match.end(), end, worked=False)
+        if stated and (rest := _REST.match(completion, stated.end, end)):
+            yield stated._replace(end=rest.end())
 
 
 def worked_in_words(completion: str, folded: str, start: int, end: int) -> list[Result]:
     """Working that is told in words, without signs, and the value it comes to; in order."""
-    found = []
-    for match in _IN_WORDS.finditer(folded, start, end):
-        if (result := _at(completion, match.start(), match.end(), end, worked=True)) is not None:
-            found.append(result)
-    return found
-
-
-def has_unread_signs(folded: str, start: int, end: int, read: Sequence[Result]) -> bool:
-    """Whether some "=" between `start` and `end` is in none of the results `read` there."""
-    return folded.count("=", start, end) > sum(folded.count("=", result.start, result.end) for result in read)
+    found = (_at(completion, m.start(), m.end(), end, worked=True) for m in _IN_WORDS.finditer(folded, start, end))
+    return [result for result in found if result is not None]
 
 
 def last_unread(text: Reasoning, start: int, end: int) -> Result | None:

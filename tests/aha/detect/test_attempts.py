@@ -15,14 +15,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from r1rl.aha.detect.attempts import Attempt, find_attempts, reasoning_spans, trace
-from r1rl.aha.detect.transitions import transitions
+from r1rl.aha.detect.attempts import Attempt, transitions
+from r1rl.aha.detect.reasoning import reasoning_spans
 from r1rl.verify import expression as expressions
+from tests.aha.detect.tracing import find_attempts, trace
 
 
 def find(text: str, numbers: list[int] | None = None, gold: str = "22", prefill: str = "") -> list[Attempt]:
     meta = {"numbers": numbers or [3, 5, 7]}
-    return find_attempts(text, task_verifier="countdown", gold=gold, meta=meta, prefill=prefill)
+    return find_attempts(text, gold=gold, meta=meta, prefill=prefill)
 
 
 def brief(attempts: list[Attempt]) -> list[tuple[str | None, str | None, bool]]:
@@ -119,7 +120,7 @@ def test_one_attempt_in_full() -> None:
             claimed="22",
             complete=True,
             right=True,
-            repeats_previous=False,
+            repeat=False,
         )
     ]
 
@@ -175,7 +176,7 @@ def test_results_of_this_attempt_come_before_those_of_earlier_ones(
 )
 def test_repeats_are_marked(text: str, repeats: list[bool], kinds: list[str]) -> None:
     attempts = find(text)
-    assert [attempt.repeats_previous for attempt in attempts] == repeats
+    assert [attempt.repeat for attempt in attempts] == repeats
     assert transitions(attempts) == kinds
 
 
@@ -215,26 +216,46 @@ def test_no_attempt_in_the_answer_or_after_the_reasoning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verifier", "gold", "meta"),
+    ("gold", "meta"),
     [
-        pytest.param("math", "22", {"numbers": [3, 5, 7]}, id="another verifier"),
-        pytest.param("countdown", "22", {}, id="no numbers"),
-        pytest.param("countdown", "22", {"numbers": [22]}, id="one number"),
-        pytest.param("countdown", "22", {"numbers": "357"}, id="numbers not a list"),
-        pytest.param("countdown", "22", {"numbers": [3, "5", 7]}, id="number not an int"),
-        pytest.param("countdown", "22", {"numbers": list(range(99))}, id="too many"),
-        pytest.param("countdown", "twenty-two", {"numbers": [3, 5, 7]}, id="gold not a number"),
-        pytest.param("countdown", "1/0", {"numbers": [3, 5, 7]}, id="gold divides by zero"),
-        pytest.param("countdown", "1e99999999", {"numbers": [3, 5, 7]}, id="gold without end"),
+        pytest.param("22", {}, id="no numbers"),
+        pytest.param("22", {"numbers": [22]}, id="one number"),
+        pytest.param("22", {"numbers": "357"}, id="numbers not a list"),
+        pytest.param("22", {"numbers": [3, "5", 7]}, id="number not an int"),
+        pytest.param("22", {"numbers": list(range(99))}, id="too many"),
+        pytest.param("twenty-two", {"numbers": [3, 5, 7]}, id="gold not a number"),
+        pytest.param("1/0", {"numbers": [3, 5, 7]}, id="gold divides by zero"),
+        pytest.param("1e99999999", {"numbers": [3, 5, 7]}, id="gold without end"),
     ],
 )
-def test_no_detector_means_no_attempts(verifier: str, gold: str, meta: dict[str, Any]) -> None:
-    assert find_attempts("3*5+7 = 22", task_verifier=verifier, gold=gold, meta=meta) == []
+def test_no_usable_problem_means_no_attempts(gold: str, meta: dict[str, Any]) -> None:
+    assert find_attempts("3*5+7 = 22", gold=gold, meta=meta) == []
 
 
 def test_trace_tells_partial_and_illegal_steps() -> None:
     steps = [(step.status, step.value) for step in trace("3*5 = 15, 15+5 = 20, 15+7 = 22", [3, 5, 7], 22)]
     assert steps == [("partial", 15), ("illegal", 20), ("complete", 22)]
+
+
+def attempt(value: str | None, *, target: str = "22", repeats: bool = False) -> Attempt:
+    return Attempt(0, 1, "x", "1 + 1", value, value, True, value == target, repeats)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [
+        pytest.param([], [], id="none"),
+        pytest.param([attempt("7")], [], id="one"),
+        pytest.param([attempt("7"), attempt("22")], ["wrong_right"], id="corrected"),
+        pytest.param([attempt("7"), attempt("8"), attempt("8")], ["wrong_different", "wrong_same"], id="wrong"),
+        pytest.param([attempt("22"), attempt("22"), attempt("7")], ["right_right", "right_wrong"], id="given up"),
+        pytest.param([attempt("7"), attempt("7", repeats=True), attempt("22")], ["wrong_right"], id="repeat left out"),
+        pytest.param([attempt("22"), attempt("22", repeats=True)], [], id="conclusion is no transition"),
+        pytest.param([attempt(None), attempt("7")], ["wrong_different"], id="division by zero"),
+    ],
+)
+def test_transitions(attempts: list[Attempt], expected: list[str]) -> None:
+    assert transitions(attempts) == expected
 
 
 # --- oracle: random problems written in many styles, labels known ------------------------------------------------

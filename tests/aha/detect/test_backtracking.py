@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 from r1rl.aha.detect.backtracking import Backtracking, backtracking, reachable
-from r1rl.aha.detect.countdown_trace import trace
+from tests.aha.detect.tracing import trace
 
 
 def enumerated(values: list[Fraction], target: int) -> bool:

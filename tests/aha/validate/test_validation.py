@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from r1rl.aha.detect import markers
-from r1rl.aha.detect.attempts import find_attempts
 from r1rl.aha.validate import validation
 from r1rl.tasks.countdown import apply
 from r1rl.verify import expression
+from tests.aha.detect.tracing import find_attempts
 from tests.aha.validate import shipped_figures
 from tests.aha.validate.shipped_figures import of_corpora
 from tests.aha.validate.synthetic import styles, traces
@@ -247,7 +247,6 @@ def test_every_tree_of_10_000_traces_is_recovered() -> None:
         meta = json.loads(trace["meta"])
         found = find_attempts(
             trace["completion"],
-            task_verifier="countdown",
             gold=trace["gold"],
             meta=meta,
             prefill=trace["prefill"],
