@@ -7,8 +7,11 @@ import json
 import sys
 from collections.abc import Sequence
 
+from rich.console import Console
+from rich.markdown import Markdown
+
 from benchmarks import plan
-from benchmarks.rows import text_table
+from benchmarks.rows import markdown_table
 from r1rl.ground.errors import RecipeError
 from r1rl.run import exits
 
@@ -48,7 +51,11 @@ def _run(parsed: argparse.Namespace) -> None:
         rows = parsed.measure(parsed)
     except ValueError as error:
         raise RecipeError(str(error)) from error
-    sys.stdout.write(json.dumps(rows) + "\n" if parsed.json else text_table(rows))
+    if parsed.json:
+        sys.stdout.write(json.dumps(rows) + "\n")
+        return
+    head = f"{rows[0]['machine']}; medians of interleaved repeats" if rows else "nothing was measured"
+    Console(width=None if sys.stdout.isatty() else 140).print(Markdown(f"{head}\n\n{markdown_table(rows)}"))
 
 
 if __name__ == "__main__":

@@ -7,17 +7,17 @@ the same texts. It finds words only; `annotate` also finds attempts, transitions
 from __future__ import annotations
 
 import argparse
-import gc
 import itertools
 import json
 import random
 import re
-import statistics
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+import timeit
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeAlias
 
 from benchmarks.machine import describe
+from benchmarks.rows import Row, row
 
 SUMMARY = "The rollout annotations, against keyword counting."
 SLICES: Final = 5
@@ -27,6 +27,12 @@ _OF_TINY_BASE: Final = re.compile(r"\w+|[^\w\s]")
 _OF_PROSE: Final = re.compile(r"\d|[^\W\d]+|[^\w\s]")
 _GROUP: Final = 16
 _COMPARED: Final = 400  # texts of a slice in which words alone are counted
+_ROW: Final[Mapping[str, Any]] = {
+    "run": "bench", "kind": "train", "step": 0, "rank": 0, "prompt": "", "prefill": "", "temperature": 1.0,
+    "finish_reason": "eos", "verdict": "wrong",
+}  # fmt: skip
+Problem: TypeAlias = Callable[[random.Random], tuple[dict[str, Any], Callable[[], tuple[str, int]]]]
+"""Makes up a problem: the columns that its rollouts share, and what writes one, as its text and its tokens."""
 
 _OPENINGS: Final = (
     "Okay, so let's see. {name} has {a} {thing} and buys {b} more, then gives away {c} of them.",
@@ -56,126 +62,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="which rollouts (default: 0)")
 
 
-def measure(parsed: argparse.Namespace) -> list[dict[str, Any]]:
-    if parsed.rollouts < SLICES:
-        raise ValueError(f"rollouts={parsed.rollouts}: need at least {SLICES}; try 10000")
-    return measured(parsed.rollouts, parsed.seed)
-
-
-def measured(rollouts: int = 10_000, seed: int = 0) -> list[dict[str, Any]]:
+def measure(parsed: argparse.Namespace) -> list[Row]:
     """Rollouts of 300 tokens annotated per second, Countdown and word problems, each made up afresh.
 
     Tokens are words, signs, and of prose single digits, of the tiny base's form whole numbers: as the tokenizers of
     models that write so have it. Everything is annotated in one process, its caches cold at first.
     """
     from r1rl.aha.detect.annotation import annotate_all
+    from r1rl.aha.detect.lexicons import LEXICONS
     from r1rl.aha.detect.markers import find_all
 
-    words = _peer()
-    machine = describe(1)
-    rows = []
-    spent = 0.0  # seconds of `annotate_all`
-    for kind, make in (("Countdown", countdown_rows), ("word problems", prose_rows)):
-        rates: dict[str, list[float]] = {"annotate": [], "markers": [], "peer": []}
-        source = iter(make(seed))
-        size = -(-rollouts // SLICES)
-        for _ in range(SLICES):
-            part = list(itertools.islice(source, size))
-            texts = [row["completion"] for row in part[:_COMPARED]]
-            seconds = _seconds(annotate_all, [part])
-            spent += seconds
-            rates["annotate"].append(len(part) / seconds)
-            rates["markers"].append(len(texts) / _seconds(find_all, texts))
-            rates["peer"].append(len(texts) / _seconds(words, texts))
-        for name, key in (("all detectors", "annotate"), ("five lexicons with spans", "markers")):
-            rows.append(
-                {
-                    "name": f"{kind}, {name}",
-                    "ours": round(statistics.median(rates[key]), 1),
-                    "peer": round(statistics.median(rates["peer"]), 1),
-                    "ratio": round(statistics.median(a / b for a, b in zip(rates[key], rates["peer"], strict=True)), 2),
-                    "unit": "rollouts/s",
-                    "machine": machine,
-                }
-            )
-    annotated = 2 * SLICES * -(-rollouts // SLICES)
-    rows.append(
-        {
-            "name": "100,000 rollouts of 300 tokens, half of each kind",
-            "ours": round(spent / annotated * 100_000, 1),
-            "peer": None,
-            "ratio": None,
-            "unit": "s",
-            "machine": machine,
-        }
-    )
-    return rows
-
-
-def _peer() -> Callable[[str], int]:
-    from r1rl.aha.detect.lexicons import LEXICONS
-
-    expressions = [
+    if parsed.rollouts < SLICES:
+        raise ValueError(f"rollouts={parsed.rollouts}: need at least {SLICES}; try 10000")
+    words = [
         re.compile(rf"\b(?:{pattern.expression})\b", re.IGNORECASE)
         for lexicon in LEXICONS.values()
         for pattern in lexicon.patterns
     ]
-    return lambda text: sum(len(expression.findall(text)) for expression in expressions)
+    described, found, size = describe(1), [], -(-parsed.rollouts // SLICES)
+    each = []  # seconds of a rollout, by slice
+    for kind, problem in (("Countdown", countdown), ("word problems", word_problem)):
+        source, detectors, lexicons, peer = rollouts(problem, parsed.seed), [], [], []
+        for _ in range(SLICES):
+            part = list(itertools.islice(source, size))
+            texts = [one["completion"] for one in part[:_COMPARED]]
+            detectors.append(len(part) / _seconds(annotate_all, part))
+            lexicons.append(len(texts) / _seconds(lambda them: [find_all(text) for text in them], texts))
+            peer.append(len(texts) / _seconds(lambda them: [w.findall(text) for text in them for w in words], texts))
+        for what, ours in (("all detectors", detectors), ("five lexicons with spans", lexicons)):
+            found.append(row(f"{kind}, {what}", ours, peer, "rollouts/s", described))
+        each += [1 / rate for rate in detectors]
+    whole = [100_000 * sum(each) / len(each)]
+    return [*found, row("100,000 rollouts of 300 tokens, half of each kind", whole, [None], "s", described)]
 
 
-def _seconds(work: Callable[[Any], Any], arguments: Iterable[Any]) -> float:
-    """Of processor time, in which other load does not count, nor what the collector does about others' objects."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        started = time.process_time()
-        for argument in arguments:
-            work(argument)
-        return time.process_time() - started
-    finally:
-        if collects:
-            gc.enable()
+def _seconds(work: Callable[[Any], object], argument: Any) -> float:
+    """Of processor time, in which other load does not count; the garbage collector is off meanwhile."""
+    return timeit.timeit(lambda: work(argument), timer=time.process_time, number=1)
+
+
+def rollouts(problem: Problem, seed: int) -> Iterator[dict[str, Any]]:
+    """Rollouts without end, a group to each problem."""
+    chance = random.Random(seed)
+    for number in map(str, itertools.count()):
+        columns, write = problem(chance)
+        for sample in range(_GROUP):
+            completion, tokens = write()
+            names = {"prompt_id": number, "group_id": number, "sample_idx": sample}
+            yield {**_ROW, **columns, **names, "completion": completion, "n_tokens": tokens}
 
 
 def _tokens(text: str, of: re.Pattern[str]) -> int:
     return len(of.findall(text))
 
 
-def _row(
-    completion: str, n_tokens: int, *, task: str, verifier: str, prompt_id: int, sample: int, **columns: Any
-) -> dict[str, Any]:
-    return {
-        **{"run": "bench", "kind": "train", "step": 0, "rank": 0, "group_id": str(prompt_id), "prompt": ""},
-        **{"prompt_id": str(prompt_id), "sample_idx": sample, "temperature": 1.0, "n_tokens": n_tokens},
-        **{"task": task, "verifier": verifier, "completion": completion, "prefill": "", "finish_reason": "eos"},
-        **{"verdict": "wrong", **columns},
-    }
+def countdown(chance: random.Random) -> tuple[dict[str, Any], Callable[[], tuple[str, int]]]:
+    """Countdown: several attempts as chains, in the tiny base's form or in prose."""
+    numbers = [chance.randint(1, 99) for _ in range(chance.choice((3, 4)))]
+    target = chance.randint(10, 200)
 
+    def write() -> tuple[str, int]:
+        text, prose = "<think>", chance.random() < 0.5
+        token = _OF_PROSE if prose else _OF_TINY_BASE
+        while _tokens(text, token) < _TOKENS - 30:
+            text += _chain(numbers, target, chance, prose)
+        text += " </think> <answer> " + " + ".join(map(str, numbers)) + " </answer>"
+        return text, _tokens(text, token)
 
-def countdown_rows(seed: int) -> Iterable[dict[str, Any]]:
-    """Countdown rollouts without end: several attempts as chains, in the tiny base's form or in prose."""
-    chance = random.Random(seed)
-    for prompt_id in itertools.count():
-        numbers = [chance.randint(1, 99) for _ in range(chance.choice((3, 4)))]
-        target = chance.randint(10, 200)
-        meta = json.dumps({"numbers": numbers})
-        for sample in range(_GROUP):
-            text = "<think>"
-            prose = chance.random() < 0.5
-            token = _OF_PROSE if prose else _OF_TINY_BASE
-            while _tokens(text, token) < _TOKENS - 30:
-                text += _chain(numbers, target, chance, prose)
-            text += " </think> <answer> " + " + ".join(map(str, numbers)) + " </answer>"
-            yield _row(
-                text,
-                _tokens(text, token),
-                task="countdown",
-                verifier="countdown",
-                prompt_id=prompt_id,
-                sample=sample,
-                gold=str(target),
-                meta=meta,
-            )
+    meta = json.dumps({"numbers": numbers})
+    return {"task": "countdown", "verifier": "countdown", "gold": str(target), "meta": meta}, write
 
 
 def _chain(numbers: list[int], target: int, chance: random.Random, prose: bool) -> str:
@@ -193,25 +148,17 @@ def _chain(numbers: list[int], target: int, chance: random.Random, prose: bool) 
     return f" {' , '.join(steps)} target {target} got {pool[0]} no , {chance.choice(('wait ,', 'try again :'))}"
 
 
-def prose_rows(seed: int) -> Iterable[dict[str, Any]]:
-    """Word-problem rollouts without end, graded by `math` as plain numbers."""
-    chance = random.Random(seed)
-    for prompt_id in itertools.count():
-        a, b, c = (chance.randint(2, 90) for _ in range(3))
-        words: dict[str, Any] = {"a": a, "b": b, "c": c, "ab": a + b, "abc": a + b - c, "product": a * b}
-        words["name"], words["thing"] = chance.choice(("Ann", "Tom", "Maria")), chance.choice(("eggs", "pens", "books"))
-        for sample in range(_GROUP):
-            text = "<think>" + chance.choice(_OPENINGS).format(**words)
-            while _tokens(text, _OF_PROSE) < _TOKENS - 34:
-                text += chance.choice(_MIDDLES).format(**words)
-            text += chance.choice(_ENDINGS).format(**words) + f" </think> <answer> {a + b - c} </answer>"
-            yield _row(
-                text,
-                _tokens(text, _OF_PROSE),
-                task="file",
-                verifier="math",
-                prompt_id=prompt_id,
-                sample=sample,
-                gold=str(a + b - c),
-                meta="{}",
-            )
+def word_problem(chance: random.Random) -> tuple[dict[str, Any], Callable[[], tuple[str, int]]]:
+    """A word problem, graded by `math` as plain numbers."""
+    a, b, c = (chance.randint(2, 90) for _ in range(3))
+    words: dict[str, Any] = {"a": a, "b": b, "c": c, "ab": a + b, "abc": a + b - c, "product": a * b}
+    words["name"], words["thing"] = chance.choice(("Ann", "Tom", "Maria")), chance.choice(("eggs", "pens", "books"))
+
+    def write() -> tuple[str, int]:
+        text = "<think>" + chance.choice(_OPENINGS).format(**words)
+        while _tokens(text, _OF_PROSE) < _TOKENS - 34:
+            text += chance.choice(_MIDDLES).format(**words)
+        text += chance.choice(_ENDINGS).format(**words) + f" </think> <answer> {a + b - c} </answer>"
+        return text, _tokens(text, _OF_PROSE)
+
+    return {"task": "file", "verifier": "math", "gold": str(a + b - c), "meta": "{}"}, write

@@ -11,14 +11,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import psutil
 from tqdm.auto import tqdm
 
-from benchmarks.side import JOB_VARIABLE, PARENT_VARIABLE, Job
-from benchmarks.turn import Turn, Turns
+from benchmarks.side import JOB_VARIABLE, Job
+from benchmarks.work import Turn, Turns
 from r1rl.ground.errors import RunFailedError
 from r1rl.launch.start import free_port
 
@@ -73,15 +72,13 @@ class Side:
             ]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         for process in self._started:
             assert process.stdin is not None
             process.stdin.close()
         for process in self._started:
             try:
-                process.wait(timeout=10 if kind is None else 1)
+                process.wait(timeout=1 if failure[0] else 10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -131,11 +128,10 @@ class Side:
         }
         kept = {name: value for name, value in os.environ.items() if name not in several}
         return {
-            **{"HF_HUB_OFFLINE": "1"},
+            "HF_HUB_OFFLINE": "1",
             **kept,
             **(several if self.processes > 1 else {}),
             JOB_VARIABLE: json.dumps(dataclasses.asdict(job)),
-            PARENT_VARIABLE: str(os.getpid()),
             "OMP_NUM_THREADS": str(job.threads),
             "TOKENIZERS_PARALLELISM": "false",
         }

@@ -5,7 +5,7 @@ import json
 import random
 import subprocess
 import sys
-import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,8 @@ from r1rl.verify import math
 
 SUMMARY = "The mathematics grader, against plain math-verify."
 
-MATH_SHARE = 0.2
-"""Share of MATH-500 among the pairs; the others are GSM8K's."""
-
-SLICES = 5
-"""Both sides take turns slice by slice, so that a load from elsewhere meets both; figures are medians of slices."""
-
-Pair = tuple[str, str]
+MATH_SHARE = 0.2  # of MATH-500 among the pairs; the others are GSM8K's
+SLICES = 5  # both sides take turns slice by slice, so that a load from elsewhere meets both
 
 # plain math-verify as its README shows it: gold and answer as LaTeX, its own time-outs, one process
 _PEER = r"""
@@ -51,29 +46,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(parsed: argparse.Namespace) -> list[Row]:
     """Pairs judged per second: ours in all workers, against plain math-verify in one process times the cores.
 
-    Rows: the verifier at first sight, the same again with its verdicts remembered, and its processes alone (every
-    pair goes to one, as none is compared as plain numbers before).
-
-    Raises `ValueError` where the files are missing or hold too few different answers.
+    Rows: the verifier at first sight, and the same again with its verdicts remembered.
     """
     todo = answer_pairs(parsed.data, parsed.pairs, parsed.seed)
     size = -(-len(todo) // SLICES)
     cores, pool = cores_of_a_rank(), math._pool
     pool.verify_many([(f"x+{number}", "y") for number in range(16 * cores)])  # start every worker
-    rates: dict[str, list[float]] = {"first pass": [], "cached pass": [], "processes alone": [], "peer": []}
-    with subprocess.Popen(
-        [sys.executable, "-c", _PEER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as peer:
+    rates: dict[str, list[float]] = {"first pass": [], "cached pass": [], "peer": []}
+    pipe, quiet = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen([sys.executable, "-c", _PEER], stdin=pipe, stdout=pipe, stderr=quiet, text=True) as peer:
         assert peer.stdin is not None
         assert peer.stdout is not None
         for start in range(0, len(todo), size):
             part = todo[start : start + size]
             items: list[tuple[str, str, dict[str, Any]]] = [(answer, gold, {}) for answer, gold in part]
-            cleaned = [(math.clean(answer), math.clean(gold)) for answer, gold in part]
             peer.stdin.write(json.dumps(part) + "\n")
             peer.stdin.flush()
             rates["peer"].append(cores * len(part) / json.loads(peer.stdout.readline())[0])
@@ -81,18 +67,16 @@ def measure(parsed: argparse.Namespace) -> list[Row]:
             math._read_gold.cache_clear()
             rates["first pass"].append(len(part) / _seconds(math.verify_many, items))
             rates["cached pass"].append(len(part) / _seconds(math.verify_many, items))
-            pool.clear_cache()
-            rates["processes alone"].append(len(part) / _seconds(pool.verify_many, cleaned))
     theirs, machine = rates.pop("peer"), describe(cores)
     return [row(f"graders, {name}", ours, theirs, "pairs/s", machine) for name, ours in rates.items()]
 
 
-def answer_pairs(data_dir: Path, count: int, seed: int) -> list[Pair]:
+def answer_pairs(data_dir: Path, count: int, seed: int) -> list[tuple[str, str]]:
     """`count` different (answer, gold) pairs, shuffled: golds against themselves, then against other problems'.
 
     MATH-500 gives a fifth. Raises `ValueError` where the files are missing or hold too few different answers.
     """
-    found: dict[Pair, None] = {}
+    found: dict[tuple[str, str], None] = {}
     shares = {"math500": round(count * MATH_SHARE), "gsm8k": count - round(count * MATH_SHARE)}
     for name, share in shares.items():
         answers = _answers(data_dir, name)
@@ -126,7 +110,5 @@ def _answers(data_dir: Path, name: str) -> list[str]:
         raise ValueError(f"data={str(data_dir)!r}: a row of {name} has no 'answer'") from None
 
 
-def _seconds(work: Callable[[Any], Any], argument: Any) -> float:
-    started = time.perf_counter()
-    work(argument)
-    return time.perf_counter() - started
+def _seconds(work: Callable[[Any], object], argument: Any) -> float:
+    return timeit.timeit(lambda: work(argument), number=1)

@@ -8,15 +8,12 @@ import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from benchmarks import machine, presets, train
 from benchmarks.rows import Figure, Row, row, rows_of, significant
-from benchmarks.turn import OURS, TRL, Turns
+from benchmarks.work import OURS, TRL, Turns
 from r1rl.ground.errors import RunFailedError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 SUMMARY = "How a step's time and memory grow with group, cap or processes, against plain TRL."
 SIZES: Final = {"group": [4, 8, 16, 32, 64], "cap": [128, 256, 512, 1024, 2048], "processes": [1, 2]}
@@ -34,8 +31,6 @@ _NOTE: Final = (
     "micro-batches of 16; memory is the first process's"
 )
 _NEVER: Final = -1e4
-# The tiny base's, but for the output projection, which is its own here.
-_SHAPE: Final = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(parsed: argparse.Namespace) -> list[Row]:
-    from transformers import AutoTokenizer
-
     from r1rl.models import resolve
 
     parsed.sizes = sorted(set(parsed.sizes or SIZES[parsed.over]))
@@ -56,9 +49,9 @@ def measure(parsed: argparse.Namespace) -> list[Row]:
         raise ValueError(f"sizes={parsed.sizes}: processes must divide the {_PROMPTS} prompts of a step; try 1 2")
     measured: dict[int, Turns] = {}
     with tempfile.TemporaryDirectory(prefix="r1rl-bench-") as folder:
-        tokenizer = AutoTokenizer.from_pretrained(resolve.resolve("base:countdown"))
+        base = Path(resolve.resolve("base:countdown"))
         longest = max(parsed.sizes) if parsed.over == "cap" else _USUAL["cap"]
-        model = str(endless_model(Path(folder) / "model", tokenizer, positions=longest + 64))
+        model = str(endless_model(Path(folder) / "model", base, positions=longest + 64))
         for size in parsed.sizes:
             chosen = _USUAL | {parsed.over: size}
             changes: dict[str, Any] = presets.SIGNAL | {
@@ -122,37 +115,30 @@ def fitted_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     return significant(statistics.linear_regression(x, y).slope, 3)
 
 
-def endless_model(folder: Path, tokenizer: PreTrainedTokenizerBase, *, positions: int) -> Path:
-    """A Llama model of random weights in `folder`, with that tokenizer, whose EOS cannot be drawn.
+def endless_model(folder: Path, base: Path, *, positions: int) -> Path:
+    """A model of random weights in `folder`, of the base's shape and with its tokenizer, whose EOS cannot be drawn.
 
     A Llama's output projection has no bias. So the first channel of the residual stream is the same in every token
-    and no layer writes to it; EOS's row reads that channel alone, and makes it a very low logit.
+    and no layer writes to it; EOS's row of a projection of its own reads that channel alone, and makes it a very low
+    logit.
 
     Args:
         positions: longest prompt and completion together.
     """
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        max_position_embeddings=positions,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=False,
-        **_SHAPE,
-    )
-    model = LlamaForCausalLM(config)
+    config = AutoConfig.from_pretrained(base, tie_word_embeddings=False, max_position_embeddings=positions)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():
         model.model.embed_tokens.weight[:, 0] = config.initializer_range
         for layer in model.model.layers:
             layer.self_attn.o_proj.weight[0] = 0
             layer.mlp.down_proj.weight[0] = 0
         model.lm_head.weight[:, 0] = 0
-        model.lm_head.weight[tokenizer.eos_token_id] = 0
-        model.lm_head.weight[tokenizer.eos_token_id, 0] = _NEVER
+        model.lm_head.weight[config.eos_token_id] = 0
+        model.lm_head.weight[config.eos_token_id, 0] = _NEVER
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
     return folder

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import contextlib
 import os
 import platform
-import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _SIDE = 2048  # of the square matrices; their product is far from the memory's limit
 _READ_BYTES = 2**30  # far above every cache
-_TRIES = 5
+_TRIES = 6
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ def describe(cores: int) -> str:
 
     return (
         f"{cores} of {os.cpu_count()} cores, {processor()} ({torch.backends.cpu.get_cpu_capability()}), "
-        f"{memory_gib() or 0:.0f} GiB, "
-        f"Python {platform.python_version()}, torch {importlib.metadata.version('torch')}"
+        f"{memory_gib() or 0:.0f} GiB, Python {platform.python_version()}, torch {torch.__version__}"
     )
 
 
@@ -67,18 +66,10 @@ def peak(dtype: torch.dtype, threads: int) -> Peak:
 
 def reset_peak_memory() -> None:
     """Let what `r1rl.ground.machine.peak_memory` says begin anew, where the kernel allows it."""
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
 
 
 def _fastest(work: Callable[[], object]) -> float:
     """Seconds of the fastest of some tries."""
-    work()
-    best = float("inf")
-    for _ in range(_TRIES):
-        started = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - started)
-    return best
+    return min(timeit.repeat(work, number=1, repeat=_TRIES))

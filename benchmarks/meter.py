@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from benchmarks import work
-from benchmarks.turn import CONTINUOUS, OURS
-from benchmarks.work import Forward
+from benchmarks.work import CONTINUOUS, OURS, Forward
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer
@@ -29,7 +28,7 @@ _STAGES = {
 
 
 class Meter:
-    """Counts what `trainer` does, from `start` to `result`; `side` is one of `benchmarks.turn`."""
+    """Counts what `trainer` does, from `start` to `result`; `side` is one of `benchmarks.work`."""
 
     def __init__(self, trainer: GRPOTrainer, side: str) -> None:
         self.trainer = trainer
@@ -70,15 +69,15 @@ class Meter:
             "prefilled": self._prefilled,
             # Continuous batching puts tokens of all kinds of rows into one.
             "draws": None if self.side == CONTINUOUS else self._draws,
-            "update": [astuple(forward) for forward in self._update],
+            "update": self._update,
             "cost": asdict(self.cost),
         }
 
-    def before_optimizer(self) -> None:
+    def before_optimizer(self, *_: Any, **__: Any) -> None:
         """The gradient is there."""
         self._gradient_at = time.perf_counter()
 
-    def after_optimizer(self) -> None:
+    def after_optimizer(self, *_: Any, **__: Any) -> None:
         """The weights are new."""
         self._seconds["optimizer"] += time.perf_counter() - self._gradient_at
 
@@ -132,5 +131,5 @@ class Meter:
         else:
             # `generate` draws one token a row from every pass, the first of which is over the prompts.
             self._draws += sum(forward.rows for forward in self._sampled_forwards)
-            self._prefilled += sum(forward.tokens for forward in self._sampled_forwards if forward.width > 1)
+            self._prefilled += sum(rows * width for rows, width in self._sampled_forwards if width > 1)
         self._sampled_forwards = []

@@ -16,24 +16,16 @@ from typing import Any, Final
 
 from tqdm.auto import tqdm
 
-from benchmarks import aha, graders, growth, inspect, rollout, store, train
+from benchmarks import aha, graders, growth, rollout, train
 from benchmarks.rows import Row, markdown_table
 from r1rl.ground import whole_files
-from r1rl.ground.errors import nearest
 from r1rl.ground.machine import has_bf16_kernels
 
 SUMMARY = "All benchmarks; writes BENCHMARKS.md."
 MODULES: Final[dict[str, Any]] = {
-    "train": train,
-    "rollout": rollout,
-    "growth": growth,
-    "graders": graders,
-    "store": store,
-    "inspect": inspect,
-    "aha": aha,
+    module.__name__.rpartition(".")[2]: module for module in (train, rollout, growth, graders, aha)
 }
 _TURNS: Final = ("train", "rollout", "growth")
-_TAKES: Final = {"--repeats": (*_TURNS, "inspect"), "--threads": _TURNS}
 _PACKAGES: Final = ("r1rl", "torch", "transformers", "trl", "accelerate", "numpy", "pyarrow", "duckdb", "math-verify")
 _HEAD: Final = """\
 # Benchmarks
@@ -68,9 +60,9 @@ class Part:
 
     def command(self, parsed: argparse.Namespace) -> list[str]:
         """The words after `python -m benchmarks`; of an option that is given twice, the last counts."""
-        given: dict[str, Any] = {"--seed": parsed.seed}
-        given |= {option: getattr(parsed, option[2:]) for option, modules in _TAKES.items() if self.words[0] in modules}
-        given |= {"--data": parsed.data} if self.data else {}
+        given: dict[str, Any] = {"--seed": parsed.seed, "--data": parsed.data if self.data else None}
+        if self.words[0] in _TURNS:
+            given |= {"--repeats": parsed.repeats, "--threads": parsed.threads}
         return [*self.words, *(w for option, value in given.items() if value is not None for w in (option, str(value)))]
 
 
@@ -81,12 +73,9 @@ def _step(name: str, title: str, *words: str, data: bool = False) -> Part:
 
 _FP32, _BF16 = ("--dtype", "fp32"), ("--dtype", "bf16")
 PLAN: Final = (
-    _step("sums-bf16", "A whole step, two-digit sums, bf16", "smollm2-sums", *_BF16),
-    _step("sums-fp32", "A whole step, two-digit sums, fp32", "smollm2-sums", *_FP32),
     _step("signal-bf16", "A whole step, every group with signal, bf16", "smollm2-signal", *_BF16),
     _step("signal-fp32", "A whole step, every group with signal, fp32", "smollm2-signal", *_FP32),
-    _step("fewshot", "A whole step with worked examples", "smollm2-fewshot", data=True),
-    _step("fewshot-nostop", "The same without stop strings", "smollm2-fewshot-nostop", data=True),
+    _step("fewshot-nostop", "A whole step with worked examples", "smollm2-fewshot-nostop", data=True),
     _step("tiny", "The tiny recipe's step", "tiny", "--repeats", "7"),
     Part("rollout-short-bf16", "Sampling alone, bf16", ("rollout", "--preset", "smollm2-short", *_BF16)),
     Part("rollout-short-fp32", "Sampling alone, fp32", ("rollout", "--preset", "smollm2-short", *_FP32)),
@@ -97,8 +86,6 @@ PLAN: Final = (
     Part("growth-cap", "How a step grows with the cap", ("growth", "--over", "cap")),
     Part("growth-processes", "How a step grows with processes", ("growth", "--over", "processes")),
     Part("graders", "Graders", ("graders",), data=True),
-    Part("store", "Rollout store", ("store",)),
-    Part("inspect", "Report and pages of rollouts", ("inspect",)),
     Part("aha", "Annotations", ("aha",)),
 )
 
@@ -118,15 +105,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="PATH", help="the problems' folder; without it, parts are left out"
     )
-    names = ", ".join(part.name for part in PLAN)
-    parser.add_argument("--only", nargs="+", metavar="PART", help=f"measure these and nothing else: {names}")
+    names = [part.name for part in PLAN]
+    parser.add_argument("--only", nargs="+", choices=names, help="measure these, also where they are kept")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every part (default: 0)")
     parser.add_argument("--repeats", type=int, metavar="N", help="turns of each side (default: each part's own)")
     parser.add_argument("--threads", type=int, metavar="N", help="of torch, on both sides (default: all cores)")
-    for name, default, what in (
-        ("output", "BENCHMARKS.md", "the page"),
-        ("rows", "runs/bench", "folder of the parts that were measured"),
-    ):
+    for name, default, what in (("output", "BENCHMARKS.md", "the page"), ("rows", "runs/bench", "the parts' folder")):
         shown = f"{what} (default: {default})"
         parser.add_argument(f"--{name}", type=Path, default=Path(default), metavar="PATH", help=shown)
 
@@ -144,7 +128,8 @@ def measure(parsed: argparse.Namespace) -> list[Row]:
         words, started = part.command(parsed), time.perf_counter()
         rows = _measured(words)
         now = datetime.datetime.now().isoformat(" ", "minutes")
-        kept[part.name] = Kept(words, now, round(time.perf_counter() - started, 1), _versions(), rows)
+        versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+        kept[part.name] = Kept(words, now, round(time.perf_counter() - started, 1), versions, rows)
         _write(parsed.rows / f"{part.name}.json", json.dumps(dataclasses.asdict(kept[part.name])))
         _write(parsed.output, page([(other.title, kept[other.name]) for other in PLAN if other.name in kept]))
     return [row for part in plan for row in kept[part.name].rows]
@@ -154,23 +139,17 @@ def chosen(parsed: argparse.Namespace) -> list[Part]:
     """The parts of the plan that are asked for and can be measured here.
 
     Raises:
-        ValueError: one is unknown, or needs the data folder.
+        ValueError: one that is named needs the data folder.
     """
-    names = [part.name for part in PLAN]
-    for name in parsed.only or []:
-        if name not in names:
-            raise ValueError(f"only={name!r}: known are {', '.join(names)}{nearest(name, names)}")
-    plan = [part for part in PLAN if parsed.only is None or part.name in parsed.only]
-    for part in plan:
-        if part.data and parsed.data is None and parsed.only is not None:
-            raise ValueError(f"data=None: {part.name} reads problems; give their folder with --data")
+    left = []
+    for part in PLAN if parsed.only is None else [part for part in PLAN if part.name in parsed.only]:
         if "bf16" in part.words and not has_bf16_kernels():
             sys.stderr.write(f"{part.name}: left out, this processor has no bf16 instructions\n")
-    return [
-        part
-        for part in plan
-        if (parsed.data is not None or not part.data) and ("bf16" not in part.words or has_bf16_kernels())
-    ]
+        elif not part.data or parsed.data is not None:
+            left.append(part)
+        elif parsed.only is not None:
+            raise ValueError(f"data=None: {part.name} reads problems; give their folder with --data")
+    return left
 
 
 def read(path: Path) -> Kept | None:
@@ -195,10 +174,6 @@ def page(parts: Sequence[tuple[str, Kept]]) -> str:
         text += f"\n## {title}\n\n`python -m benchmarks {' '.join(words)}`, {part.date}, {took}\n\n"
         text += markdown_table(part.rows)
     return text
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
 def _measured(words: Sequence[str]) -> list[Row]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +10,11 @@ from typing import Any
 
 import yaml
 
-from r1rl.ground.errors import nearest
 from r1rl.ground.machine import has_bf16_kernels, usable_cores
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 SMOLLM2, TINY = "smollm2-135m/mawps.yaml", "tiny/countdown.yaml"
-DATA_FILE, SUMS_FILE = "mawps_singleop.jsonl", "sums.jsonl"
+DATA_FILE = "mawps_singleop.jsonl"
 SIGNAL = {"reward_funcs": ["benchmarks.presets:characters"], "reward_weights": [1.0]}
 """A reward under which no group is without signal."""
 
@@ -57,27 +54,18 @@ class Preset:
         changes: keys of the recipe that are replaced.
         note: what the reader must know of it.
         micro_batches: what plain TRL is tried with; the fastest is measured.
-        problems: the file of problems that the recipe reads, from the data folder or made up.
-        without_stops: stop strings, which plain TRL's `generate` cannot take, are switched off for us too.
+        reads_data: the recipe reads problems from the data folder. Its stop strings, which plain TRL's `generate`
+            cannot take, are switched off for us too.
     """
 
     recipe: str
     changes: Mapping[str, Any]
     note: str
     micro_batches: tuple[int, ...] = (8, 16, 64)
-    problems: str | None = None
-    without_stops: bool = False
+    reads_data: bool = False
 
 
 PRESETS: dict[str, Preset] = {
-    "smollm2-sums": Preset(
-        SMOLLM2,
-        _BATCH,
-        "SmolLM2-135M, 8 prompts x 8, sums of two-digit numbers behind the recipe's worked examples, without stop "
-        "strings, cap 128, the recipe's own reward",
-        problems=SUMS_FILE,
-        without_stops=True,
-    ),
     "smollm2-short": Preset(
         SMOLLM2,
         _SHORT,
@@ -88,19 +76,12 @@ PRESETS: dict[str, Preset] = {
         _SHORT | SIGNAL,
         "as smollm2-short, rewarded by the number of characters, so that every group has signal and no row is skipped",
     ),
-    "smollm2-fewshot": Preset(
-        SMOLLM2,
-        _BATCH,
-        "SmolLM2-135M, 8 prompts x 8, the recipe's worked examples and its stop strings (which plain "
-        "TRL lacks: its generate has no tokenizer to find them with), cap 128",
-        problems=DATA_FILE,
-    ),
     "smollm2-fewshot-nostop": Preset(
         SMOLLM2,
         _BATCH,
-        "the same without stop strings, so that both sides write completions of the same lengths",
-        problems=DATA_FILE,
-        without_stops=True,
+        "SmolLM2-135M, 8 prompts x 8, cap 128, the recipe's worked examples without stop strings (plain TRL's generate "
+        "has no tokenizer to find them with), so that both sides write completions of the same lengths",
+        reads_data=True,
     ),
     "smollm2-longtail": Preset(
         SMOLLM2,
@@ -123,12 +104,7 @@ class Setting:
     note: str
 
     def write(self, folder: Path) -> Path:
-        """Write the recipe, and made-up problems where it reads them; returns its path."""
-        if self.keys.get("task_options", {}).get("path") == SUMS_FILE:
-            chance = random.Random(self.keys["seed"])
-            sums = [(chance.randint(10, 99), chance.randint(10, 99)) for _ in range(1000)]
-            lines = [json.dumps({"input": f"What is {a} + {b}?", "target": str(a + b)}) for a, b in sums]
-            (folder / SUMS_FILE).write_text("\n".join(lines), encoding="utf-8")
+        """Write the recipe; returns its path."""
         path = folder / "recipe.yaml"
         path.write_text(yaml.safe_dump(self.keys, sort_keys=False), encoding="utf-8")
         return path
@@ -136,7 +112,7 @@ class Setting:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of a part that measures a preset."""
-    parser.add_argument("--preset", default="tiny", metavar="NAME", help=f"{', '.join(PRESETS)} (default: tiny)")
+    parser.add_argument("--preset", default="tiny", choices=list(PRESETS), help="(default: tiny)")
     parser.add_argument(
         "--dtype", choices=("fp32", "bf16"), help="number format (default: what the recipe trains in on this processor)"
     )
@@ -178,10 +154,8 @@ def setting(
         data: the folder with the problems.
 
     Raises:
-        ValueError: unknown preset, no such number format here, or the preset's data is missing.
+        ValueError: no such number format here, or the preset's data is missing.
     """
-    if name not in PRESETS:
-        raise ValueError(f"preset={name!r}: known are {', '.join(PRESETS)}{nearest(name, PRESETS)}")
     preset = PRESETS[name]
     keys: dict[str, Any] = yaml.safe_load((RECIPES / preset.recipe).read_text(encoding="utf-8"))
     if dtype == "bf16" and not has_bf16_kernels():
@@ -189,17 +163,11 @@ def setting(
     dtype = dtype or ("bf16" if keys.get("bf16") and has_bf16_kernels() else "fp32")
     keys |= {**preset.changes, **_FIXED, "bf16": dtype == "bf16", "seed": seed, **(changes or {})}
     keys = {key: value for key, value in keys.items() if key not in _WITHOUT}
-    if preset.without_stops:
+    if preset.reads_data:
+        if data is None or not (data / DATA_FILE).is_file():
+            raise ValueError(
+                f"data={data and str(data)!r}: preset {name!r} reads {DATA_FILE}; give its folder with --data"
+            )
         keys["prompt_options"] = keys.get("prompt_options", {}) | {"stop": []}
-    if preset.problems is not None:
-        path = preset.problems if preset.problems == SUMS_FILE else _data_file(name, data)
-        keys["task_options"] = keys["task_options"] | {"path": path}
+        keys["task_options"] = keys["task_options"] | {"path": str((data / DATA_FILE).resolve())}
     return Setting(f"{name} {dtype}", keys, preset.micro_batches, preset.note)
-
-
-def _data_file(preset: str, data: Path | None) -> str:
-    if data is None:
-        raise ValueError(f"data=None: preset {preset!r} reads {DATA_FILE}; give its folder with --data")
-    if not (data / DATA_FILE).is_file():
-        raise ValueError(f"data={str(data)!r}: no {DATA_FILE} there; try the folder that has it")
-    return str((data / DATA_FILE).resolve())

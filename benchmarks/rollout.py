@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import children, machine, presets
+from benchmarks import children, machine, presets, work
 from benchmarks.machine import Peak
 from benchmarks.rows import Figure, Row, giga, row, rows_of
 from benchmarks.side import Job
-from benchmarks.turn import CONTINUOUS, OURS, TRL, Turn, Turns
+from benchmarks.work import CONTINUOUS, OURS, TRL, Turn, Turns
 from r1rl.ground.errors import RunFailedError
 
 SUMMARY = "Sampling alone, against plain TRL's generate and continuous batching."
@@ -61,13 +61,18 @@ def reason_it_fails(job: Job) -> str:
 
 def rows(name: str, turns: Turns, described: str, *, peak: Peak, weight_bytes: int, note: str = "") -> list[Row]:
     """What one setting's turns say, against each peer that took part."""
+
+    def limit_share(turn: Turn) -> float:
+        least = work.least_seconds(turn.cost, peak, turn.prompts, turn.lengths, weight_bytes)
+        return least / turn.seconds["sampling"]
+
     figures: Sequence[Figure] = (
         ("speed", "tokens/s", lambda turn: turn.sampled / turn.seconds["sampling"]),
         ("speed", "batches/min", lambda turn: 60 / turn.seconds["sampling"]),
         ("time", "s", lambda turn: turn.seconds["sampling"]),
         ("sampled", "tokens", lambda turn: turn.sampled),
-        ("completions under 200 tokens", "share", _share_under_200),
-        ("of the machine's limit", "share", lambda turn: turn.limit_share(peak, weight_bytes)),
+        ("completions under 200 tokens", "share", lambda turn: sum(n < 200 for n in turn.lengths) / len(turn.lengths)),
+        ("of the machine's limit", "share", limit_share),
         ("useful of processed in decoding", "share", lambda turn: turn.decode_share),
         ("prefilled", "tokens", lambda turn: turn.prefilled),
         ("operations", "GFLOP", lambda turn: giga(turn.sampling_flops())),
@@ -85,7 +90,3 @@ def rows(name: str, turns: Turns, described: str, *, peak: Peak, weight_bytes: i
             figures, turns[OURS], turns[peer], described, name=f"{name}: {{}}, against {label}", note=f"{note}; {limit}"
         )
     ]
-
-
-def _share_under_200(turn: Turn) -> float:
-    return sum(n < 200 for n in turn.lengths) / len(turn.lengths)

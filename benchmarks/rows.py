@@ -10,8 +10,6 @@ Row = dict[str, Any]
 Figure = tuple[str, str, Callable[[Any], float | None]]
 """A figure of a turn: its name, its unit, and how a turn gives it."""
 
-_HEAD = ("", "ours", "peer", "ratio", "unit")
-
 
 def row(
     name: str, ours: Sequence[float | None], peer: Sequence[float | None], unit: str, machine: str, *, note: str = ""
@@ -64,24 +62,8 @@ def giga(value: float | None) -> float | None:
     return None if value is None else value / 1e9
 
 
-def text_table(rows: Sequence[Row]) -> str:
-    """Columns of name, ours, peer, ratio, unit, under the machine's line; notes below."""
-    cells = [_HEAD, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEAD))]
-    lines = [
-        "  ".join(
-            text.ljust(width) if i in (0, 4) else text.rjust(width)
-            for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
-    ]
-    notes = [f"{row['name']}: {row['note']}" for row in rows if row.get("note")]
-    head = f"{rows[0]['machine']}; medians of interleaved repeats" if rows else "nothing was measured"
-    return "\n".join([head, *lines, *notes]) + "\n"
-
-
 def markdown_table(rows: Sequence[Row]) -> str:
-    """The same as a Markdown table, the part of the names that all share left out; notes below as a list."""
+    """A Markdown table, the part of the names that all share left out; notes below as a list."""
     prefixes = {row["name"].partition(": ")[0] for row in rows if ": " in row["name"]}
     shared = f"{prefixes.pop()}: " if len(prefixes) == 1 and all(": " in row["name"] for row in rows) else ""
     lines = ["| | ours | peer | ratio | unit |", "|---|--:|--:|--:|---|"]

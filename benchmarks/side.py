@@ -11,14 +11,12 @@ import json
 import os
 import resource
 import sys
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from benchmarks.turn import CONTINUOUS, OURS
+from benchmarks.work import CONTINUOUS, OURS
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer
@@ -26,8 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.meter import Meter
     from r1rl.recipe.load import LoadedRecipe
 
-JOB_VARIABLE, PARENT_VARIABLE = "R1RL_BENCH_JOB", "R1RL_BENCH_PARENT"
-_PARENT_SECONDS = 1.0
+JOB_VARIABLE = "R1RL_BENCH_JOB"
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Job:
     """What a side does.
 
     Args:
-        side: one of `benchmarks.turn`.
+        side: one of `benchmarks.work`.
         work: `step`; `sample`, sampling alone; or `update`, a step whose completions are made up, up to the cap.
         recipe: the recipe file.
         folder: for its run folder and output.
@@ -65,7 +62,6 @@ def main() -> int:
     """Do the job that standard input names. Everything but answers goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    threading.Thread(target=_end_with, args=(int(os.environ[PARENT_VARIABLE]),), daemon=True).start()
     job = Job(**json.loads(os.environ[JOB_VARIABLE]))
     if job.memory is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))
@@ -74,13 +70,6 @@ def main() -> int:
     torch.set_num_threads(job.threads)
     serve(job, sys.stdin, answers)
     return 0
-
-
-def _end_with(parent: int) -> None:
-    """End this process once its parent is gone: a turn of minutes would go on for nobody."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_SECONDS)
-    os._exit(1)
 
 
 def serve(job: Job, questions: TextIO, answers: TextIO) -> None:
@@ -163,7 +152,7 @@ def _plain(job: Job, loaded: LoadedRecipe, folder: Any, source: str, tokenizer: 
 def _turns(job: Job, meter: Meter, questions: TextIO, answers: TextIO) -> Any:
     """A callback that waits for a line before each turn and answers after it."""
     import torch
-    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from transformers import TrainerCallback
 
     from benchmarks.machine import reset_peak_memory
     from r1rl.ground.machine import peak_memory
@@ -183,33 +172,22 @@ def _turns(job: Job, meter: Meter, questions: TextIO, answers: TextIO) -> Any:
         reset_peak_memory()
         meter.start()
 
-    def say(facts: dict[str, Any]) -> None:
+    def answer(facts: dict[str, Any] | None = None) -> None:
         if trainer.accelerator.is_main_process:
+            facts = facts or meter.result() | {"peak_bytes": peak_memory()}
             answers.write(json.dumps(facts) + "\n")
             answers.flush()
 
-    def answer() -> None:
-        say(meter.result() | {"peak_bytes": peak_memory()})
-
     class Turns(TrainerCallback):
         begun = False
+        on_pre_optimizer_step, on_optimizer_step = meter.before_optimizer, meter.after_optimizer
 
-        def on_train_begin(
-            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-        ) -> None:
-            say({"ready": True})
+        def on_train_begin(self, *arguments: Any, **options: Any) -> None:
+            answer({"ready": True})
             if job.work == "sample":
                 _sample(meter, trainer, wait, answer)
 
-        def on_pre_optimizer_step(self, *arguments: Any, **options: Any) -> None:
-            meter.before_optimizer()
-
-        def on_optimizer_step(self, *arguments: Any, **options: Any) -> None:
-            meter.after_optimizer()
-
-        def on_step_begin(
-            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-        ) -> None:
+        def on_step_begin(self, *arguments: Any, **options: Any) -> None:
             # The turn ends where the next begins, so that logging counts too.
             if self.begun:
                 answer()

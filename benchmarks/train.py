@@ -14,10 +14,11 @@ from benchmarks import children, machine, presets
 from benchmarks.presets import Setting
 from benchmarks.rows import Figure, Row, giga, rows_of
 from benchmarks.side import Job
-from benchmarks.turn import OURS, TRL, Turns
+from benchmarks.work import OURS, TRL, Turns
 from r1rl.ground.errors import RunFailedError
 
 SUMMARY = "Whole GRPO steps, against plain TRL."
+add_arguments = presets.add_arguments
 # What both sides sampled has rows of its own: nothing is normalised silently.
 FIGURES: Final[Sequence[Figure]] = (
     ("speed", "steps/min", lambda turn: 60 / turn.seconds["step"]),
@@ -29,7 +30,7 @@ FIGURES: Final[Sequence[Figure]] = (
     ("time of the update", "s", lambda turn: turn.seconds["update"]),
     ("sampled", "tokens", lambda turn: turn.sampled),
     ("mean length", "tokens", lambda turn: turn.sampled / len(turn.lengths)),
-    ("rollouts with signal", "share", lambda turn: turn.signal_share),
+    ("rollouts with signal", "share", lambda turn: sum(turn.signal) / len(turn.signal)),
     ("useful of processed in decoding", "share", lambda turn: turn.decode_share),
     ("useful of processed in the update", "share", lambda turn: turn.update_share),
     ("prefilled", "tokens", lambda turn: turn.prefilled),
@@ -42,23 +43,12 @@ FIGURES: Final[Sequence[Figure]] = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    presets.add_arguments(parser)
-    parser.add_argument(
-        "--peer-micro-batches",
-        nargs="+",
-        type=int,
-        metavar="N",
-        help="micro-batches plain TRL is tried with, before the turns; the fastest counts (default: the preset's)",
-    )
-
-
 def measure(parsed: argparse.Namespace) -> list[Row]:
     presets.check(parsed)
     setting = presets.setting(parsed.preset, dtype=parsed.dtype, seed=parsed.seed, data=parsed.data)
     turns, choice = compare(
         setting,
-        parsed.peer_micro_batches or setting.micro_batches,
+        setting.micro_batches,
         threads=parsed.threads,
         repeats=parsed.repeats,
         warmup=parsed.warmup,
@@ -94,7 +84,7 @@ def compare(
     rollouts = setting.keys["prompts_per_step"] * group // processes
     for size in micro_batches:
         if size < 1 or rollouts % size:
-            raise ValueError(f"peer_micro_batches={size}: must divide the step's {rollouts} rollouts")
+            raise ValueError(f"micro_batch={size}: must divide the step's {rollouts} rollouts")
     with tempfile.TemporaryDirectory(prefix="r1rl-bench-") as folder:
         recipe = str(setting.write(Path(folder)))
         ours, peer = (Job(side, "step", recipe, threads=threads, model=model) for side in (OURS, TRL))
@@ -128,6 +118,6 @@ def by_speed(tried: Mapping[int, float | None]) -> tuple[list[int], str]:
     """
     fitting = {size: seconds for size, seconds in tried.items() if seconds is not None}
     if not fitting:
-        raise RunFailedError(f"peer_micro_batches={list(tried)}: no memory for any of them; try smaller ones")
+        raise RunFailedError(f"TRL's micro-batches {list(tried)}: no memory for any of them")
     times = (f"{size}: {'no memory' if seconds is None else f'{seconds:.3g} s'}" for size, seconds in tried.items())
     return sorted(fitting, key=fitting.__getitem__), f", the fastest by an update at the cap ({', '.join(times)})"

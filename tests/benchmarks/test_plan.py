@@ -68,9 +68,13 @@ def test_a_mistake_is_one_line_and_rows_are_json(
 ) -> None:
     assert command_line.main(["graders", "--data", str(tmp_path)]) == 2
     assert "no math500_*.jsonl there" in capsys.readouterr().err
+    for words in (["all", "--only", "ah"], ["train", "--preset", "tinny"]):
+        with pytest.raises(SystemExit, match="2"):
+            command_line.main(words)
+        assert f"invalid choice: '{words[-1]}' (choose from" in capsys.readouterr().err
     made = [row("a", [1.0], [2.0], "s", "here")]
-    monkeypatch.setattr(plan.store, "measure", lambda parsed: made)
-    assert command_line.main(["store", "--json"]) == 0
+    monkeypatch.setattr(plan.aha, "measure", lambda parsed: made)
+    assert command_line.main(["aha", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == made
 
 
@@ -97,8 +101,8 @@ def test_bf16_parts_are_left_out_where_the_processor_has_no_instructions_for_the
     monkeypatch.setattr(plan, "has_bf16_kernels", lambda: False)
     plan.measure(_parsed(tmp_path, "--data", "problems"))
     assert not any("bf16" in words for words in measured)
-    assert any("smollm2-fewshot" in words for words in measured)
-    assert "train-sums-bf16: left out, this processor has no bf16 instructions" in capsys.readouterr().err
+    assert any("smollm2-fewshot-nostop" in words for words in measured)
+    assert "train-signal-bf16: left out, this processor has no bf16 instructions" in capsys.readouterr().err
 
 
 def test_an_interrupted_run_goes_on_and_a_whole_one_begins_anew(
@@ -129,16 +133,16 @@ def test_an_interrupted_run_goes_on_and_a_whole_one_begins_anew(
 
 
 def test_another_seed_is_measured_and_not_taken_from_before(measured: list[list[str]], tmp_path: Path) -> None:
-    plan.measure(_parsed(tmp_path, "--only", "store"))
+    plan.measure(_parsed(tmp_path, "--only", "aha"))
     plan.measure(_parsed(tmp_path, "--seed", "1"))
-    assert [words for words in measured if words[0] == "store"] == [["store", "--seed", s] for s in "01"]
+    assert [words for words in measured if words[0] == "aha"] == [["aha", "--seed", s] for s in "01"]
 
 
 def test_only_measures_a_part_again_and_keeps_the_others_in_the_page(measured: list[list[str]], tmp_path: Path) -> None:
-    plan.measure(_parsed(tmp_path, "--only", "train-tiny", "store"))
+    plan.measure(_parsed(tmp_path, "--only", "train-tiny", "aha"))
     measured.clear()
-    rows = plan.measure(_parsed(tmp_path, "--only", "store"))
-    assert [words[0] for words in measured] == ["store"]
+    rows = plan.measure(_parsed(tmp_path, "--only", "aha"))
+    assert [words[0] for words in measured] == ["aha"]
     assert [r["ours"] for r in rows] == [3.0]
     text = (tmp_path / "B.md").read_text()
     assert "## The tiny recipe's step" in text
@@ -149,9 +153,8 @@ def test_only_measures_a_part_again_and_keeps_the_others_in_the_page(measured: l
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        pytest.param(["--only", "stor"], "only='stor': known are .*did you mean", id="unknown part"),
         pytest.param(["--only", "graders"], "data=None: graders reads problems; give", id="no data"),
-        pytest.param(["--only", "inspect", "--repeats", "0"], "repeats=0: need at least 1", id="no repeats"),
+        pytest.param(["--only", "train-tiny", "--repeats", "0"], "repeats=0: need at least 1", id="no repeats"),
     ],
 )
 def test_bad_options(words: list[str], message: str, tmp_path: Path) -> None:
@@ -161,15 +164,15 @@ def test_bad_options(words: list[str], message: str, tmp_path: Path) -> None:
 
 def test_a_broken_part_is_named(tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
-    (tmp_path / "rows" / "store.json").write_text("{")
-    with pytest.raises(ValueError, match=r"store\.json is no part of a benchmark; delete it"):
-        plan.measure(_parsed(tmp_path, "--only", "store"))
+    (tmp_path / "rows" / "aha.json").write_text("{")
+    with pytest.raises(ValueError, match=r"aha\.json is no part of a benchmark; delete it"):
+        plan.measure(_parsed(tmp_path, "--only", "aha"))
 
 
 def test_what_is_kept_comes_back(measured: list[list[str]], tmp_path: Path) -> None:
-    rows = plan.measure(_parsed(tmp_path, "--only", "store"))
-    kept = plan.read(tmp_path / "rows" / "store.json")
+    rows = plan.measure(_parsed(tmp_path, "--only", "aha"))
+    kept = plan.read(tmp_path / "rows" / "aha.json")
     assert kept is not None
-    assert (kept.rows, kept.words) == (rows, ["store", "--seed", "0"])
-    assert plan.read(tmp_path / "rows" / "aha.json") is None
-    assert [path.name for path in (tmp_path / "rows").iterdir()] == ["store.json"]  # no temporary file is left
+    assert (kept.rows, kept.words) == (rows, ["aha", "--seed", "0"])
+    assert plan.read(tmp_path / "rows" / "graders.json") is None
+    assert [path.name for path in (tmp_path / "rows").iterdir()] == ["aha.json"]  # no temporary file is left

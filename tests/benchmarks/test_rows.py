@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.rows import giga, markdown_table, row, rows_of, significant, text_table
+from benchmarks.rows import giga, markdown_table, row, rows_of, significant
 
 
 def test_a_row_holds_medians_and_the_median_of_neighbouring_ratios() -> None:
@@ -44,21 +44,6 @@ def test_every_figure_has_a_row_and_the_first_the_note() -> None:
     first, second = rows_of(figures, [1.0], [4.0], "here", name="it: {} at 3", note="why")
     assert (first["name"], first["ours"], first["peer"], first["note"]) == ("it: double at 3", 2.0, 8.0, "why")
     assert (second["name"], second["unit"], "note" in second) == ("it: same at 3", "GB", False)
-
-
-def test_the_text_table_lines_up() -> None:
-    rows = [
-        row("a long name", [12345.0], [0.5], "tokens/s", "2 cores", note="of what"),
-        row("b", [None], [None], "s", "2 cores"),
-        {"name": "a row of another part", "ours": 1.0, "peer": None, "ratio": None, "unit": "GB", "machine": "x"},
-    ]
-    lines = text_table(rows).splitlines()
-    assert lines[0] == "2 cores; medians of interleaved repeats"
-    assert lines[2].split() == ["a", "long", "name", "12,340", "0.5", "24690.00x", "tokens/s"]
-    assert lines[3].split() == ["b", "-", "-", "-", "s"]
-    assert len({line.rindex(unit) for line, unit in zip(lines[2:5], ("tokens/s", "s", "GB"), strict=True)}) == 1
-    assert lines[5] == "a long name: of what"
-    assert text_table([]) == "nothing was measured\n" + "  ours  peer  ratio  unit\n"
 
 
 def test_the_markdown_table_leaves_out_what_names_share() -> None:

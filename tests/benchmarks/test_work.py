@@ -11,8 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks import work
 from benchmarks.machine import Peak
-from benchmarks.turn import OURS, TRL, Turn
-from benchmarks.work import Forward, ModelCost
+from benchmarks.work import OURS, TRL, Forward, ModelCost, Turn
 
 COST = ModelCost(per_token=1000.0, per_pair=10.0, head=300.0, parameters=700)
 
@@ -157,12 +156,6 @@ def test_operations_of_the_update() -> None:
     assert ours.update_flops() == 3 * (12 * 1000 + pairs * 10 + 6 * 300)
     plain = _turn(TRL, update=[[2, 7]] * 2)
     assert plain.update_flops() == 3 * (28 * 1000 + 2 * 2 * 7 * 7 * 10 + 2 * 2 * 6 * 300)
-
-
-def test_the_share_of_the_limit() -> None:
-    turn, peak = _turn(OURS), Peak(1e4, 1e9)
-    least = work.least_seconds(COST, peak, turn.prompts, turn.lengths, 4)
-    assert turn.limit_share(peak, 4) == least / 4.0
 
 
 def test_operations_are_unknown_where_draws_are() -> None:
