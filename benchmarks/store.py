@@ -148,8 +148,8 @@ def generate(run: Path, steps: int, seed: int) -> None:
     folder.mkdir(parents=True)
     for step in range(steps):
         for rank in range(RANKS):
-            with shards.shard_path(folder, "train", step, rank).open("wb") as file:
-                shard_files.write(_shard(step, rank, sentences, chance, generator), file, durable=False)
+            path = shards.shard_path(folder, "train", step, rank)
+            shard_files.write(_shard(step, rank, sentences, chance, generator), path)
     (run / "result.json").write_text('{"finished": true}', encoding="utf-8")
 
 

@@ -43,6 +43,5 @@ def run(parsed: argparse.Namespace) -> None:
             columns=columns,
             limit=parsed.limit,
             overwrite=parsed.overwrite,
-            progress=sys.stderr.isatty(),
         )
     sys.stdout.write(f"{rows:,} rollouts in {parsed.to}\n")

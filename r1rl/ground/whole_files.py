@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -20,9 +22,10 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     try:
         yield temporary
         if durable:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
+            _sync(temporary)
         os.replace(temporary, path)
+        if durable:
+            _sync(path.parent)  # the name
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -31,3 +34,23 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write a whole file in UTF-8, see `replacing`."""
     with replacing(path, durable=durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def finite(value: Any) -> Any:
+    """JSON content without NaN and infinity, which JSON lacks; numpy and torch scalars become numbers."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if not isinstance(value, str | int | float | bool | None) and hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import re
@@ -92,7 +91,7 @@ class RunFolder:
 
     def write_json(self, path: Path, content: dict[str, Any]) -> None:
         """Write a whole JSON file: it is either the old or the new one, never a part."""
-        whole_files.write_text(path, json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n")
+        whole_files.write_text(path, json.dumps(whole_files.finite(content), indent=2, ensure_ascii=False) + "\n")
 
     def point_tensorboard_here(self) -> None:
         """Make transformers write TensorBoard files here; it learns the place from the environment alone."""
@@ -137,7 +136,7 @@ def free_name(stem: str, runs_dir: str | Path = "runs") -> str:
 
 def append_line(path: Path, content: dict[str, Any]) -> None:
     """Append one JSON line, on disk on return. NaN and infinity become null; a torn last line is cut off."""
-    line = json.dumps(_finite(content), ensure_ascii=False) + "\n"
+    line = json.dumps(whole_files.finite(content), ensure_ascii=False) + "\n"
     with path.open("ab+") as stream:
         _cut_torn_line(stream)
         stream.write(line.encode())
@@ -171,17 +170,6 @@ def _cut_torn_line(stream: Any) -> None:
             break
         end = start
     stream.truncate(end)
-
-
-def _finite(value: Any) -> Any:
-    """The content without NaN and infinity, which JSON lacks; numpy and torch scalars become numbers."""
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if not isinstance(value, str | int | float | bool | None) and hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _version(package: str) -> str | None:

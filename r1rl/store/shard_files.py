@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,15 +31,15 @@ class Footer(NamedTuple):
     rewards: tuple[str, ...]
 
 
-def write(table: pa.Table, file: IO[bytes], *, durable: bool = True) -> None:
-    """Write rows, cut into row groups, and, where they must be `durable`, sync the file."""
+def write(table: pa.Table, path: Path) -> None:
+    """Write rows, cut into row groups."""
     leaf = {
         field.name: f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
         for field in table.schema
     }
     pq.write_table(
         table,
-        file,
+        path,
         row_group_size=max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES * len(table) // max(1, table.nbytes))),
         # A search through all texts is bound by unpacking them.
         compression={path: "lz4" if name == "completion" else "zstd" for name, path in leaf.items()},
@@ -49,9 +48,6 @@ def write(table: pa.Table, file: IO[bytes], *, durable: bool = True) -> None:
         use_byte_stream_split=[leaf["logprobs"]],
         write_statistics=[path for name, path in leaf.items() if name not in _WITHOUT_STATISTICS],
     )
-    file.flush()
-    if durable:
-        os.fsync(file.fileno())
 
 
 def footer(path: Path) -> Footer:
@@ -65,22 +61,17 @@ def footer(path: Path) -> Footer:
     return _remembered(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-# Parsing the footers of 20,000 shards takes 5 s of a core. They are a handful of different ones.
+# Parsing the footers of 20,000 shards takes 5 s of a core.
 @functools.lru_cache(maxsize=1 << 18)
 def _remembered(path: Path, *_identity: int) -> Footer:
     return _footer(path, pq.read_schema(path))
-
-
-@functools.lru_cache(maxsize=64)
-def _alike(version: int, names: tuple[str, ...]) -> Footer:
-    return Footer(version, names, tuple(name for name in names if name.startswith(REWARD_PREFIX)))
 
 
 def _footer(path: Path, found: pa.Schema) -> Footer:
     version = rollout_schema.version(found)
     if not 1 <= version <= SCHEMA_VERSION:
         raise ValueError(f"schema_version={version} in {path}: this r1rl reads 1 to {SCHEMA_VERSION}; upgrade r1rl")
-    return _alike(version, tuple(found.names))
+    return Footer(version, tuple(found.names), tuple(n for n in found.names if n.startswith(REWARD_PREFIX)))
 
 
 def read(path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:

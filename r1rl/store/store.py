@@ -24,6 +24,7 @@ from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
+from r1rl.ground import whole_files
 from r1rl.store import schema as rollout_schema
 from r1rl.store import shard_files, view
 from r1rl.store import shards as names
@@ -64,17 +65,13 @@ def write_shard(
     table = rollout_schema.table([{**row, **key} for row in rows], imported=imported)
 
     folder = Path(run_dir) / FOLDER
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        names.sync_folder(folder.parent)
-    elif folder not in _cleaned:  # once a process
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder not in _cleaned:  # once a process
         names.clean_temporaries(folder)
     _cleaned.add(folder)
     path = names.shard_path(folder, kind, step, rank)
-    with names.temporary_file(path) as file:
-        shard_files.write(table, file)
-        os.replace(file.name, path)
-    names.sync_folder(folder)
+    with whole_files.replacing(path) as temporary:
+        shard_files.write(table, temporary)
     return path
 
 
@@ -187,8 +184,9 @@ def rewind(run_dir: str | os.PathLike[str], step: int) -> None:
     # The policy after k updates samples the held-out rollouts of step k, and then those of training. A run that begins
     # again (step 0) evaluates again as well.
     keep_evaluation = step if step > 0 else -1
-    names.remove(s for s in names.listing(folder) if s.step > (keep_evaluation if s.kind == "eval" else step - 1))
-    names.sync_folder(folder)
+    for shard in names.listing(folder):
+        if shard.step > (keep_evaluation if shard.kind == "eval" else step - 1):
+            shard.path.unlink(missing_ok=True)
 
 
 def _rewards(run_dir: str | os.PathLike[str]) -> set[str]:
