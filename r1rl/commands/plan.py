@@ -31,12 +31,8 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpus", type=int, metavar="N", help="GPUs of a machine; 0: its CPU (default: as many as this machine has)"
     )
-    parser.add_argument(
-        "--gpu-memory",
-        type=float,
-        metavar="GB",
-        help="of one GPU, or of a machine without any, 10^9 bytes (default: 80, or this machine's)",
-    )
+    memory = "of one GPU, or of a machine without any, 10^9 bytes (default: 80, or this machine's)"
+    parser.add_argument("--gpu-memory", type=float, metavar="GB", help=memory)
     parser.add_argument("--price", type=float, metavar="P", help="of one GPU-hour")
     parser.add_argument("--tflops", type=float, metavar="T", help="peak of one GPU (default: 989, an H100 in bf16)")
     parser.add_argument("--update-share", type=float, default=0.35, metavar="S", help="of the peak (default: 0.35)")

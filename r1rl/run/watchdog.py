@@ -21,8 +21,9 @@ from typing import Any
 
 import psutil
 
+from r1rl.ground.whole_files import read_json, write_json
 from r1rl.run import rank_errors
-from r1rl.run.heartbeats import Heartbeat, read_json, write_json
+from r1rl.run.heartbeats import Heartbeat
 
 DEFAULT_SECONDS = 1500.0  # below the 1800 s of ddp_timeout, so that it speaks before a collective gives up
 _ANSWER_SECONDS = 3.0  # for the other processes to dump their stacks
@@ -111,7 +112,7 @@ class Watchdog:
         sys.stderr.write(f"\n{message}\n")
         sys.stderr.flush()
         rank_errors.record("stalled", message)
-        write_json(self.verdict, {"time": time.time(), "message": message})
+        write_json(self.verdict, {"time": time.time(), "message": message}, durable=False)
         for pid in mine:  # one that is stopped cannot end itself
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
@@ -137,7 +138,7 @@ class Watchdog:
             self._stacks.flush()
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
         with contextlib.suppress(OSError):
-            write_json(self.heartbeat.file("stall.json"), where(frame))
+            write_json(self.heartbeat.file("stall.json"), where(frame), durable=False)
 
     def _exit(self) -> None:
         for stream in (sys.stdout, sys.stderr):

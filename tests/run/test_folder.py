@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from r1rl.ground import whole_files
 from r1rl.ground.errors import RecipeError
 from r1rl.run import folder as run_folder
 
@@ -132,8 +133,8 @@ def test_a_torn_line_is_cut_off(tmp_path: Path, before: bytes, kept: list[dict[s
 
 def test_write_json_replaces_the_whole_file(tmp_path: Path) -> None:
     folder = run_folder.create("zero", tmp_path)
-    folder.write_json(folder.result, {"steps": 1, "long": "x" * 100})
-    folder.write_json(folder.result, {"steps": 2})
+    whole_files.write_json(folder.result, {"steps": 1, "long": "x" * 100})
+    whole_files.write_json(folder.result, {"steps": 2})
     assert json.loads(folder.result.read_text()) == {"steps": 2}
     assert [path.name for path in folder.path.iterdir() if path.is_file()] == ["result.json"]
 
