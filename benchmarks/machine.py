@@ -44,7 +44,7 @@ def describe(cores: int) -> str:
 
     return (
         f"{cores} of {os.cpu_count()} cores, {processor()} ({torch.backends.cpu.get_cpu_capability()}), "
-        f"{memory_gib() or 0:.0f} GiB, "
+        f"{memory_gib():.0f} GiB, "
         f"Python {platform.python_version()}, torch {importlib.metadata.version('torch')}"
     )
 

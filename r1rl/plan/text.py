@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from r1rl.ground.errors import RecipeError
-from r1rl.plan import memory
 from r1rl.plan.plan import Plan
 
 _SHOWN_CHARACTERS = 2000
@@ -41,12 +40,8 @@ def lines(plan: Plan) -> Iterator[str]:
     yield ""
     yield from work(plan)
     yield f"gold      {plan.gold}"
-    counted = (
-        f"{plan.prompt_tokens} tokens"
-        if plan.prompt_counted
-        else f"about {plan.prompt_tokens} tokens: a third of its characters, no tokenizer is here"
-    )
-    yield f"prompt    the first of the run, {counted}:"
+    guessed = "" if plan.prompt_counted else " (a third of its characters: no tokenizer is here)"
+    yield f"prompt    the first of the run, {plan.prompt_tokens} tokens{guessed}:"
     yield from (f"  | {line}" for line in plan.prompt[:_SHOWN_CHARACTERS].splitlines())
     yield "command"
     yield f"  {plan.command}"
@@ -80,8 +75,7 @@ def work(plan: Plan) -> Iterator[str]:
         yield (
             f"time      {done.hours:.3g} hours, {done.gpu_hours:.3g} {unit}, if sampling reaches "
             f"{machines.sampling_share:.0%} and the update {machines.update_share:.0%} of "
-            f"{machines.peak_tflops:g} TFLOP/s; "
-            "held-out evaluation left out"
+            f"{machines.peak_tflops:g} TFLOP/s; held-out evaluation left out"
         )
     if done.cost is not None:
         yield f"cost      {done.cost:.2f} at {machines.price:g} a GPU-hour"
@@ -96,15 +90,6 @@ def assumptions(plan: Plan) -> Iterator[str]:
         + (f"; keys and values of {needs.cached_tokens} tokens, at most a quarter of what is free"
            if needs.embedded else "")
     )  # fmt: skip
-    if needs.on_cpu:
-        yield (
-            f"libraries {_gb(memory.HOST_LIBRARIES)} (Python, torch and the rest, measured), with DeepSpeed "
-            f"{_gb(memory.HOST_DEEPSPEED)} more; sampling is the gathered or packed copy of the weights"
-        )
-    else:
-        yield (
-            f"libraries {_gb(memory.LIBRARIES)} are a guess; sampling is the gathered or converted copy of the weights"
-        )
     if (tokens := plan.vllm_cache_tokens) is not None:
         shards = plan.loaded.grpo.vllm_tensor_parallel_size
         over = f", cut over {shards} GPUs," if shards > 1 else ""

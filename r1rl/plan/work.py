@@ -15,30 +15,19 @@ H100_TFLOPS = 989.0  # bfloat16 without sparsity, as NVIDIA states it
 class Machines:
     """What the recipe would run on, and what is assumed of it and of the completions.
 
-    Args:
-        nodes: machines.
-        gpus: a machine's GPUs; 0: processes on its CPU.
-        cpu_processes: processes of one machine without GPUs.
-        memory: bytes of one GPU, or of a machine without any; None: 80 GB, or this machine's memory.
-        tflops: peak of one GPU in the update's number format, 10^12 operations a second; None: that of an H100, and
-            for a CPU nobody's, so that its hours are not known.
-        update_share, sampling_share: of the peak that the update and sampling reach.
-        mean_share: mean completion length as a share of `max_completion_length`.
-        price: of one GPU-hour; None: no cost is shown.
-
     Raises:
         RecipeError: a number that must be positive is not.
     """
 
     nodes: int = 1
-    gpus: int = 1
-    cpu_processes: int = 1
-    memory: float | None = None
-    tflops: float | None = None
-    update_share: float = 0.35
-    sampling_share: float = 0.05
-    mean_share: float = 0.5
-    price: float | None = None
+    gpus: int = 1  # of one machine; 0: processes on its CPU
+    cpu_processes: int = 1  # of one machine without GPUs
+    memory: float | None = None  # bytes of one GPU, or of a machine without any; None: 80 GB, or this machine's
+    tflops: float | None = None  # peak of one GPU in the update's number format; see `peak_tflops`
+    update_share: float = 0.35  # of the peak that the update reaches
+    sampling_share: float = 0.05  # of the peak that sampling reaches
+    mean_share: float = 0.5  # mean completion length as a share of `max_completion_length`
+    price: float | None = None  # of one GPU-hour; None: no cost is shown
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -55,11 +44,11 @@ class Machines:
         """Bytes that one process may use: its GPU's, or its part of the machine's memory."""
         if self.gpus:
             return self.memory or 80e9
-        return (self.memory or (machine.memory_gib() or 16.0) * 2**30) / self.cpu_processes
+        return (self.memory or machine.memory_gib() * 2**30) / self.cpu_processes
 
     @property
     def peak_tflops(self) -> float | None:
-        """`tflops`, or that of an H100."""
+        """10^12 operations a second: as given, else an H100's; a CPU's nobody knows, nor its hours."""
         return self.tflops or (H100_TFLOPS if self.gpus else None)
 
 

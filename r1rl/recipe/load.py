@@ -12,7 +12,7 @@ import importlib.util
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -78,25 +78,16 @@ def derive_batch(prompts_per_step: int, num_generations: int, world_size: int, w
 
 @dataclass
 class LoadedRecipe:
-    """A checked recipe.
-
-    Args:
-        recipe, grpo, model: the three groups of keys.
-        task: the task with its options; its rows are not read yet.
-        batch: the derived batch of one process.
-        world_size: the number of processes it was derived for.
-        source: the recipe file.
-        stated: TRL's keys as the file, the command line and r1rl's defaults for this machine say them.
-    """
+    """A checked recipe: the three groups of keys, and what follows from them."""
 
     recipe: Recipe
     grpo: GRPOConfig
     model: ModelConfig
-    task: tasks.Task
-    batch: Batch
-    world_size: int
-    source: Path
-    stated: dict[str, Any] = field(repr=False)
+    task: tasks.Task  # its rows are not read yet
+    batch: Batch  # of one process
+    world_size: int  # the number of processes that the batch is for
+    source: Path  # the recipe file
+    stated: dict[str, Any]  # TRL's keys as the file, the command line and r1rl's defaults for this machine say them
 
     @property
     def folder(self) -> run_folder.RunFolder:

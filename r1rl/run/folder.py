@@ -68,10 +68,6 @@ class RunFolder:
             whole_files.write_text(self.metrics, "".join(kept))
         store.rewind(self.path, step)
 
-    def point_tensorboard_here(self) -> None:
-        """Make transformers write TensorBoard files here; it learns the place from the environment alone."""
-        os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.tensorboard)
-
 
 def create(name: str, runs_dir: str | Path = "runs", *, resume: bool = False) -> RunFolder:
     """Make the folder of a run; with `resume` one that exists is taken up again.

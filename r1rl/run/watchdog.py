@@ -98,7 +98,9 @@ class Watchdog:
     def _judge(self) -> None:
         self._dump()
         others = [rank for rank in range(self.heartbeat.world_size) if rank != self.heartbeat.rank]
-        self._await(others, _ANSWER_SECONDS + 2 * self.poll)
+        until = time.monotonic() + _ANSWER_SECONDS + 2 * self.poll
+        while time.monotonic() < until and not all(self.heartbeat.file("stall.json", r).exists() for r in others):
+            time.sleep(0.1)
         states = self.heartbeat.all_states()
         silent = [rank for rank in others if not self.heartbeat.file("stall.json", rank).exists()]
         mine = [pid for rank in silent if (pid := self._sibling(states[rank])) is not None]
@@ -117,11 +119,6 @@ class Watchdog:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         self._exit()
-
-    def _await(self, ranks: list[int], seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and not all(self.heartbeat.file("stall.json", r).exists() for r in ranks):
-            time.sleep(0.1)
 
     def _sibling(self, state: dict[str, Any] | None) -> int | None:
         """The pid of a process of this launch on this machine: the same name may be another's elsewhere."""

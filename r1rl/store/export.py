@@ -50,10 +50,8 @@ def export(
 
     def once() -> int:
         with view.opened(run_dir) as connection, whole_files.replacing(path) as temporary:
-            known = [name for name in connection.table(view.NAME).columns if columns or name not in _LISTS]
-            if unknown := [name for name in columns or () if name not in known]:
-                raise ValueError(f"column={unknown[0]}: not in this run; it has {', '.join(known)}")
-            selection = view.select(connection, f"FROM {view.chosen(columns or known, where, limit)}")
+            flat = [name for name in connection.table(view.NAME).columns if name not in _LISTS]
+            selection = view.chosen(connection, columns or flat, where, limit=limit)
             return write(temporary, view.batches(selection, _BATCH_ROWS))
 
     return store.again_if_deleted(lambda: view.explained(where, once))

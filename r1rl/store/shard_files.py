@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from r1rl.store import schema as rollout_schema
-from r1rl.store.schema import REWARD_PREFIX, SCHEMA, SCHEMA_VERSION
+from r1rl.store.schema import REWARD_PREFIX, SCHEMA_VERSION
 
 ROW_GROUP_ROWS: Final = 2048
 ROW_GROUP_BYTES: Final = 128 * 2**20
@@ -81,38 +81,7 @@ def read(path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
     """
     with pq.ParquetFile(path) as file:
         foot = _footer(path, file.schema_arrow)
-        names = list(foot.columns) if columns is None else [name for name in columns if name in foot.columns]
-        if columns is not None and "verifier" in columns and "verifier" not in foot.columns:
+        names = [name for name in foot.columns if columns is None or name in columns]
+        if "verifier" in (columns or ()) and "verifier" not in foot.columns and "task" not in names:
             names.append("task")
-        return file.read(_unique(names))
-
-
-def take(path: Path, rows: Sequence[int], schema: pa.Schema) -> pa.Table:
-    """Some rows of a shard by their ascending numbers in it, as rows of `schema`. Raises as `footer`."""
-    with pq.ParquetFile(path) as file:
-        foot = _footer(path, file.schema_arrow)
-        names = _unique([*(name for name in schema.names if name in foot.columns), "task"])
-        taken: list[pa.Table] = []
-        start = at = 0
-        for i in range(file.num_row_groups):
-            end = start + file.metadata.row_group(i).num_rows
-            wanted = []
-            while at < len(rows) and rows[at] < end:
-                wanted.append(rows[at] - start)
-                at += 1
-            if wanted:
-                taken.append(rollout_schema.current(file.read_row_group(i, names).take(wanted), schema))
-            start = end
-        return pa.concat_tables(taken)
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
-
-
-def stored_schema(rewards: Iterable[str], columns: Sequence[str] | None = None) -> pa.Schema:
-    """The current schema with the run's reward columns, or `columns` of it in that order."""
-    schema = rollout_schema.stored(rewards)
-    if columns is None:
-        return schema
-    return pa.schema([schema.field(name) for name in columns], metadata=SCHEMA.metadata)
+        return file.read(names)

@@ -32,13 +32,8 @@ from r1rl.verify.verdict import Verdict
 
 logger = logging.getLogger(__name__)
 
-FILE_NAME = "bad_gold.jsonl"
-"""The list of bad rows in the run folder: split, prompt_id, gold, reason."""
-
-CACHE_FROM_SECONDS = 1.0
-"""A check that took less is not worth a file."""
-
-BAR_FROM_ROWS = 1000
+FILE_NAME = "bad_gold.jsonl"  # the list of bad rows in the run folder: split, prompt_id, gold, reason
+CACHE_FROM_SECONDS = 1.0  # a check that took less is not worth a file
 _BATCH = 512  # items a call, so that the bar moves
 _LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy", "reasoning-gym")
 
@@ -49,7 +44,7 @@ def check(verifier: str, rows: Sequence[Row], *, progress: bool = False) -> list
     Args:
         verifier: the name of the rows' verifier.
         rows: problems; equal (gold, meta) are judged once.
-        progress: show a bar from `BAR_FROM_ROWS` rows on.
+        progress: show a bar once a second has passed.
 
     Raises:
         RecipeError: the verifier cannot work here, for want of a package or of the sandbox.
@@ -169,7 +164,7 @@ def batches(items: Iterable[Any], total: int, what: str, *, progress: bool) -> I
     from tqdm.auto import tqdm
 
     iterator = iter(items)
-    with tqdm(total=total, desc=what, leave=False, disable=not progress or total < BAR_FROM_ROWS) as bar:
+    with tqdm(total=total, desc=what, leave=False, delay=1, disable=not progress) as bar:
         while batch := list(islice(iterator, _BATCH)):
             yield batch
             bar.update(len(batch))

@@ -114,7 +114,7 @@ def find_model(loaded: LoadedRecipe) -> tuple[str, PreTrainedTokenizerBase]:
 def open_folder(loaded: LoadedRecipe) -> run_folder.RunFolder:
     """The run folder with the resolved recipe and the environment in it, made by the first process."""
     folder = loaded.folder
-    folder.point_tensorboard_here()
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder.tensorboard)  # transformers asks the environment alone
     with loaded.grpo.main_process_first(desc="run folder"):
         if loaded.grpo.process_index == 0:
             folder = run_folder.create(folder.name, loaded.recipe.runs_dir, resume=loaded.recipe.resume)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -172,13 +171,6 @@ def test_git_state(tmp_path: Path) -> None:
     inner = tmp_path / "venv" / "site-packages"
     inner.mkdir(parents=True)
     assert run_folder._git_state(inner) is None, "an installed copy must not report its surroundings' commit"
-
-
-def test_tensorboard_goes_into_the_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "before")
-    folder = run_folder.create("zero", tmp_path)
-    folder.point_tensorboard_here()
-    assert os.environ["TENSORBOARD_LOGGING_DIR"] == str(tmp_path / "zero" / "tensorboard")
 
 
 def test_rewind_forgets_what_a_resumed_run_does_again(tmp_path):
