@@ -29,15 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     from r1rl.tasks.audit import audit
+    from r1rl.tasks.files import FileTask
 
+    options = ("question_column", "answer_column", "answer_pattern", "verifier")
+    task = FileTask(path=str(parsed.file), **{name: getattr(parsed, name) for name in options})
     with user_errors():
-        found = audit(
-            parsed.file,
-            parsed.question_column,
-            parsed.answer_column,
-            answer_pattern=parsed.answer_pattern,
-            verifier=parsed.verifier,
-            wrong_per_row=None if parsed.all_pairs else parsed.wrong_per_row,
-            progress=True,
-        )
+        found = audit(task, wrong_per_row=None if parsed.all_pairs else parsed.wrong_per_row, progress=True)
     sys.stdout.writelines(f"{line}\n" for line in found.lines())

@@ -36,13 +36,6 @@ def run(parsed: argparse.Namespace) -> None:
 
     columns = None if parsed.columns is None else [name.strip() for name in parsed.columns.split(",")]
     with user_errors():
-        rows = export(
-            parsed.run,
-            parsed.to,
-            where=parsed.where,
-            columns=columns,
-            limit=parsed.limit,
-            overwrite=parsed.overwrite,
-            progress=sys.stderr.isatty(),
-        )
+        chosen = {"where": parsed.where, "columns": columns, "limit": parsed.limit}
+        rows = export(parsed.run, parsed.to, **chosen, overwrite=parsed.overwrite)
     sys.stdout.write(f"{rows:,} rollouts in {parsed.to}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from r1rl.commands import pair, user_errors
 from r1rl.ground.values import coerce
@@ -36,22 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--extraction", default="answer-tag", metavar="NAME", help="where the answer stands (default: answer-tag)"
     )
-    parser.add_argument(
-        "--column",
-        type=pair,
-        action="append",
-        default=[],
-        metavar="OURS=THEIRS",
-        help="their name for a column of the store",
-    )
-    parser.add_argument(
-        "--weight",
-        type=pair,
-        action="append",
-        default=[],
-        metavar="REWARD=W",
-        help="as in TRL's reward_weights (default: 1 each)",
-    )
+    pairs: dict[str, Any] = {"type": pair, "action": "append", "default": []}
+    parser.add_argument("--column", **pairs, metavar="OURS=THEIRS", help="their name for a column of the store")
+    parser.add_argument("--weight", **pairs, metavar="REWARD=W", help="as in TRL's reward_weights (default: 1 each)")
 
 
 def run(parsed: argparse.Namespace) -> None:

@@ -31,12 +31,8 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpus", type=int, metavar="N", help="GPUs of a machine; 0: its CPU (default: as many as this machine has)"
     )
-    parser.add_argument(
-        "--gpu-memory",
-        type=float,
-        metavar="GB",
-        help="of one GPU, or of a machine without any, 10^9 bytes (default: 80, or this machine's)",
-    )
+    memory = "of one GPU, or of a machine without any, 10^9 bytes (default: 80, or this machine's)"
+    parser.add_argument("--gpu-memory", type=float, metavar="GB", help=memory)
     parser.add_argument("--price", type=float, metavar="P", help="of one GPU-hour")
     parser.add_argument("--tflops", type=float, metavar="T", help="peak of one GPU (default: 989, an H100 in bf16)")
     parser.add_argument("--update-share", type=float, default=0.35, metavar="S", help="of the peak (default: 0.35)")
@@ -52,28 +48,19 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from r1rl.ground.errors import RecipeError
-    from r1rl.plan import check, plan, text, work
+    from r1rl.plan import plan, text, work
 
     overrides = read_options(parsed, _options)
-    gpus = launchers.visible_gpus() if parsed.gpus is None else parsed.gpus
-    for name, value, least in (("nodes", parsed.nodes, 1), ("gpus", gpus, 0)):
-        if value < least:
-            raise RecipeError(f"{name}={value}: need at least {least}")
-    for name in ("gpu_memory", "tflops", "update_share", "sampling_share", "mean_share"):
-        value = getattr(parsed, name)
-        if value is not None and not value > 0:
-            raise RecipeError(f"{name}={value}: need more than 0")
-    given = {
-        name: getattr(parsed, name) for name in ("tflops", "update_share", "sampling_share", "mean_share", "price")
-    }
-    memory = None if parsed.gpu_memory is None else parsed.gpu_memory * 1e9
-    machines = plan.Machines(nodes=parsed.nodes, gpus=gpus, memory=memory, rates=work.Rates(**given))
+    rates = ("tflops", "update_share", "sampling_share", "mean_share", "price")
+    machines = work.Machines(
+        nodes=parsed.nodes,
+        gpus=launchers.visible_gpus() if parsed.gpus is None else parsed.gpus,
+        memory=None if parsed.gpu_memory is None else parsed.gpu_memory * 1e9,
+        **{name: getattr(parsed, name) for name in rates},
+    )
     made = plan.make(parsed.recipe, overrides, machines, check_gold=not (parsed.no_gold or parsed.check))
-    if parsed.check:
-        lines = check.lines(made, parsed.check)
-    elif parsed.json:
+    if parsed.json:
         lines = iter([json.dumps(made.content(), indent=2)])
     else:
-        lines = text.lines(made)
+        lines = text.check(made, parsed.check) if parsed.check else text.lines(made)
     sys.stdout.writelines(f"{line}\n" for line in lines)

@@ -25,13 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--completion", metavar="TEXT", help="what the model wrote; - reads it from the standard input")
     parser.add_argument("--gold", default="", metavar="TEXT", help="the right answer")
     parser.add_argument("--verifier", default="math", metavar="NAME", help="who judges the answer (default: math)")
-    parser.add_argument(
-        "--meta",
-        type=json_object,
-        default={},
-        metavar="JSON",
-        help='what the verifier needs, as {"numbers": [3, 5, 7]}',
-    )
+    meta = 'what the verifier needs, as {"numbers": [3, 5, 7]}'
+    parser.add_argument("--meta", type=json_object, default={}, metavar="JSON", help=meta)
     parser.add_argument("--prefill", default="", metavar="TEXT", help="what the prompt already opened, as <think>")
     parser.add_argument("--tokens", type=int, metavar="N", help="length in tokens (default: the words are counted)")
     parser.add_argument("--options", type=json_object, default={}, metavar="JSON", help="as in reward_options")
@@ -48,15 +43,8 @@ def run(parsed: argparse.Namespace) -> None:
     if parsed.name is None or parsed.completion is None:
         raise RecipeError("r1rl rewards try needs a reward's NAME and --completion TEXT (see r1rl rewards --help)")
     with user_errors():
-        found = explain(
-            parsed.name,
-            sys.stdin.read() if parsed.completion == "-" else parsed.completion,
-            gold=parsed.gold,
-            verifier=parsed.verifier,
-            meta=parsed.meta,
-            prefill=parsed.prefill,
-            tokens=parsed.tokens,
-            options=parsed.options,
-        )
+        completion = sys.stdin.read() if parsed.completion == "-" else parsed.completion
+        settings = ("gold", "verifier", "meta", "prefill", "tokens", "options")
+        found = explain(parsed.name, completion, **{name: getattr(parsed, name) for name in settings})
     paid = "none: the row is left out" if found.value is None else f"{found.value:g}"
     print_table({"reward": paid} | dict(found.facts))

@@ -65,9 +65,8 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> int:
     processes = launchers.require_processes(launcher)
     if launcher.kind == "DEEPSPEED" and importlib.util.find_spec("deepspeed") is None:
         raise RecipeError(f"launcher={named!r}: DeepSpeed is not installed; try pip install 'r1rl[deepspeed]'")
-    environment = (
-        os.environ | {launchers.EXPECTED_WORLD_SIZE: str(processes)} | cpu_processes.environment(launcher.kind)
-    )
+    environment = os.environ | {launchers.EXPECTED_WORLD_SIZE: str(processes)}
+    environment |= cpu_processes.environment(launcher.kind)
 
     from r1rl.recipe import load as recipes
     from r1rl.run import folder as run_folder

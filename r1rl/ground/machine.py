@@ -7,6 +7,8 @@ import platform
 import sys
 from pathlib import Path
 
+import psutil
+
 
 def usable_cores() -> int:
     """The cores that this process may use."""
@@ -37,12 +39,9 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def memory_gib() -> float | None:
-    """All memory of this machine in 2^30 bytes, None where the system does not say."""
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (ValueError, OSError, AttributeError):
-        return None
+def memory_gib() -> float:
+    """All memory of this machine in 2^30 bytes."""
+    return round(psutil.virtual_memory().total / 2**30, 1)
 
 
 def peak_memory() -> int | None:

@@ -162,15 +162,12 @@ def render(
         raise RecipeError(f"max_requeues={max_requeues}: need 0 or more")
     stated = read_yaml(path) | parse_overrides(list(overrides), recipe.known_keys())
     if vllm is None:
-        vllm = (
-            str(stated.get("vllm_mode") or "colocate")
-            if coerce("use_vllm", stated.get("use_vllm", False), bool)
-            else "none"
-        )
+        wanted = coerce("use_vllm", stated.get("use_vllm", False), bool)
+        vllm = str(stated.get("vllm_mode") or "colocate") if wanted else "none"
     train_nodes = _train_nodes(nodes, vllm, cluster)
     processes = train_nodes * max(1, cluster.gpus_per_node)
-    # This machine need not have vLLM or a GPU; the nodes have.
-    elsewhere = ["--use_vllm", "false"] + ([] if "use_cpu" in stated else ["--use_cpu", str(not cluster.gpus_per_node)])
+    # This machine need not have a GPU; the nodes have.
+    elsewhere = [] if "use_cpu" in stated else ["--use_cpu", str(not cluster.gpus_per_node)]
     loaded = recipe.load(path, [*overrides, *elsewhere], world_size=processes, check_only=True)
     name, runs_dir = str(loaded.recipe.name), Path(loaded.recipe.runs_dir)
     made = runs(name, _without(overrides, ("name", "use_vllm", "vllm_mode")), seeds, sweeps)

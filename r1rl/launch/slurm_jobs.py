@@ -43,7 +43,7 @@ def submit(job: Job) -> dict[str, Any]:
             content["report_output"] = job.report_output.replace("%j", str(content["report"]))
         except RunFailedError as error:
             content["report_refused"] = str(error)
-    whole_files.write_text(folder / f"{found}.json", json.dumps(content, indent=2) + "\n")
+    whole_files.write_json(folder / f"{found}.json", content)
     return content
 
 
@@ -84,12 +84,9 @@ def states(numbers: Sequence[int]) -> dict[int, str]:
 
 def progress(folder: Path) -> str:
     """How far a run has come, from its own files."""
-    try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        if result["finished"]:
-            return f"finished after {result['steps']} steps"
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    result = whole_files.read_json(folder / "result.json") or {}
+    if result.get("finished"):
+        return f"finished after {result.get('steps')} steps"
     try:
         with (folder / "metrics.jsonl").open("rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - 65536))

@@ -21,12 +21,8 @@ def command(launcher: launchers.Launcher, recipe: Path, overrides: Sequence[str]
     words = [sys.executable, "-m", "r1rl.launch.agent", "launch"]
     words += ["--config_file", str(launcher.path)]
     if not launcher.counted:
-        words += [
-            "--num_processes",
-            str(launchers.require_processes(launcher)),
-            "--num_machines",
-            str(launcher.machines),
-        ]
+        words += ["--num_processes", str(launchers.require_processes(launcher))]
+        words += ["--num_machines", str(launcher.machines)]
     if port is not None and launcher.processes > 1 and launcher.machines == 1 and not launcher.port_given:
         words += ["--main_process_port", str(port)]
     return [*words, "-m", "r1rl.train", "--config", str(recipe), *overrides]
@@ -42,7 +38,8 @@ def run(words: Sequence[str], environment: dict[str, str]) -> int:
         # Left alone, a SIGTERM would end this process and orphan the training.
         previous = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
         try:
-            return _exit_code(process.wait())
+            code = process.wait()  # 2 stays 2; a signal or anything else is a failure
+            return code if code in (exits.SUCCESS, exits.USAGE, exits.INTERRUPTED) else exits.FAILURE
         except KeyboardInterrupt:
             # The terminal has signalled the child as well: give it time to write what it holds.
             try:
@@ -60,8 +57,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _exit_code(returned: int) -> int:
-    """A child's return code as ours: 2 stays 2, a signal or anything else is a failure."""
-    return returned if returned in (exits.SUCCESS, exits.USAGE, exits.INTERRUPTED) else exits.FAILURE

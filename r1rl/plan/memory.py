@@ -21,37 +21,21 @@ _LIVE = 1e9  # DeepSpeed's default stage3_max_live_parameters, in numbers
 
 @dataclass(frozen=True)
 class Workload:
-    """What one process has to hold at once.
+    """What one process has to hold at once."""
 
-    Args:
-        processes: number of processes over all machines.
-        bf16: whether the update computes in bfloat16.
-        weights_bytes: 4 or 2 bytes, one number of the weights that the optimizer changes.
-        pass_tokens: tokens of the largest forward and backward pass of the update.
-        context: tokens that one of them attends to, at most.
-        cached_tokens: tokens whose keys and values are held at once: prompts once a group, completions of all rows.
-        checkpointing: activations are computed a second time in the backward pass.
-        vllm: bytes reserved by colocated vLLM; None: r1rl's own engine or another machine samples.
-        embedded: r1rl's own engine samples here.
-        kv_limit: bytes for keys and values; None: a quarter of what is free.
-        vllm_sleeps: vLLM gives its memory back during the update.
-        reference: a copy of the weights is kept for the KL term.
-        on_cpu: the memory is the process's resident memory.
-    """
-
-    processes: int
-    bf16: bool
-    weights_bytes: int
-    pass_tokens: int
-    context: int
-    cached_tokens: int
-    checkpointing: bool
-    vllm: float | None
-    embedded: bool
-    kv_limit: float | None = None
-    vllm_sleeps: bool = False
-    reference: bool = False
-    on_cpu: bool = False
+    processes: int  # over all machines
+    bf16: bool  # whether the update computes in bfloat16
+    weights_bytes: int  # 4 or 2, of one number of the weights that the optimizer changes
+    pass_tokens: int  # of the largest forward and backward pass of the update
+    context: int  # tokens that one of them attends to, at most
+    cached_tokens: int  # whose keys and values are held at once: prompts once a group, completions of all rows
+    checkpointing: bool  # activations are computed a second time in the backward pass
+    vllm: float | None  # bytes reserved by colocated vLLM; None: r1rl's own engine or another machine samples
+    embedded: bool  # r1rl's own engine samples here
+    kv_limit: float | None = None  # bytes for keys and values; None: a quarter of what is free
+    vllm_sleeps: bool = False  # vLLM gives its memory back during the update
+    reference: bool = False  # a copy of the weights is kept for the KL term
+    on_cpu: bool = False  # the memory is the process's resident memory
 
     @property
     def low_bytes(self) -> int:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from r1rl.ground import machine
 from r1rl.ground.errors import RecipeError
-from r1rl.ground.values import coerce, parse_overrides, read_yaml
 from r1rl.launch import start
 from r1rl.plan import memory, sizes, work
+from r1rl.plan.work import Machines
 from r1rl.recipe import launchers
 from r1rl.recipe import load as recipe
 from r1rl.update import batching
@@ -20,37 +19,6 @@ from r1rl.update import batching
 _GOLD_ROWS = 512
 _HEAP_COPIES = 3  # on a CPU the heap comes to hold about so many of what is in the cache at once
 _MEMORY_SHARE = 0.25  # of what is free, for the embedded engine's keys and values
-
-
-@dataclass(frozen=True)
-class Machines:
-    """What the recipe would run on, and what is assumed of it.
-
-    Args:
-        nodes: machines.
-        gpus: a machine's GPUs; 0: processes on its CPU.
-        cpu_processes: processes of one machine without GPUs.
-        memory: bytes of one GPU, or of a machine without any; None: 80 GB, or this machine's memory.
-        rates: speed, lengths and price.
-    """
-
-    nodes: int = 1
-    gpus: int = 1
-    cpu_processes: int = 1
-    memory: float | None = None
-    rates: work.Rates = field(default_factory=work.Rates)
-
-    @property
-    def processes(self) -> int:
-        """One for each GPU."""
-        return self.nodes * (self.gpus or self.cpu_processes)
-
-    @property
-    def share(self) -> float:
-        """Bytes that one process may use: its GPU's, or its part of the machine's memory."""
-        if self.gpus:
-            return self.memory or 80e9
-        return (self.memory or (machine.memory_gib() or 16.0) * 2**30) / self.cpu_processes
 
 
 @dataclass(frozen=True)
@@ -108,12 +76,8 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
         RecipeError: the recipe is wrong, its batch cannot be shared out, or the model's configuration is not here.
     """
     on_cpu = machines.gpus == 0
-    if not on_cpu and machines.rates.tflops is None:
-        machines = replace(machines, rates=replace(machines.rates, tflops=work.H100_TFLOPS))
     # This machine's defaults must not stand in for those of the planned ones.
-    words = ["--use_cpu", str(on_cpu), *overrides, "--use_vllm", "false"]  # this machine need not have vLLM
-    loaded = recipe.load(path, words, world_size=1, check_only=True)
-    loaded.grpo.use_vllm = _use_vllm(path, overrides)
+    loaded = recipe.load(path, ["--use_cpu", str(on_cpu), *overrides], world_size=1, check_only=True)
     own, grpo, stated = loaded.recipe, loaded.grpo, loaded.stated
     launcher = launchers.find(own.launcher, path.parent) if own.launcher else None
     if on_cpu and launcher and launcher.processes:
@@ -130,7 +94,10 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
     workload = _workload(loaded, machines, size, prompt_tokens)
     held = {name: _with_cache(memory.memory(name, size, workload), workload, machines) for name in memory.STRATEGIES}
     corrected = grpo.use_vllm and grpo.vllm_importance_sampling_correction
-    step = work.Batch(
+    done = work.work(
+        size,
+        machines,
+        steps=max(1, grpo.max_steps),
         prompts=own.prompts_per_step,
         rollouts=own.prompts_per_step * grpo.num_generations,
         prompt_tokens=prompt_tokens,
@@ -146,18 +113,13 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
         workload=workload,
         memory=held,
         chosen=launcher.path.stem if launcher and launcher.path.stem in held else "ddp",
-        work=work.work(size, step, machines.rates, max(1, grpo.max_steps), machines.processes),
+        work=done,
         prompt_tokens=prompt_tokens,
         prompt_counted=counted,
         prompt=prompt,
         gold=_gold(loaded) if check_gold else "not checked",
         command=_command(path, overrides, launcher, machines),
     )
-
-
-def _use_vllm(path: Path, overrides: Sequence[str]) -> bool:
-    words = parse_overrides(list(overrides), recipe.known_keys())
-    return bool(coerce("use_vllm", (read_yaml(path) | words).get("use_vllm", False), bool))
 
 
 def _workload(loaded: recipe.LoadedRecipe, machines: Machines, size: sizes.Size, prompt_tokens: int) -> memory.Workload:
@@ -177,9 +139,7 @@ def _workload(loaded: recipe.LoadedRecipe, machines: Machines, size: sizes.Size,
         checkpointing=bool(stated.get("activation_checkpointing", stated.get("gradient_checkpointing", on_gpu))),
         vllm=grpo.vllm_gpu_memory_utilization * machines.share if colocated else None,
         embedded=not grpo.use_vllm,
-        kv_limit=None
-        if limit is None
-        else (1 if on_gpu else _HEAP_COPIES) * max(limit * 1e9, 4.0 * row * size.kv_values),
+        kv_limit=limit and (1 if on_gpu else _HEAP_COPIES) * max(limit * 1e9, 4.0 * row * size.kv_values),
         vllm_sleeps=colocated and grpo.vllm_enable_sleep_mode,
         reference=grpo.beta > 0,
         on_cpu=not on_gpu,
@@ -196,7 +156,7 @@ def _cached_tokens(loaded: recipe.LoadedRecipe, machines: Machines, prompt_token
     own, grpo = loaded.recipe, loaded.grpo
     copies = 1 if machines.gpus else 2
     longest = grpo.max_completion_length
-    row = longest if machines.gpus else round(longest * (1 + min(1.0, machines.rates.mean_share)) / 2)
+    row = longest if machines.gpus else round(longest * (1 + min(1.0, machines.mean_share)) / 2)
 
     def held(prompts: int, rows_each: int) -> int:
         return prompts * (rows_each * row + copies * prompt_tokens)
@@ -220,7 +180,7 @@ def _pass_tokens(loaded: recipe.LoadedRecipe, machines: Machines, size: sizes.Si
         most = min(max(int(machines.share / 4 // a_token), 2048), 16384)
         return min(micro_batch * row, max(row, most))
     most = min(max(int(1536 * 2**20 // a_token), 512), 4096)
-    mean = max(1, round(machines.rates.mean_share * grpo.max_completion_length))
+    mean = max(1, round(machines.mean_share * grpo.max_completion_length))
     prompts = [[i // grpo.num_generations] * prompt_tokens for i in range(micro_batch)]
     passes = batching.fill(prompts, [mean] * micro_batch, most)
     return max(sum(row.width for row in rows) for rows in passes)
@@ -268,12 +228,11 @@ def _gold(loaded: recipe.LoadedRecipe) -> str:
 def _command(path: Path, overrides: Sequence[str], launcher: launchers.Launcher | None, machines: Machines) -> str:
     """What `r1rl train` would start, on the first of the machines."""
     if launcher is None:
-        if machines.processes > 1:
-            return f"r1rl train {path} --launcher ddp:{machines.processes}   (the recipe names no launcher)"
-        return shlex.join(["r1rl", "train", str(path), *overrides])
-    if launcher.counted:
-        words, others = start.command(launcher, path, overrides), launcher.processes != machines.processes
-        note = f"   ({launcher.path} says {launcher.processes} processes; planned are {machines.processes})"
-        return shlex.join(words) + note * others
-    spread = replace(launcher, processes=machines.processes, machines=machines.nodes)
-    return shlex.join(start.command(spread, path, overrides))
+        several = ["--launcher", f"ddp:{machines.processes}"] if machines.processes > 1 else []
+        return shlex.join(["r1rl", "train", str(path), *several, *overrides])
+    if not launcher.counted:
+        launcher = replace(launcher, processes=machines.processes, machines=machines.nodes)
+    command = shlex.join(start.command(launcher, path, overrides))
+    if launcher.processes != machines.processes:
+        command += f"   ({launcher.path} says {launcher.processes} processes; planned are {machines.processes})"
+    return command

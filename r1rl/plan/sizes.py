@@ -27,30 +27,20 @@ _QWEN25 = {
 
 @dataclass(frozen=True)
 class Size:
-    """What memory and time depend on.
+    """What memory and time depend on."""
 
-    Args:
-        parameters: all of them; tied ones once.
-        active: those that one token passes through, fewer than all in a mixture of experts.
-        kv_values: numbers that one token adds to the cache, over all layers.
-        attention: heads * head dimension, over all layers; times 4 * context: FLOPs of attention a token.
-        source: where the configuration is from.
-        largest: numbers in the largest tensor.
-        heads, kv_heads: of attention, in one layer; the cache can be cut into `kv_heads` parts.
-    """
-
-    parameters: int
-    active: int
+    parameters: int  # all of them; tied ones once
+    active: int  # those that one token passes through, fewer than all in a mixture of experts
     layers: int
     hidden: int
     intermediate: int
     vocabulary: int
-    kv_values: int
-    attention: int
-    source: str
-    largest: int = 0
-    heads: int = 0
-    kv_heads: int = 1
+    kv_values: int  # numbers that one token adds to the cache, over all layers
+    attention: int  # heads * head dimension, over all layers; times 4 * context: FLOPs of attention a token
+    source: str  # where the configuration is from
+    largest: int = 0  # numbers in the largest tensor
+    heads: int = 0  # of attention, in one layer
+    kv_heads: int = 1  # into so many parts the cache can be cut
 
 
 def size(name: str) -> Size:
@@ -142,24 +132,11 @@ def deepseek_v3() -> Any:
     from transformers import DeepseekV3Config
 
     return DeepseekV3Config(
-        vocab_size=129280,
-        hidden_size=7168,
-        intermediate_size=18432,
-        moe_intermediate_size=2048,
-        num_hidden_layers=61,
-        num_attention_heads=128,
-        num_key_value_heads=128,
-        n_shared_experts=1,
-        n_routed_experts=256,
-        num_experts_per_tok=8,
-        first_k_dense_replace=3,
-        kv_lora_rank=512,
-        q_lora_rank=1536,
-        qk_rope_head_dim=64,
-        v_head_dim=128,
-        qk_nope_head_dim=128,
-        tie_word_embeddings=False,
-    )
+        vocab_size=129280, hidden_size=7168, intermediate_size=18432, moe_intermediate_size=2048, num_hidden_layers=61,
+        num_attention_heads=128, num_key_value_heads=128, n_shared_experts=1, n_routed_experts=256,
+        num_experts_per_tok=8, first_k_dense_replace=3, kv_lora_rank=512, q_lora_rank=1536, qk_rope_head_dim=64,
+        v_head_dim=128, qk_nope_head_dim=128, tie_word_embeddings=False,
+    )  # fmt: skip
 
 
 def _folder(name: str) -> Path | None:

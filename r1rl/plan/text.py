@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
-from r1rl.plan import memory
+from r1rl.ground.errors import RecipeError
 from r1rl.plan.plan import Plan
 
 _SHOWN_CHARACTERS = 2000
@@ -31,10 +33,6 @@ def lines(plan: Plan) -> Iterator[str]:
         f"{own.prompts_per_step * grpo.num_generations} rollouts a step; each process {batch.rollouts} rollouts in "
         f"{batch.accumulation_steps} micro-batch(es) of {batch.micro_batch}"
     )
-    first = own.prompts_per_step // machines.processes
-    shown = min(machines.processes, 4)
-    ranks = [f"rank {r}: prompts {r * first}-{(r + 1) * first - 1}" for r in range(shown)]
-    yield "          " + ", ".join(ranks) + (" ..." if shown < machines.processes else "")
     yield ""
     yield from memory_table(plan)
     yield from ("  " + text for text in assumptions(plan))
@@ -42,12 +40,8 @@ def lines(plan: Plan) -> Iterator[str]:
     yield ""
     yield from work(plan)
     yield f"gold      {plan.gold}"
-    counted = (
-        f"{plan.prompt_tokens} tokens"
-        if plan.prompt_counted
-        else f"about {plan.prompt_tokens} tokens: a third of its characters, no tokenizer is here"
-    )
-    yield f"prompt    the first of the run, {counted}:"
+    guessed = "" if plan.prompt_counted else " (a third of its characters: no tokenizer is here)"
+    yield f"prompt    the first of the run, {plan.prompt_tokens} tokens{guessed}:"
     yield from (f"  | {line}" for line in plan.prompt[:_SHOWN_CHARACTERS].splitlines())
     yield "command"
     yield f"  {plan.command}"
@@ -68,23 +62,23 @@ def memory_table(plan: Plan) -> Iterator[str]:
 
 def work(plan: Plan) -> Iterator[str]:
     """Tokens, operations, hours, cost."""
-    done, rates, grpo = plan.work, plan.machines.rates, plan.loaded.grpo
+    done, machines, grpo = plan.work, plan.machines, plan.loaded.grpo
     yield (
         f"work      {grpo.max_steps} steps, {done.tokens:.3g} tokens, {done.sampling_flops:.3g} FLOPs of sampling, "
-        f"{done.update_flops:.3g} of the update; a completion has {rates.mean_share:.0%} of "
+        f"{done.update_flops:.3g} of the update; a completion has {machines.mean_share:.0%} of "
         f"{grpo.max_completion_length} tokens"
     )
     if done.hours is None:
         yield "time      not estimated for a CPU; --tflops with the peak of one process's cores gives a figure"
     else:
-        unit = "GPU-hours" if plan.machines.gpus else "process-hours"
+        unit = "GPU-hours" if machines.gpus else "process-hours"
         yield (
             f"time      {done.hours:.3g} hours, {done.gpu_hours:.3g} {unit}, if sampling reaches "
-            f"{rates.sampling_share:.0%} and the update {rates.update_share:.0%} of {rates.tflops:g} TFLOP/s; "
-            "held-out evaluation left out"
+            f"{machines.sampling_share:.0%} and the update {machines.update_share:.0%} of "
+            f"{machines.peak_tflops:g} TFLOP/s; held-out evaluation left out"
         )
     if done.cost is not None:
-        yield f"cost      {done.cost:.2f} at {rates.price:g} a GPU-hour"
+        yield f"cost      {done.cost:.2f} at {machines.price:g} a GPU-hour"
 
 
 def assumptions(plan: Plan) -> Iterator[str]:
@@ -96,15 +90,6 @@ def assumptions(plan: Plan) -> Iterator[str]:
         + (f"; keys and values of {needs.cached_tokens} tokens, at most a quarter of what is free"
            if needs.embedded else "")
     )  # fmt: skip
-    if needs.on_cpu:
-        yield (
-            f"libraries {_gb(memory.HOST_LIBRARIES)} (Python, torch and the rest, measured), with DeepSpeed "
-            f"{_gb(memory.HOST_DEEPSPEED)} more; sampling is the gathered or packed copy of the weights"
-        )
-    else:
-        yield (
-            f"libraries {_gb(memory.LIBRARIES)} are a guess; sampling is the gathered or converted copy of the weights"
-        )
     if (tokens := plan.vllm_cache_tokens) is not None:
         shards = plan.loaded.grpo.vllm_tensor_parallel_size
         over = f", cut over {shards} GPUs," if shards > 1 else ""
@@ -128,23 +113,52 @@ def advice(plan: Plan) -> Iterator[str]:
         return
     yield f"does not fit: {plan.chosen} needs {_gb(need)} of {_gb(have)}, of which a tenth should stay free"
     fitting = [name for name in plan.memory if plan.fits(name)]
-    if fitting:
-        yield f"  what to change: --launcher {fitting[0]} ({_gb(plan.memory[fitting[0]].peak)})"
-    if not plan.workload.checkpointing:
-        yield "  what to change: --gradient_checkpointing true keeps one layer's activations instead of all"
-    if plan.workload.vllm:
-        yield "  what to change: a lower vllm_gpu_memory_utilization, or vLLM on nodes of its own (vllm_mode server)"
-        if not plan.workload.vllm_sleeps:
-            yield "  what to change: --vllm_enable_sleep_mode true, so that vLLM gives its memory back in the update"
-    if not fitting:
-        held = plan.memory["zero3"]
-        shared = held.weights + held.reference + held.gradients + held.optimizer
-        left = 0.9 * have - (held.peak - shared)
-        unit = "GPUs" if plan.machines.gpus else "processes on machines of their own"
-        if left > 0:
-            yield f"  what to change: zero3 over at least {-(-shared * plan.machines.processes // left):.0f} {unit}"
-        else:
-            yield "  what to change: a smaller model or larger GPUs; what zero3 cannot share out is too much already"
+    held, vllm = plan.memory["zero3"], bool(plan.workload.vllm)
+    shared = held.weights + held.reference + held.gradients + held.optimizer
+    left = 0.9 * have - (held.peak - shared)
+    unit = "GPUs" if plan.machines.gpus else "processes on machines of their own"
+    changes = {
+        "".join(f"--launcher {name} ({_gb(plan.memory[name].peak)})" for name in fitting[:1]): bool(fitting),
+        "--gradient_checkpointing true keeps one layer's activations instead of all": not plan.workload.checkpointing,
+        "a lower vllm_gpu_memory_utilization, or vLLM on nodes of its own (vllm_mode server)": vllm,
+        "--vllm_enable_sleep_mode true, so that vLLM gives its memory back in the update": vllm
+        and not plan.workload.vllm_sleeps,
+        f"zero3 over at least {-(-shared * plan.machines.processes // max(left, 1.0)):.0f} {unit}": not fitting
+        and left > 0,
+        "a smaller model or larger GPUs; what zero3 cannot share out is too much already": not fitting and left <= 0,
+    }
+    yield from (f"  what to change: {text}" for text, helps in changes.items() if helps)
+
+
+def check(plan: Plan, run: Path) -> Iterator[str]:
+    """Predicted peak of resident memory, that which a finished run of the same recipe recorded, and their ratio.
+
+    Raises:
+        RecipeError: no finished run, it recorded no peaks, or it was another one: GPUs, another number of processes.
+    """
+    try:
+        result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+        environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(
+            f"check={run}: no finished run there ({type(error).__name__}); give a run's folder"
+        ) from error
+    peaks = [peak for peak in result.get("peak_memory_bytes") or [] if isinstance(peak, int)]
+    if not peaks:
+        raise RecipeError(f"check={run}: this run recorded no peak memory; run it again, a few steps will do")
+    if environment.get("gpus") or plan.machines.gpus:
+        raise RecipeError("check: a run on GPUs records the resident memory alone, which plan does not predict")
+    if len(peaks) != plan.machines.processes:
+        raise RecipeError(
+            f"check: the run had {len(peaks)} process(es), planned are {plan.machines.processes}; give the run's own "
+            "recipe, recipe.yaml in its folder"
+        )
+    predicted, largest = plan.memory[plan.chosen].peak, max(peaks)
+    yield (
+        f"check     {plan.chosen}: predicted {predicted / 1e9:.3f} GB, measured {largest / 1e9:.3f} GB at most in one "
+        f"of {len(peaks)} process(es)"
+    )
+    yield f"          predicted / measured = {predicted / largest:.2f}"
 
 
 def _gb(value: float) -> str:

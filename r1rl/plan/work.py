@@ -2,53 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from r1rl.ground import machine
+from r1rl.ground.errors import RecipeError
 from r1rl.plan.sizes import Size
 
 H100_TFLOPS = 989.0  # bfloat16 without sparsity, as NVIDIA states it
 
 
 @dataclass(frozen=True)
-class Rates:
-    """What is assumed of the machines and of the completions.
+class Machines:
+    """What the recipe would run on, and what is assumed of it and of the completions.
 
-    Args:
-        tflops: peak of one GPU in the update's number format, 10^12 operations a second; None: that of an H100, and
-            for a CPU nobody's, so that its hours are not known.
-        update_share, sampling_share: of the peak that the update and sampling reach.
-        mean_share: mean completion length as a share of `max_completion_length`.
-        price: of one GPU-hour; None: no cost is shown.
+    Raises:
+        RecipeError: a number that must be positive is not.
     """
 
-    tflops: float | None = None
-    update_share: float = 0.35
-    sampling_share: float = 0.05
-    mean_share: float = 0.5
-    price: float | None = None
+    nodes: int = 1
+    gpus: int = 1  # of one machine; 0: processes on its CPU
+    cpu_processes: int = 1  # of one machine without GPUs
+    memory: float | None = None  # bytes of one GPU, or of a machine without any; None: 80 GB, or this machine's
+    tflops: float | None = None  # peak of one GPU in the update's number format; see `peak_tflops`
+    update_share: float = 0.35  # of the peak that the update reaches
+    sampling_share: float = 0.05  # of the peak that sampling reaches
+    mean_share: float = 0.5  # mean completion length as a share of `max_completion_length`
+    price: float | None = None  # of one GPU-hour; None: no cost is shown
 
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value is not None and (value < 0 or (value == 0 and name not in ("gpus", "price"))):
+                raise RecipeError(f"{name}={value}: need a positive number")
 
-@dataclass(frozen=True)
-class Batch:
-    """The work of one step over all processes.
+    @property
+    def processes(self) -> int:
+        """One for each GPU."""
+        return self.nodes * (self.gpus or self.cpu_processes)
 
-    Args:
-        prompts, rollouts: numbers of distinct prompts and of rollouts.
-        prompt_tokens: tokens of one prompt.
-        longest: `max_completion_length`.
-        updates: how often the same rollouts are used (`num_iterations`).
-        scorings: passes without a gradient over every rollout: of the reference model, and of the policy itself where
-            vLLM's log-probabilities are corrected.
-        checkpointing: whether the update computes its forward pass twice.
-    """
+    @property
+    def share(self) -> float:
+        """Bytes that one process may use: its GPU's, or its part of the machine's memory."""
+        if self.gpus:
+            return self.memory or 80e9
+        return (self.memory or machine.memory_gib() * 2**30) / self.cpu_processes
 
-    prompts: int
-    rollouts: int
-    prompt_tokens: int
-    longest: int
-    updates: int
-    scorings: int
-    checkpointing: bool
+    @property
+    def peak_tflops(self) -> float | None:
+        """10^12 operations a second: as given, else an H100's; a CPU's nobody knows, nor its hours."""
+        return self.tflops or (H100_TFLOPS if self.gpus else None)
 
 
 @dataclass(frozen=True)
@@ -63,27 +64,47 @@ class Work:
     cost: float | None
 
 
-def work(size: Size, batch: Batch, rates: Rates, steps: int, processes: int) -> Work:
-    """2 FLOPs a parameter and token forward, twice that backward (arXiv 2001.08361, 2.1), once more if recomputed."""
-    mean = rates.mean_share * batch.longest
-    sampled, prompts = batch.rollouts * mean, batch.prompts * batch.prompt_tokens
+def work(
+    size: Size,
+    machines: Machines,
+    *,
+    steps: int,
+    prompts: int,
+    rollouts: int,
+    prompt_tokens: int,
+    longest: int,
+    updates: int,
+    scorings: int,
+    checkpointing: bool,
+) -> Work:
+    """2 FLOPs a parameter and token forward, twice that backward (arXiv 2001.08361, 2.1), once more if recomputed.
+
+    Args:
+        prompts, rollouts: numbers of distinct prompts and of rollouts of one step over all processes.
+        prompt_tokens: tokens of one prompt.
+        longest: `max_completion_length`.
+        updates: how often the same rollouts are used (`num_iterations`).
+        scorings: passes without a gradient over every rollout: of the reference model, and of the policy itself where
+            vLLM's log-probabilities are corrected.
+        checkpointing: whether the update computes its forward pass twice.
+    """
+    mean = machines.mean_share * longest
+    tokens = rollouts * mean + prompts * prompt_tokens  # sampled and prefilled
     pair = 4.0 * size.attention  # a query-key pair, forward
-    context = batch.prompt_tokens + mean
-    sampling = 2.0 * size.active * (sampled + prompts) + pair * batch.rollouts * (
-        mean * (batch.prompt_tokens + mean / 2)
-    )
+    context = prompt_tokens + mean
+    sampling = 2.0 * size.active * tokens + pair * rollouts * mean * (prompt_tokens + mean / 2)
     # Upstream's layout; the update shares a group's prompt on a CPU only.
-    forward = 2.0 * size.active * batch.rollouts * context + pair * batch.rollouts * context * context / 2
-    update = forward * (batch.updates * (4 if batch.checkpointing else 3) + batch.scorings)
+    forward = 2.0 * size.active * rollouts * context + pair * rollouts * context * context / 2
+    update = forward * (updates * (4 if checkpointing else 3) + scorings)
     gpu_hours = None
-    if rates.tflops is not None:
-        seconds = steps * (sampling / rates.sampling_share + update / rates.update_share) / (rates.tflops * 1e12)
+    if peak := machines.peak_tflops:
+        seconds = steps * (sampling / machines.sampling_share + update / machines.update_share) / (peak * 1e12)
         gpu_hours = seconds / 3600
     return Work(
-        tokens=steps * (sampled + prompts),
+        tokens=steps * tokens,
         sampling_flops=steps * sampling,
         update_flops=steps * update,
         gpu_hours=gpu_hours,
-        hours=None if gpu_hours is None else gpu_hours / processes,
-        cost=None if gpu_hours is None or rates.price is None else gpu_hours * rates.price,
+        hours=None if gpu_hours is None else gpu_hours / machines.processes,
+        cost=None if gpu_hours is None or machines.price is None else gpu_hours * machines.price,
     )

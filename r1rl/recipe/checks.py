@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from r1rl import tasks
 from r1rl.ground.errors import RecipeError, nearest
 from r1rl.models import resolve as models
 from r1rl.recipe import launchers
-from r1rl.recipe.keys import DERIVED, LIMITS, Recipe, as_mapping
+from r1rl.recipe.keys import DERIVED, LIMITS, Recipe
 from r1rl.run import folder as run_folder
 from r1rl.tasks import prompts
 
@@ -28,8 +27,8 @@ def check_values(stated: Mapping[str, Any]) -> None:
 
 def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path) -> tasks.Task:
     """Names that must exist and values that must agree; returns the task, which checks its own options."""
-    task = tasks.get(recipe.task, **as_mapping(recipe.task_options))
-    prompts.check(recipe.prompt_template, as_mapping(recipe.prompt_options))
+    task = tasks.get(recipe.task, **recipe.task_options)
+    prompts.check(recipe.prompt_template, recipe.prompt_options)
     if recipe.name is not None:
         run_folder.check_name(recipe.name, recipe.runs_dir, resume=True)
     if recipe.launcher is not None:
@@ -40,11 +39,6 @@ def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path) -> task
         raise RecipeError(
             f"reward_weights={weights}: {len(weights)} weights for {len(recipe.reward_funcs)} rewards "
             f"({', '.join(recipe.reward_funcs)}); give one each"
-        )
-    if stated.get("use_vllm") and importlib.util.find_spec("vllm") is None:
-        raise RecipeError(
-            "use_vllm=True: vLLM is not installed; try pip install 'r1rl[vllm]' (Linux with a GPU), or leave the key "
-            "out: r1rl's own engine needs no server"
         )
     _check_model(stated.get("model_name_or_path"))
     _check_rows(recipe, task)
@@ -72,14 +66,13 @@ def _check_rewards(recipe: Recipe) -> None:
 
     if len(set(recipe.reward_funcs)) != len(recipe.reward_funcs) or not recipe.reward_funcs:
         raise RecipeError(f"reward_funcs={recipe.reward_funcs}: need at least one reward, each once")
-    options = as_mapping(recipe.reward_options)
-    for name in options:
+    for name in recipe.reward_options:
         if name not in recipe.reward_funcs:
             raise RecipeError(
                 f"reward_options.{name}: no such name in reward_funcs{nearest(name, recipe.reward_funcs)}"
             )
     for name in recipe.reward_funcs:
-        chosen = options.get(name) or {}
+        chosen = recipe.reward_options.get(name) or {}
         if not isinstance(chosen, Mapping):
             raise RecipeError(f"reward_options.{name}={chosen!r}: expected a mapping of options")
         try:

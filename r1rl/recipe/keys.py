@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 
 def _key(default: Any, text: str) -> Any:
-    """A key with its default and its help. No `%` in the text: argparse would read it."""
+    """A key with its default and its help."""
     if isinstance(default, list | dict):
         return field(default_factory=default.copy, metadata={"help": text})
     return field(default=default, metadata={"help": text})
@@ -37,20 +37,18 @@ class Recipe:
         None, "Memory for keys and values in sampling, 10^9 bytes a process. Default: a quarter of the free."
     )
     task: str = _key("countdown", "Task name, see `r1rl tasks`.")
-    task_options: dict[str, Any] | str | None = _key(
-        {}, "Options of the task, as JSON; one of them: --task_options.KEY VALUE."
-    )
+    task_options: dict[str, Any] = _key({}, "Options of the task, as JSON; one of them: --task_options.KEY VALUE.")
     train_size: int = _key(1024, "At most this many training problems.")
     heldout_size: int = _key(128, "Number of held-out problems, never trained on.")
     bad_gold: Literal["drop", "stop"] = _key(
         "drop", "Rows whose gold answer the verifier cannot use: leave them out and warn, or stop."
     )
     prompt_template: str = _key("r1-zero", "Prompt template: r1-zero, tinyzero, few-shot, chat or none.")
-    prompt_options: dict[str, Any] | str | None = _key({}, "Options of the template, as JSON: examples, system, stop.")
+    prompt_options: dict[str, Any] = _key({}, "Options of the template, as JSON: examples, system, stop.")
     reward_funcs: list[str] = _key(
         ["accuracy", "format"], "Rewards by name (`r1rl rewards`) or package.module:function; weights: reward_weights."
     )
-    reward_options: dict[str, Any] | str | None = _key({}, "Options per reward name, as JSON.")
+    reward_options: dict[str, Any] = _key({}, "Options per reward name, as JSON.")
     prompts_per_step: int = _key(8, "Distinct prompts per optimizer step, over all processes.")
     dynamic_sampling: bool = _key(
         False, "Replace groups without signal (all rollouts earned the same) by groups of other prompts (DAPO)."
@@ -106,14 +104,12 @@ DERIVED = {
 }
 
 # TRL reads these as free text and complains only in the first update.
-CHOICES: dict[str, Any] = {
+CHOICES = {
     "loss_type": Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"],
     "scale_rewards": Literal["group", "batch", "none"],
     "importance_sampling_level": Literal["token", "sequence"],
     "multi_objective_aggregation": Literal["sum_then_normalize", "normalize_then_sum"],
     "vllm_mode": Literal["colocate", "server"],
-    # TRL's parser wants `str` in their type; a recipe has no text there.
-    **dict.fromkeys(("task_options", "prompt_options", "reward_options"), dict[str, Any] | None),
 }
 
 _AT_LEAST_ONE: tuple[Callable[[Any], bool], str] = (lambda value: value >= 1, "need at least 1")
@@ -133,9 +129,3 @@ LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("num_generations_eval", "max_completion_length"), _AT_LEAST_ONE),
     **dict.fromkeys(("per_device_train_batch_size", "num_iterations"), _AT_LEAST_ONE),
 }
-
-
-def as_mapping(value: dict[str, Any] | str | None) -> dict[str, Any]:
-    """A copy of a mapping option, empty for none."""
-    assert not isinstance(value, str)
-    return dict(value or {})

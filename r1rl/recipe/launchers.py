@@ -15,20 +15,14 @@ SHIPPED = shipped.folder("recipes") / "accelerate"
 
 @dataclass(frozen=True)
 class Launcher:
-    """An Accelerate config file and what r1rl needs to know of it.
-
-    Args:
-        processes: over all machines; 0: neither said nor to be counted here, see `require_processes`.
-        counted: whether the file itself says how many processes; if not, the command line has to.
-        kind: the file's `distributed_type`.
-    """
+    """An Accelerate config file and what r1rl needs to know of it."""
 
     path: Path
-    processes: int
+    processes: int  # over all machines; 0: neither said nor to be counted here, see `require_processes`
     machines: int
     port_given: bool
-    counted: bool = True
-    kind: str = "NO"
+    counted: bool = True  # whether the file itself says how many processes; if not, the command line has to
+    kind: str = "NO"  # the file's `distributed_type`
 
 
 def find(name: str, recipe_folder: Path) -> Launcher:

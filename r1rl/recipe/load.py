@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -22,37 +23,21 @@ from r1rl.ground import machine
 from r1rl.ground.errors import RecipeError, nearest
 from r1rl.ground.values import coerce, merge, parse_overrides, read_yaml
 from r1rl.recipe import checks as recipe_checks
-from r1rl.recipe.keys import CHOICES, DEFAULTS, Recipe, as_mapping
+from r1rl.recipe import launchers
+from r1rl.recipe.keys import CHOICES, DEFAULTS, Recipe
 from r1rl.run import folder as run_folder
 from r1rl.tasks import prompts
 
 if TYPE_CHECKING:
     from trl import GRPOConfig, ModelConfig
 
-__all__ = [
-    "Batch",
-    "LoadedRecipe",
-    "Recipe",
-    "RecipeError",
-    "derive_batch",
-    "load",
-    "split_arguments",
-]
-
 logger = logging.getLogger(__name__)
 
 # Written into the resolved recipe even when TRL's default was used: a later TRL may choose another.
 _ALWAYS_WRITTEN = (
-    "num_generations",
-    "max_completion_length",
-    "temperature",
-    "learning_rate",
-    "loss_type",
-    "scale_rewards",
-    "epsilon",
-    "max_steps",
-    "seed",
-)
+    "num_generations", "max_completion_length", "temperature", "learning_rate", "loss_type", "scale_rewards", "epsilon",
+    "max_steps", "seed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,29 +78,16 @@ def derive_batch(prompts_per_step: int, num_generations: int, world_size: int, w
 
 @dataclass
 class LoadedRecipe:
-    """A checked recipe.
-
-    Args:
-        recipe, grpo, model: the three groups of keys.
-        task: the task with its options; its rows are not read yet.
-        batch: the derived batch of one process.
-        world_size: the number of processes it was derived for.
-        source: the recipe file.
-    """
+    """A checked recipe: the three groups of keys, and what follows from them."""
 
     recipe: Recipe
     grpo: GRPOConfig
     model: ModelConfig
-    task: tasks.Task
-    batch: Batch
-    world_size: int
-    source: Path
-    _values: dict[str, Any] = field(repr=False)
-
-    @property
-    def stated(self) -> dict[str, Any]:
-        """TRL's keys as the file, the command line and r1rl's defaults for this machine say them."""
-        return dict(self._values)
+    task: tasks.Task  # its rows are not read yet
+    batch: Batch  # of one process
+    world_size: int  # the number of processes that the batch is for
+    source: Path  # the recipe file
+    stated: dict[str, Any]  # TRL's keys as the file, the command line and r1rl's defaults for this machine say them
 
     @property
     def folder(self) -> run_folder.RunFolder:
@@ -124,12 +96,12 @@ class LoadedRecipe:
 
     def prompt(self, tokenizer: Any = None) -> prompts.Prompt:
         """The prompt template with its options; `chat` needs the tokenizer."""
-        return prompts.get(self.recipe.prompt_template, tokenizer=tokenizer, **as_mapping(self.recipe.prompt_options))
+        return prompts.get(self.recipe.prompt_template, tokenizer=tokenizer, **self.recipe.prompt_options)
 
     def write(self, path: Path) -> None:
         """Write the resolved recipe; loading that file again gives the same recipe."""
         content = {key: value for key, value in dataclasses.asdict(self.recipe).items() if key != "resume"}
-        content |= {key: value for key, value in self._values.items() if key not in content and key != "resume"}
+        content |= self.stated
         content |= {key: getattr(self.grpo, key) for key in _ALWAYS_WRITTEN}
         head = "# The resolved recipe of a run. To run it again: r1rl train THIS_FILE --name ANOTHER\n"
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
@@ -180,10 +152,14 @@ def load(
     recipe_checks.check_values(stated)
     own = {item.name for item in dataclasses.fields(Recipe)}
     recipe = Recipe(**{key: value for key, value in stated.items() if key in own})
-    recipe.prompt_options, recipe.reward_options = as_mapping(recipe.prompt_options), as_mapping(recipe.reward_options)
-    recipe.task_options = tasks.located(recipe.task, as_mapping(recipe.task_options), source.parent)
+    recipe.task_options = tasks.located(recipe.task, recipe.task_options, source.parent)
     task = recipe_checks.check_names(recipe, stated, source)
-    on_cpu = stated["use_cpu"] if "use_cpu" in stated else not _has_accelerator()
+    if stated.get("use_vllm") and not check_only and importlib.util.find_spec("vllm") is None:
+        raise RecipeError(
+            "use_vllm=True: vLLM is not installed; try pip install 'r1rl[vllm]' (Linux with a GPU), or leave the key "
+            "out: r1rl's own engine needs no server"
+        )
+    on_cpu = stated["use_cpu"] if "use_cpu" in stated else launchers.visible_gpus() == 0
     trl_values = _defaults(stated, on_cpu=on_cpu) | {key: value for key, value in stated.items() if key not in own}
     # With fp16 as well, TRL says what is wrong.
     wants_bf16 = trl_values.get("bf16") and not trl_values.get("fp16")
@@ -200,7 +176,7 @@ def load(
         processes,
         stated.get("per_device_train_batch_size"),
     )
-    recipe, grpo, model = _build(recipe, trl_values, batch, check_only=check_only)
+    grpo, model = _trl_configs(trl_values, batch, check_only=check_only)
     if recipe.name is None:
         recipe.name = _agreed(run_folder.free_name(source.stem, recipe.runs_dir), processes, check_only=check_only)
     loaded = LoadedRecipe(recipe, grpo, model, task, batch, processes, source, trl_values)
@@ -225,12 +201,6 @@ def _trl_default(key: str) -> Any:
     return next(item.default for item in dataclasses.fields(GRPOConfig) if item.name == key)
 
 
-def _has_accelerator() -> bool:
-    import torch
-
-    return torch.accelerator.is_available() if hasattr(torch, "accelerator") else torch.cuda.is_available()
-
-
 def _defaults(stated: Mapping[str, Any], *, on_cpu: bool) -> dict[str, Any]:
     """The rows of `DEFAULTS` that apply here and that the recipe does not state itself."""
     chosen = {row.key: row.value for row in DEFAULTS if row.key not in stated and (on_cpu or not row.cpu_only)}
@@ -243,29 +213,27 @@ def _defaults(stated: Mapping[str, Any], *, on_cpu: bool) -> dict[str, Any]:
     return chosen
 
 
-def _build(
-    recipe: Recipe, values: Mapping[str, Any], batch: Batch, *, check_only: bool
-) -> tuple[Recipe, GRPOConfig, ModelConfig]:
-    """The three groups from checked values, by TRL's own parser."""
-    from trl import GRPOConfig, ModelConfig, TrlParser
+def _trl_configs(values: Mapping[str, Any], batch: Batch, *, check_only: bool) -> tuple[GRPOConfig, ModelConfig]:
+    """TRL's two groups from checked values."""
+    from trl import GRPOConfig, ModelConfig
 
-    known = {item.name for item in dataclasses.fields(GRPOConfig)}
-    final = dataclasses.asdict(recipe) | dict(values)
+    final = dict(values)
     final["per_device_train_batch_size"] = batch.micro_batch
     final["gradient_accumulation_steps"] = batch.accumulation_steps
-    if "activation_checkpointing" in known and "gradient_checkpointing" in final:
+    if "gradient_checkpointing" in final and hasattr(GRPOConfig, "activation_checkpointing"):
         # transformers 5.23 renamed it and warns about the old name.
         final.setdefault("activation_checkpointing", final.pop("gradient_checkpointing"))
     if check_only:
         # GRPOConfig looks for its device as soon as it is made; a watching process must not occupy a GPU.
         final |= {"use_cpu": True, "tf32": None, "deepspeed": None}
-    parser = TrlParser([Recipe, GRPOConfig, ModelConfig])
-    parser.set_defaults_with_config(**final)
+    model_keys = {item.name for item in dataclasses.fields(ModelConfig)}
     try:
-        parsed, grpo, model = parser.parse_args_into_dataclasses([], look_for_args_file=False)
+        return (
+            GRPOConfig(**{key: value for key, value in final.items() if key not in model_keys}),
+            ModelConfig(**{key: value for key, value in final.items() if key in model_keys}),
+        )
     except (ValueError, TypeError, NotImplementedError) as error:
         raise RecipeError(f"TRL refuses these settings: {' '.join(str(error).split())}") from error
-    return parsed, grpo, model
 
 
 def _agreed(name: str, world_size: int, *, check_only: bool) -> str:

@@ -30,16 +30,12 @@ def prepare() -> None:
     if os.environ.get("LOCAL_RANK") is None:
         return
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true":
-        _keep_deepspeed_from_compiling()
+        import deepspeed.ops
+
+        # It would build shared-memory collectives for CPUs (a minute, a C++ compiler); gloo does without.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     elif os.environ.get("ACCELERATE_USE_FSDP", "false") == "true":
         _let_accelerate_shard_on_cpu()
-
-
-def _keep_deepspeed_from_compiling() -> None:
-    """DeepSpeed builds shared-memory collectives for CPUs (a minute, a C++ compiler); gloo does without."""
-    import deepspeed.ops
-
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def _let_accelerate_shard_on_cpu() -> None:

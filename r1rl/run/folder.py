@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
-import math
 import os
 import platform
 import re
@@ -19,48 +19,26 @@ from r1rl.ground.errors import RecipeError
 from r1rl.store import store
 
 _PACKAGES = (
-    "r1rl",
-    "torch",
-    "transformers",
-    "trl",
-    "accelerate",
-    "datasets",
-    "math-verify",
-    "pyarrow",
-    "vllm",
-    "deepspeed",
-)
+    "r1rl", "torch", "transformers", "trl", "accelerate", "datasets", "math-verify", "pyarrow", "vllm", "deepspeed",
+)  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class RunFolder:
-    """The paths of one run. Changes nothing on disk: every process may build one, only the first may `create`.
-
-    Attributes:
-        name: the run's name.
-        recipe: the resolved recipe.
-        environment: versions, commit and hardware.
-        metrics: one JSON object for each logging step.
-        events: scheduled changes, alarms, resumes: one JSON object each.
-        rollouts: the rollout store.
-        checkpoints: the trainer's output folder.
-        tensorboard: TensorBoard's files.
-        report: the offline report.
-        result: wall time, steps and the like, written when the run ends.
-    """
+    """The paths of one run. Changes nothing on disk: every process may build one, only the first may `create`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
-        self.recipe = path / "recipe.yaml"
+        self.recipe = path / "recipe.yaml"  # resolved
         self.environment = path / "environment.json"
-        self.metrics = path / "metrics.jsonl"
-        self.events = path / "events.jsonl"
-        self.rollouts = path / "rollouts"
-        self.checkpoints = path / "checkpoints"
+        self.metrics = path / "metrics.jsonl"  # one JSON object for each logging step
+        self.events = path / "events.jsonl"  # scheduled changes, alarms, resumes
+        self.rollouts = path / "rollouts"  # the rollout store
+        self.checkpoints = path / "checkpoints"  # the trainer's output folder
         self.tensorboard = path / "tensorboard"
         self.report = path / "report.html"
-        self.result = path / "result.json"
+        self.result = path / "result.json"  # wall time, steps and the like, written when the run ends
 
     def last_checkpoint(self) -> Path | None:
         """The newest checkpoint that was written to its end, which a killed run's last need not be."""
@@ -89,14 +67,6 @@ class RunFolder:
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
             whole_files.write_text(self.metrics, "".join(kept))
         store.rewind(self.path, step)
-
-    def write_json(self, path: Path, content: dict[str, Any]) -> None:
-        """Write a whole JSON file: it is either the old or the new one, never a part."""
-        whole_files.write_text(path, json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n")
-
-    def point_tensorboard_here(self) -> None:
-        """Make transformers write TensorBoard files here; it learns the place from the environment alone."""
-        os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.tensorboard)
 
 
 def create(name: str, runs_dir: str | Path = "runs", *, resume: bool = False) -> RunFolder:
@@ -129,17 +99,18 @@ def check_name(name: str, runs_dir: str | Path = "runs", *, resume: bool = False
 def free_name(stem: str, runs_dir: str | Path = "runs") -> str:
     """`stem-1`, `stem-2` …: the first that no run has."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-") or "run"
-    number = 1
-    while (Path(runs_dir) / f"{safe}-{number}").exists():
-        number += 1
-    return f"{safe}-{number}"
+    names = (f"{safe}-{number}" for number in itertools.count(1))
+    return next(name for name in names if not (Path(runs_dir) / name).exists())
 
 
 def append_line(path: Path, content: dict[str, Any]) -> None:
     """Append one JSON line, on disk on return. NaN and infinity become null; a torn last line is cut off."""
-    line = json.dumps(_finite(content), ensure_ascii=False) + "\n"
+    line = json.dumps(whole_files.finite(content), ensure_ascii=False) + "\n"
     with path.open("ab+") as stream:
-        _cut_torn_line(stream)
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1))
+        if stream.read() not in (b"", b"\n"):
+            stream.seek(0)
+            stream.truncate(stream.read().rfind(b"\n") + 1)
         stream.write(line.encode())
         stream.flush()
         os.fsync(stream.fileno())
@@ -157,31 +128,6 @@ def environment(world_size: int = 1) -> dict[str, Any]:
         "gpus": _gpus(),
         "world_size": world_size,
     }
-
-
-def _cut_torn_line(stream: Any) -> None:
-    """Truncate after the last whole line; `stream` is open for reading and appending."""
-    end = stream.seek(0, os.SEEK_END)
-    while end > 0:
-        start = max(0, end - 65536)
-        stream.seek(start)
-        newline = stream.read(end - start).rfind(b"\n")
-        if newline >= 0:
-            end = start + newline + 1
-            break
-        end = start
-    stream.truncate(end)
-
-
-def _finite(value: Any) -> Any:
-    """The content without NaN and infinity, which JSON lacks; numpy and torch scalars become numbers."""
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if not isinstance(value, str | int | float | bool | None) and hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _version(package: str) -> str | None:

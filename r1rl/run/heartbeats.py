@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +20,6 @@ def clear(run: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         path.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a whole file or none. It is not fsynced: after a power cut nobody asks for heartbeats."""
-    whole_files.write_text(path, json.dumps(content) + "\n", durable=False)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The file's content; None where there is none yet."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 class Heartbeat:
@@ -74,13 +58,13 @@ class Heartbeat:
         passed = self.state["passed"] + new
         self.state = self.state | {"phase": phase, "step": step, "passed": passed, "time": time.time()}
         self._written = now
-        write_json(self.file(), self.state)
+        whole_files.write_json(self.file(), self.state, durable=False)
 
     def ready(self) -> None:
         """Say that the model is loaded and the processes have met."""
         self.beat("ready")
-        write_json(self.file("ready"), {"time": time.time()})
+        whole_files.write_json(self.file("ready"), {"time": time.time()}, durable=False)
 
     def all_states(self) -> list[dict[str, Any] | None]:
         """The heartbeat that each process has last written, by rank; None where there is none."""
-        return [read_json(self.file(rank=rank)) for rank in range(self.world_size)]
+        return [whole_files.read_json(self.file(rank=rank)) for rank in range(self.world_size)]

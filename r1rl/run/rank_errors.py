@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from r1rl.run.heartbeats import read_json, write_json
+from r1rl.ground import whole_files
 
 # Environment variables: the folder where a launcher wants its processes' errors; a folder that all nodes see, for the
 # launchers of a run on several nodes.
@@ -52,7 +52,7 @@ def record(kind: str, message: str, error: BaseException | None = None, *, rank:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"rank_{rank:05d}.error.json"
         if not path.exists():
-            write_json(path, content)
+            whole_files.write_json(path, content, durable=False)
     except OSError:
         if error is not None:
             traceback.print_exception(error)
@@ -60,7 +60,7 @@ def record(kind: str, message: str, error: BaseException | None = None, *, rank:
 
 def errors(folder: Path) -> list[dict[str, Any]]:
     """The recorded errors, the first cause first: by time, but errors that another process's end causes come last."""
-    found = filter(None, map(read_json, sorted(folder.glob("rank_*.error.json"))))
+    found = filter(None, map(whole_files.read_json, sorted(folder.glob("rank_*.error.json"))))
     return sorted(found, key=lambda error: (is_consequence(error), error["time"]))
 
 

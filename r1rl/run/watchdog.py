@@ -21,8 +21,9 @@ from typing import Any
 
 import psutil
 
+from r1rl.ground.whole_files import read_json, write_json
 from r1rl.run import rank_errors
-from r1rl.run.heartbeats import Heartbeat, read_json, write_json
+from r1rl.run.heartbeats import Heartbeat
 
 DEFAULT_SECONDS = 1500.0  # below the 1800 s of ddp_timeout, so that it speaks before a collective gives up
 _ANSWER_SECONDS = 3.0  # for the other processes to dump their stacks
@@ -97,7 +98,9 @@ class Watchdog:
     def _judge(self) -> None:
         self._dump()
         others = [rank for rank in range(self.heartbeat.world_size) if rank != self.heartbeat.rank]
-        self._await(others, _ANSWER_SECONDS + 2 * self.poll)
+        until = time.monotonic() + _ANSWER_SECONDS + 2 * self.poll
+        while time.monotonic() < until and not all(self.heartbeat.file("stall.json", r).exists() for r in others):
+            time.sleep(0.1)
         states = self.heartbeat.all_states()
         silent = [rank for rank in others if not self.heartbeat.file("stall.json", rank).exists()]
         mine = [pid for rank in silent if (pid := self._sibling(states[rank])) is not None]
@@ -111,16 +114,11 @@ class Watchdog:
         sys.stderr.write(f"\n{message}\n")
         sys.stderr.flush()
         rank_errors.record("stalled", message)
-        write_json(self.verdict, {"time": time.time(), "message": message})
+        write_json(self.verdict, {"time": time.time(), "message": message}, durable=False)
         for pid in mine:  # one that is stopped cannot end itself
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         self._exit()
-
-    def _await(self, ranks: list[int], seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and not all(self.heartbeat.file("stall.json", r).exists() for r in ranks):
-            time.sleep(0.1)
 
     def _sibling(self, state: dict[str, Any] | None) -> int | None:
         """The pid of a process of this launch on this machine: the same name may be another's elsewhere."""
@@ -137,7 +135,7 @@ class Watchdog:
             self._stacks.flush()
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
         with contextlib.suppress(OSError):
-            write_json(self.heartbeat.file("stall.json"), where(frame))
+            write_json(self.heartbeat.file("stall.json"), where(frame), durable=False)
 
     def _exit(self) -> None:
         for stream in (sys.stdout, sys.stderr):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from r1rl.ground import whole_files
 from r1rl.store import store, view
@@ -29,7 +27,6 @@ def export(
     columns: Sequence[str] | None = None,
     limit: int | None = None,
     overwrite: bool = False,
-    progress: bool = False,
 ) -> int:
     """Write the rollouts for which an SQL condition holds, in the store's order; returns how many.
 
@@ -52,52 +49,29 @@ def export(
     write = _write_jsonl if path.suffix == ".jsonl" else _write_parquet
 
     def once() -> int:
-        with view.opened(run_dir) as connection:
-            known = [name for name in connection.table(view.NAME).columns if columns or name not in _LISTS]
-            if unknown := [name for name in columns or () if name not in known]:
-                raise ValueError(f"column={unknown[0]}: not in this run; it has {', '.join(known)}")
-            total = view.select(connection, f"SELECT count(*) FROM {view.chosen(['run'], where, limit)}").fetchall()
-            selection = view.select(connection, f"FROM {view.chosen(columns or known, where, limit)}")
-            with tqdm(total=total[0][0], desc="exporting", unit="rollout", disable=not progress) as bar:
-                return _whole(
-                    path, lambda temporary: write(temporary, view.batches(selection, _BATCH_ROWS), bar.update)
-                )
+        with view.opened(run_dir) as connection, whole_files.replacing(path) as temporary:
+            flat = [name for name in connection.table(view.NAME).columns if name not in _LISTS]
+            selection = view.chosen(connection, columns or flat, where, limit=limit)
+            return write(temporary, view.batches(selection, _BATCH_ROWS))
 
     return store.again_if_deleted(lambda: view.explained(where, once))
 
 
-def _whole(path: Path, write: Callable[[Path], int]) -> int:
-    with whole_files.replacing(path) as temporary:
-        return write(temporary)
-
-
-def _write_parquet(path: Path, reader: pa.RecordBatchReader, done: Callable[[int], object]) -> int:
+def _write_parquet(path: Path, reader: pa.RecordBatchReader) -> int:
     rows = 0
     with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
-        for batch in _filled(reader):
-            writer.write_batch(batch)
+        for batch in reader:
+            if len(batch):  # else an empty row group
+                writer.write_batch(batch)
             rows += len(batch)
-            done(len(batch))
     return rows
 
 
-def _write_jsonl(path: Path, reader: pa.RecordBatchReader, done: Callable[[int], object]) -> int:
+def _write_jsonl(path: Path, reader: pa.RecordBatchReader) -> int:
     rows = 0
     with path.open("x", encoding="utf-8") as stream:
-        for batch in _filled(reader):
-            stream.writelines(json.dumps(_finite(row), ensure_ascii=False) + "\n" for row in batch.to_pylist())
+        for batch in reader:
+            found = batch.to_pylist()
+            stream.writelines(json.dumps(whole_files.finite(row), ensure_ascii=False) + "\n" for row in found)
             rows += len(batch)
-            done(len(batch))
     return rows
-
-
-def _filled(reader: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    return (batch for batch in reader if len(batch))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -86,10 +86,18 @@ def version(schema: pa.Schema) -> int:
     return int((schema.metadata or {}).get(VERSION_KEY, b"0"))
 
 
-def stored(names: Iterable[str]) -> pa.Schema:
-    """with_rewards(names) as readers have it: every column may be null, as an older shard's are."""
-    schema = with_rewards(names)
-    return pa.schema([field.with_nullable(True) for field in schema], metadata=schema.metadata)
+def stored(rewards: Iterable[str], columns: Sequence[str] | None = None) -> pa.Schema:
+    """with_rewards(rewards), or `columns` of it, as readers have it: any may be null, as an older shard's are."""
+    schema = with_rewards(rewards)
+    chosen = schema.names if columns is None else columns
+    return pa.schema([schema.field(name).with_nullable(True) for name in chosen], metadata=schema.metadata)
+
+
+def check_columns(columns: Iterable[str], known: Sequence[str]) -> None:
+    """Raise ValueError for a column that a run does not have."""
+    for name in columns:
+        if name not in known:
+            raise ValueError(f"column={name}: not in this run; it has {', '.join(known)}")
 
 
 def current(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from r1rl.store import schema as rollout_schema
-from r1rl.store.schema import REWARD_PREFIX, SCHEMA, SCHEMA_VERSION
+from r1rl.store.schema import REWARD_PREFIX, SCHEMA_VERSION
 
 ROW_GROUP_ROWS: Final = 2048
 ROW_GROUP_BYTES: Final = 128 * 2**20
@@ -32,15 +31,15 @@ class Footer(NamedTuple):
     rewards: tuple[str, ...]
 
 
-def write(table: pa.Table, file: IO[bytes], *, durable: bool = True) -> None:
-    """Write rows, cut into row groups, and, where they must be `durable`, sync the file."""
+def write(table: pa.Table, path: Path) -> None:
+    """Write rows, cut into row groups."""
     leaf = {
         field.name: f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
         for field in table.schema
     }
     pq.write_table(
         table,
-        file,
+        path,
         row_group_size=max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES * len(table) // max(1, table.nbytes))),
         # A search through all texts is bound by unpacking them.
         compression={path: "lz4" if name == "completion" else "zstd" for name, path in leaf.items()},
@@ -49,9 +48,6 @@ def write(table: pa.Table, file: IO[bytes], *, durable: bool = True) -> None:
         use_byte_stream_split=[leaf["logprobs"]],
         write_statistics=[path for name, path in leaf.items() if name not in _WITHOUT_STATISTICS],
     )
-    file.flush()
-    if durable:
-        os.fsync(file.fileno())
 
 
 def footer(path: Path) -> Footer:
@@ -65,22 +61,17 @@ def footer(path: Path) -> Footer:
     return _remembered(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-# Parsing the footers of 20,000 shards takes 5 s of a core. They are a handful of different ones.
+# Parsing the footers of 20,000 shards takes 5 s of a core.
 @functools.lru_cache(maxsize=1 << 18)
 def _remembered(path: Path, *_identity: int) -> Footer:
     return _footer(path, pq.read_schema(path))
-
-
-@functools.lru_cache(maxsize=64)
-def _alike(version: int, names: tuple[str, ...]) -> Footer:
-    return Footer(version, names, tuple(name for name in names if name.startswith(REWARD_PREFIX)))
 
 
 def _footer(path: Path, found: pa.Schema) -> Footer:
     version = rollout_schema.version(found)
     if not 1 <= version <= SCHEMA_VERSION:
         raise ValueError(f"schema_version={version} in {path}: this r1rl reads 1 to {SCHEMA_VERSION}; upgrade r1rl")
-    return _alike(version, tuple(found.names))
+    return Footer(version, tuple(found.names), tuple(n for n in found.names if n.startswith(REWARD_PREFIX)))
 
 
 def read(path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
@@ -90,38 +81,7 @@ def read(path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
     """
     with pq.ParquetFile(path) as file:
         foot = _footer(path, file.schema_arrow)
-        names = list(foot.columns) if columns is None else [name for name in columns if name in foot.columns]
-        if columns is not None and "verifier" in columns and "verifier" not in foot.columns:
+        names = [name for name in foot.columns if columns is None or name in columns]
+        if "verifier" in (columns or ()) and "verifier" not in foot.columns and "task" not in names:
             names.append("task")
-        return file.read(_unique(names))
-
-
-def take(path: Path, rows: Sequence[int], schema: pa.Schema) -> pa.Table:
-    """Some rows of a shard by their ascending numbers in it, as rows of `schema`. Raises as `footer`."""
-    with pq.ParquetFile(path) as file:
-        foot = _footer(path, file.schema_arrow)
-        names = _unique([*(name for name in schema.names if name in foot.columns), "task"])
-        taken: list[pa.Table] = []
-        start = at = 0
-        for i in range(file.num_row_groups):
-            end = start + file.metadata.row_group(i).num_rows
-            wanted = []
-            while at < len(rows) and rows[at] < end:
-                wanted.append(rows[at] - start)
-                at += 1
-            if wanted:
-                taken.append(rollout_schema.current(file.read_row_group(i, names).take(wanted), schema))
-            start = end
-        return pa.concat_tables(taken)
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
-
-
-def stored_schema(rewards: Iterable[str], columns: Sequence[str] | None = None) -> pa.Schema:
-    """The current schema with the run's reward columns, or `columns` of it in that order."""
-    schema = rollout_schema.stored(rewards)
-    if columns is None:
-        return schema
-    return pa.schema([schema.field(name) for name in columns], metadata=SCHEMA.metadata)
+        return file.read(names)

@@ -3,15 +3,6 @@
 A shard is written under a temporary name, fsynced and renamed, so a reader, or a run killed at any moment, never
 sees half of one. Writing the same (kind, step, rank) again replaces its rows: that is how a resumed run repeats a
 step without doubling them.
-
-Reading, in one line each:
-
-    store.query(run, "SELECT step, avg(reward) FROM rollouts WHERE kind = 'train' GROUP BY step ORDER BY step")
-    store.read(run, kind="eval").to_pandas()
-    polars.from_arrow(store.read(run, columns=["step", "completion"]))
-    duckdb.sql("SELECT * FROM 'runs/NAME/rollouts/*.parquet' LIMIT 5")
-
-The last one, from outside, needs read_parquet(…, union_by_name = true) for columns that only some shards have.
 """
 
 from __future__ import annotations
@@ -24,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
+from r1rl.ground import whole_files
 from r1rl.store import schema as rollout_schema
 from r1rl.store import shard_files, view
 from r1rl.store import shards as names
@@ -64,17 +56,13 @@ def write_shard(
     table = rollout_schema.table([{**row, **key} for row in rows], imported=imported)
 
     folder = Path(run_dir) / FOLDER
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        names.sync_folder(folder.parent)
-    elif folder not in _cleaned:  # once a process
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder not in _cleaned:  # once a process
         names.clean_temporaries(folder)
     _cleaned.add(folder)
     path = names.shard_path(folder, kind, step, rank)
-    with names.temporary_file(path) as file:
-        shard_files.write(table, file)
-        os.replace(file.name, path)
-    names.sync_folder(folder)
+    with whole_files.replacing(path) as temporary:
+        shard_files.write(table, temporary)
     return path
 
 
@@ -116,7 +104,8 @@ def _read(
     found = shards(run_dir, kind=kind, steps=steps)
     # The schema covers every shard of the run, so a selection has the same columns whatever it selects.
     rewards = _rewards(run_dir) if columns is None or not set(columns) <= set(SCHEMA.names) else set()
-    schema = shard_files.stored_schema(rewards, _known(columns, rewards))
+    rollout_schema.check_columns(columns or (), rollout_schema.with_rewards(rewards).names)
+    schema = rollout_schema.stored(rewards, columns)
     with ThreadPoolExecutor(_THREADS) as pool:
         tables = pool.map(
             lambda shard: rollout_schema.current(shard_files.read(shard.path, columns=columns), schema), found
@@ -148,21 +137,16 @@ def find(
 ) -> pa.Table:
     """A page of the rollouts for which an SQL condition holds, in an order that lasts until the run changes.
 
-    `find(run, "step = 40 AND verdict = 'wrong' AND contains(completion, 'Wait')", offset=20)`. Only the condition's
-    columns are read of all rollouts, so this is far faster than `query` for whole rollouts with their tokens. Raises
-    ValueError as `read` and `query`, and for a negative limit or offset.
+    `find(run, "step = 40 AND verdict = 'wrong' AND contains(completion, 'Wait')", offset=20)`. Raises ValueError as
+    `read` and `query`, and for a negative limit or offset.
     """
     if limit < 0 or offset < 0:
         raise ValueError(f"limit={limit}, offset={offset}: need both >= 0")
 
     def answer() -> pa.Table:
         with view.opened(run_dir) as connection:
-            found = view.find(connection, where, limit=limit, offset=offset)
-            rewards = view.rewards(connection)
-        schema = shard_files.stored_schema(rewards, _known(columns, rewards))
-        with ThreadPoolExecutor(_THREADS) as pool:
-            tables = list(pool.map(lambda place: shard_files.take(place[0], place[1], schema), found))
-        return pa.concat_tables([schema.empty_table(), *tables])
+            wanted = columns or connection.table(view.NAME).columns
+            return view.chosen(connection, wanted, where, limit=limit, offset=offset).to_arrow_table()
 
     return again_if_deleted(lambda: view.explained(where, answer))
 
@@ -187,8 +171,9 @@ def rewind(run_dir: str | os.PathLike[str], step: int) -> None:
     # The policy after k updates samples the held-out rollouts of step k, and then those of training. A run that begins
     # again (step 0) evaluates again as well.
     keep_evaluation = step if step > 0 else -1
-    names.remove(s for s in names.listing(folder) if s.step > (keep_evaluation if s.kind == "eval" else step - 1))
-    names.sync_folder(folder)
+    for shard in names.listing(folder):
+        if shard.step > (keep_evaluation if shard.kind == "eval" else step - 1):
+            shard.path.unlink(missing_ok=True)
 
 
 def _rewards(run_dir: str | os.PathLike[str]) -> set[str]:
@@ -196,12 +181,3 @@ def _rewards(run_dir: str | os.PathLike[str]) -> set[str]:
     with ThreadPoolExecutor(_THREADS) as pool:
         feet = pool.map(lambda shard: shard_files.footer(shard.path), shards(run_dir))
         return {name for foot in feet for name in foot.rewards}
-
-
-def _known(columns: Sequence[str] | None, rewards: Collection[str]) -> Sequence[str] | None:
-    """The columns, checked against those of the run."""
-    known = rollout_schema.with_rewards(rewards).names
-    for name in columns or ():
-        if name not in known:
-            raise ValueError(f"column={name}: not in this run; it has {', '.join(known)}")
-    return columns

@@ -14,11 +14,10 @@ import pyarrow as pa
 
 from r1rl.store import schema as rollout_schema
 from r1rl.store import shard_files, shards
-from r1rl.store.schema import KIND_SQL, OLD_KIND, REWARD_PREFIX
+from r1rl.store.schema import KIND_SQL, OLD_KIND
 from r1rl.verify import VERIFIER_OF_TASK
 
 NAME: Final = "rollouts"
-_LOCATED: Final = "located_rollouts"
 _THREADS: Final = 8
 _SQL_TYPES: Final = {
     pa.string(): "VARCHAR",
@@ -50,8 +49,7 @@ def opened(run_dir: str | os.PathLike[str]) -> Iterator[duckdb.DuckDBPyConnectio
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         try:
-            for statement in _definitions(found, feet):
-                connection.execute(statement)
+            connection.execute(_definition(found, feet))
             yield connection
         except duckdb.Error as error:
             # How DuckDB says that a file is gone depends on when it notices.
@@ -71,10 +69,21 @@ def select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRe
     return relation
 
 
-def chosen(columns: Sequence[str], where: str, limit: int | None = None) -> str:
-    """A subquery: some columns of the rollouts that a condition holds for, in the store's order."""
-    few = "" if limit is None else f" LIMIT {limit}"
-    return f"(SELECT {', '.join(map(_quoted, columns))} FROM {NAME} WHERE {_condition(where)}{few})"
+def chosen(
+    connection: duckdb.DuckDBPyConnection,
+    columns: Sequence[str],
+    where: str,
+    *,
+    limit: int | None = None,
+    offset: int = 0,
+) -> duckdb.DuckDBPyRelation:
+    """Some columns of the rollouts that a condition holds for, in the store's order, not yet read."""
+    rollout_schema.check_columns(columns, connection.table(NAME).columns)
+    if not where.strip():
+        raise ValueError("where='': need an SQL condition; try \"verdict = 'correct'\"")
+    few = "" if limit is None else f"LIMIT {limit} OFFSET {offset}"
+    # The line feed ends a comment that the condition may end with.
+    return select(connection, f"FROM (SELECT {', '.join(map(_quoted, columns))} FROM {NAME} WHERE ({where}\n) {few})")
 
 
 def batches(relation: duckdb.DuckDBPyRelation, rows: int) -> pa.RecordBatchReader:
@@ -82,20 +91,6 @@ def batches(relation: duckdb.DuckDBPyRelation, rows: int) -> pa.RecordBatchReade
     # The first is what DuckDB before 1.5 lacks and later ones want.
     reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch
     return reader(rows)
-
-
-def rewards(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """The reward columns of the view."""
-    return [name for name in connection.table(NAME).columns if name.startswith(REWARD_PREFIX)]
-
-
-def find(connection: duckdb.DuckDBPyConnection, where: str, *, limit: int, offset: int) -> list[tuple[Path, list[int]]]:
-    """Shards and row numbers in them of the rollouts that a condition holds for, in the store's order."""
-    sql = f"SELECT filename, file_row_number FROM {_LOCATED} WHERE {_condition(where)} LIMIT {limit} OFFSET {offset}"
-    by_shard: dict[Path, list[int]] = {}
-    for path, row in select(connection, sql).fetchall():
-        by_shard.setdefault(Path(path), []).append(row)
-    return [(path, sorted(rows)) for path, rows in by_shard.items()]
 
 
 def explained(sql: str, work: Callable[[], _T]) -> _T:
@@ -106,14 +101,8 @@ def explained(sql: str, work: Callable[[], _T]) -> _T:
         raise ValueError(f"sql={sql!r}: {error}") from error
 
 
-def _condition(where: str) -> str:
-    if not where.strip():
-        raise ValueError("where='': need an SQL condition; try \"verdict = 'correct'\"")
-    return f"({where}\n)"  # the line feed ends a comment that the condition may end with
-
-
-def _definitions(found: list[Path], feet: list[shard_files.Footer]) -> list[str]:
-    """The views with the columns of the current schema: missing ones null, `verifier` derived where it can be."""
+def _definition(found: list[Path], feet: list[shard_files.Footer]) -> str:
+    """The view with the columns of the current schema: missing ones null, `verifier` derived where it can be."""
     present = {name for foot in feet for name in foot.columns}
     schema = rollout_schema.stored(name for foot in feet for name in foot.rewards)
     known = " ".join(f"WHEN '{task}' THEN '{verifier}'" for task, verifier in VERIFIER_OF_TASK.items())
@@ -127,15 +116,10 @@ def _definitions(found: list[Path], feet: list[shard_files.Footer]) -> list[str]
         if field.name == "kind" and any(path.name.startswith(OLD_KIND) for path in found):
             column = KIND_SQL
         columns.append(column)
-    names = ", ".join(_quoted(field.name) for field in schema)
-    if found:
-        files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in found)
-        by_name = "true" if len({foot.columns for foot in feet}) > 1 else "false"
-        options = f"union_by_name = {by_name}, filename = true, file_row_number = true"
-        source = f"{', '.join(columns)}, filename, file_row_number FROM read_parquet([{files}], {options})"
-    else:
-        source = f"{', '.join(columns)}, '' AS filename, 0 AS file_row_number WHERE false"
-    return [f"CREATE VIEW {_LOCATED} AS SELECT {source}", f"CREATE VIEW {NAME} AS SELECT {names} FROM {_LOCATED}"]
+    files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in found)
+    by_name = len({foot.columns for foot in feet}) > 1
+    source = f"FROM read_parquet([{files}], union_by_name = {by_name})" if found else "WHERE false"
+    return f"CREATE VIEW {NAME} AS SELECT {', '.join(columns)} {source}"
 
 
 def _quoted(name: str) -> str:

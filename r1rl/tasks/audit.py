@@ -17,22 +17,8 @@ from r1rl.verify.verdict import clip
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A gold answer that failed against itself (`answer` None, `reason` says why), or a wrong answer and its status."""
-
-    prompt_id: str
-    gold: str
-    answer: str | None
-    reason: str
-
-    def __str__(self) -> str:
-        answer = "" if self.answer is None else f"{clip(self.answer, 80)} for "
-        return f"  {self.prompt_id}: {answer}{clip(self.gold, 80)}: {self.reason}"
-
-
-@dataclass(frozen=True)
 class Audit:
-    """What `audit` found.
+    """What `audit` found; each finding is a line of printable ASCII: prompt, quotations and the reason.
 
     Args:
         source: the file's name.
@@ -46,39 +32,28 @@ class Audit:
     source: str
     rows: int
     unreadable: int
-    failures: tuple[Finding, ...]
+    failures: list[str]
     pairs: int
-    paid: tuple[Finding, ...]
-    timeouts: tuple[Finding, ...]
+    paid: list[str]
+    timeouts: list[str]
 
     def lines(self) -> list[str]:
-        """The figures and every failure, a line each; quotations are printable ASCII and short."""
+        """The figures and every failure, a line each."""
         good = self.rows - len(self.failures)
         return [
             f"{self.source}: {good} of {self.rows} golds ({good / self.rows:.2%}) are correct against themselves",
-            *map(str, self.failures),
+            *self.failures,
             *([f"  {self.unreadable} rows have no question or no answer"] if self.unreadable else []),
             f"{self.source}: {self.pairs} wrong answers, {len(self.paid)} paid, {len(self.timeouts)} timeouts",
-            *map(str, (*self.paid, *self.timeouts)),
+            *self.paid,
+            *self.timeouts,
         ]
 
 
-def audit(
-    path: str | Path,
-    question_column: str = "question",
-    answer_column: str = "answer",
-    *,
-    answer_pattern: str | None = None,
-    verifier: str = "math",
-    wrong_per_row: int | None = 1,
-    limit: int | None = None,
-    progress: bool = False,
-) -> Audit:
+def audit(task: FileTask, *, wrong_per_row: int | None = 1, progress: bool = False) -> Audit:
     """Judge every gold of a file against itself, and golds of other rows with another value as wrong answers.
 
     Args:
-        path, question_column, answer_column, answer_pattern, limit: as in the task `file`.
-        verifier: name of the verifier.
         wrong_per_row: each row is given the golds of the next so many rows of a different value; None: every ordered
             pair of distinct golds, that is n * (n - 1) of them.
         progress: show bars.
@@ -86,30 +61,21 @@ def audit(
     Raises:
         RecipeError: the file cannot be read, or a package is missing.
     """
-    task = FileTask(
-        path=str(path),
-        question_column=question_column,
-        answer_column=answer_column,
-        answer_pattern=answer_pattern,
-        limit=limit,
-        verifier=verifier,
-    )
     rows = task.every_row()  # in file order, not split
-    reasons = check(verifier, rows, progress=progress)
-    failures = tuple(Finding(row.prompt_id, row.gold, None, why) for row, why in zip(rows, reasons, strict=True) if why)
+    reasons = check(task.verifier, rows, progress=progress)
+    failures = [
+        f"  {row.prompt_id}: {clip(row.gold, 80)}: {why}" for row, why in zip(rows, reasons, strict=True) if why
+    ]
     if wrong_per_row is None:
         rows = list({row.gold: row for row in reversed(rows)}.values())[::-1]
     pairs = 0
-    found: dict[str, list[Finding]] = {
-        "correct": [],
-        "timeout": [],
-    }  # every pair of a large file would not fit in memory
-    for row, answer, status in _judge_pairs(verifier, rows, wrong_per_row, progress=progress):
+    found: dict[str, list[str]] = {"correct": [], "timeout": []}  # every pair of a large file would not fit in memory
+    for row, answer, status in _judge_pairs(task.verifier, rows, wrong_per_row, progress=progress):
         pairs += 1
         if status in found:
-            found[status].append(Finding(row.prompt_id, row.gold, answer, status))
-    paid, late = map(tuple, found.values())
-    return Audit(Path(path).name, len(reasons), len(task.bad_rows), failures, pairs, paid, late)
+            found[status].append(f"  {row.prompt_id}: {clip(answer, 80)} for {clip(row.gold, 80)}: {status}")
+    source, unreadable = Path(str(task.path)).name, len(task.bad_rows)
+    return Audit(source, len(reasons), unreadable, failures, pairs, found["correct"], found["timeout"])
 
 
 def plain_value(text: str) -> Hashable:

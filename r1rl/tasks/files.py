@@ -23,14 +23,6 @@ _DEFAULT_HELDOUT_FRACTION = 0.2
 _WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0+")
 
 
-@dataclass(frozen=True)
-class BadRow:
-    """A row that cannot be used: where it stands and why."""
-
-    source: str
-    reason: str
-
-
 @dataclass
 class FileTask:
     """Word problems from a file or a hub data set, one question and one gold answer a row.
@@ -52,7 +44,7 @@ class FileTask:
         shuffle_seed: another value, another split.
         verifier: name of the verifier.
 
-    `bad_rows` are the rows left out, known once rows were read.
+    `bad_rows` says of each row left out where it stands and why, once rows were read.
     """
 
     path: str | None = None
@@ -68,7 +60,7 @@ class FileTask:
     heldout_size: int | None = None
     shuffle_seed: int = 0
     verifier: str = "math"
-    bad_rows: list[BadRow] = field(default_factory=list, init=False, repr=False, compare=False)
+    bad_rows: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
     _splits: dict[str, list[Row]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     name = "file"
@@ -170,14 +162,14 @@ class FileTask:
             if isinstance(row, Row):
                 rows.append(row)
             else:
-                self.bad_rows.append(BadRow(source, row))
+                self.bad_rows.append(f"{source}: {row}")
         if columns and missing:
             option, column = next(iter(missing.items()))
             raise RecipeError(
                 f"task_options.{option}={column!r}: {self._source()} has no such column, it has "
                 f"{', '.join(sorted(columns))}{nearest(column, columns)}"
             )
-        examples = "; ".join(f"{bad.source}: {bad.reason}" for bad in self.bad_rows[:3])
+        examples = "; ".join(self.bad_rows[:3])
         if len(rows) < 2:
             raise RecipeError(
                 f"{self._source()}: {len(rows)} usable rows, {len(self.bad_rows)} bad ones"
@@ -276,10 +268,8 @@ class FileTask:
 
     def _hub_records(self) -> Iterable[Any]:
         """The rows of a hub data set (its library caches the download)."""
-        try:
-            import datasets
-        except ImportError:
-            raise RecipeError(f"task_options.dataset={self.dataset!r}: needs the package `datasets`") from None
+        import datasets
+
         try:
             loaded: Iterable[Any] = datasets.load_dataset(self.dataset, self.config, split=self.split)
         except (OSError, ValueError) as error:

@@ -32,13 +32,8 @@ from r1rl.verify.verdict import Verdict
 
 logger = logging.getLogger(__name__)
 
-FILE_NAME = "bad_gold.jsonl"
-"""The list of bad rows in the run folder: split, prompt_id, gold, reason."""
-
-CACHE_FROM_SECONDS = 1.0
-"""A check that took less is not worth a file."""
-
-BAR_FROM_ROWS = 1000
+FILE_NAME = "bad_gold.jsonl"  # the list of bad rows in the run folder: split, prompt_id, gold, reason
+CACHE_FROM_SECONDS = 1.0  # a check that took less is not worth a file
 _BATCH = 512  # items a call, so that the bar moves
 _LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy", "reasoning-gym")
 
@@ -49,7 +44,7 @@ def check(verifier: str, rows: Sequence[Row], *, progress: bool = False) -> list
     Args:
         verifier: the name of the rows' verifier.
         rows: problems; equal (gold, meta) are judged once.
-        progress: show a bar from `BAR_FROM_ROWS` rows on.
+        progress: show a bar once a second has passed.
 
     Raises:
         RecipeError: the verifier cannot work here, for want of a package or of the sandbox.
@@ -112,8 +107,11 @@ def sort_out(
         for split, row, reason in judged
         if reason
     ]
-    if write:
-        _write_list(path, bad)
+    if write and bad:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in bad)
+        path.write_bytes(text.encode("utf-8", "backslashreplace"))  # a lone surrogate's escape is JSON's own
+    elif write:
+        path.unlink(missing_ok=True)  # of the run that is resumed
     kept_train, kept_heldout = (
         [row for of, row, reason in judged if of == split and not reason] for split in ("train", "heldout")
     )
@@ -166,7 +164,7 @@ def batches(items: Iterable[Any], total: int, what: str, *, progress: bool) -> I
     from tqdm.auto import tqdm
 
     iterator = iter(items)
-    with tqdm(total=total, desc=what, leave=False, disable=not progress or total < BAR_FROM_ROWS) as bar:
+    with tqdm(total=total, desc=what, leave=False, delay=1, disable=not progress) as bar:
         while batch := list(islice(iterator, _BATCH)):
             yield batch
             bar.update(len(batch))
@@ -193,27 +191,14 @@ def _digest(verifier: str, keys: Iterable[str]) -> str:
 
 
 def _cached(path: Path, count: int) -> list[str] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        bad = {int(index): str(reason) for index, reason in content["bad"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    fits = content["count"] == count and all(0 <= index < count and reason for index, reason in bad.items())
-    return [bad.get(index, "") for index in range(count)] if fits else None
+    reasons = (whole_files.read_json(path) or {}).get("reasons")
+    fits = isinstance(reasons, list) and len(reasons) == count and all(isinstance(reason, str) for reason in reasons)
+    return reasons if fits else None
 
 
 def _keep(path: Path, reasons: list[str]) -> None:
-    bad = {index: reason for index, reason in enumerate(reasons) if reason}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole_files.write_text(path, json.dumps({"count": len(reasons), "bad": bad}))
+        whole_files.write_json(path, {"reasons": reasons})
     except OSError as error:  # a read-only home costs time, not the run
         logger.warning("gold check: not cached: %s", error)
-
-
-def _write_list(path: Path, bad: list[dict[str, str]]) -> None:
-    if not bad:
-        path.unlink(missing_ok=True)  # of the run that is resumed
-        return
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in bad)
-    path.write_bytes(text.encode("utf-8", "backslashreplace"))  # a lone surrogate's escape is JSON's own

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from r1rl.ground import machine
+from r1rl.ground import machine, whole_files
 from r1rl.ground.errors import RecipeError
 from r1rl.recipe import launchers
 from r1rl.recipe import load as recipe
@@ -114,12 +114,12 @@ def find_model(loaded: LoadedRecipe) -> tuple[str, PreTrainedTokenizerBase]:
 def open_folder(loaded: LoadedRecipe) -> run_folder.RunFolder:
     """The run folder with the resolved recipe and the environment in it, made by the first process."""
     folder = loaded.folder
-    folder.point_tensorboard_here()
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder.tensorboard)  # transformers asks the environment alone
     with loaded.grpo.main_process_first(desc="run folder"):
         if loaded.grpo.process_index == 0:
             folder = run_folder.create(folder.name, loaded.recipe.runs_dir, resume=loaded.recipe.resume)
             loaded.write(folder.recipe)
-            folder.write_json(folder.environment, run_folder.environment(loaded.world_size))
+            whole_files.write_json(folder.environment, run_folder.environment(loaded.world_size))
             heartbeats.clear(folder.path)
     return folder
 
@@ -266,7 +266,7 @@ def save(trainer: ZeroTrainer, loaded: LoadedRecipe, *, started: float, interrup
             "seed": loaded.grpo.seed,
             "peak_memory_bytes": peaks,  # of each process, see `r1rl plan --check`
         }
-        folder.write_json(folder.result, result)
+        whole_files.write_json(folder.result, result)
         if interrupted:
             logger.info("stopped after step %d; go on with: --name %s --resume", steps, folder.name)
     # A process that leaves while the first still writes may abort, and take the whole job along.

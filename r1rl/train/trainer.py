@@ -386,6 +386,15 @@ class ZeroTrainer(GRPOTrainer):
         kept = step.places.kept(process)
         nothing = [math.nan] * size
         mine = torch.cat([group.rewards for group in step.groups])
+        columns: dict[str, list[Any]] = {
+            f"reward_{x}": mine[:, i].tolist() for i, x in enumerate(self.reward_func_names)
+        }
+        columns["reward"] = self._earned(mine).tolist()
+        columns["advantage"] = [
+            value for i in range(len(step.groups)) for value in (advantages[kept[i]].tolist() if i in kept else nothing)
+        ]
+        if self.max_resamples:  # else no group can be thrown away
+            columns["kept"] = [i in kept for i in range(len(step.groups)) for _ in range(size)]
         rows = records.rows(
             records.Origin(self.folder.name, "train", self.state.global_step, self.state.global_step, process),
             [group.row for group in step.groups for _ in range(size)],
@@ -394,14 +403,7 @@ class ZeroTrainer(GRPOTrainer):
             [verdict for group in step.groups for verdict in group.verdicts],
             self.sampling(),
             samples_per_prompt=size,
-            rewards={name: mine[:, i].tolist() for i, name in enumerate(self.reward_func_names)},
-            reward=self._earned(mine).tolist(),
-            advantages=[
-                value
-                for i in range(len(step.groups))
-                for value in (advantages[kept[i]].tolist() if i in kept else nothing)
-            ],
-            kept=[i in kept for i in range(len(step.groups)) for _ in range(size)] if self.max_resamples else None,
+            columns=columns,
         )
         store.write_shard(self.folder.path, rows, kind="train", step=self.state.global_step, rank=process)
         for name, value in self.rollout_metrics(rows).items():

@@ -12,12 +12,11 @@ import yaml
 
 from r1rl import cli
 from r1rl.ground.errors import RecipeError
-from r1rl.plan import check as plan_check
 from r1rl.plan import memory as plan_memory
 from r1rl.plan import plan
 from r1rl.plan import sizes as plan_models
 from r1rl.plan import text as plan_text
-from r1rl.plan import work as plan_work
+from r1rl.plan.work import Machines
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "recipes" / "tiny" / "countdown.yaml"
@@ -140,14 +139,13 @@ def recipe(folder: Path, **changes: Any) -> Path:
 
 
 def test_what_does_not_fit_says_what_would(tmp_path: Path) -> None:
-    made = plan.make(recipe(tmp_path), [], plan.Machines(gpus=8, rates=plan_work.Rates(price=2.0)), check_gold=False)
+    made = plan.make(recipe(tmp_path), [], Machines(gpus=8, price=2.0), check_gold=False)
     assert not made.fits("ddp")
     assert made.fits("zero3")
     text = "\n".join(plan_text.lines(made))
     for expected in (
         "does not fit: ddp needs",
         "what to change: --launcher zero2",
-        "rank 1: prompts 2-3",
         "each process 16 rollouts",
         "no tokenizer is here",
         "--num_processes 8",
@@ -163,19 +161,19 @@ def test_too_few_gpus_say_how_many_would_do(tmp_path: Path) -> None:
     path = recipe(
         tmp_path, model_name_or_path="Qwen/Qwen2.5-32B", launcher="zero3", prompts_per_step=512, train_size=512
     )
-    made = plan.make(path, [], plan.Machines(gpus=2, memory=100e9), check_gold=False)
+    made = plan.make(path, [], Machines(gpus=2, memory=100e9), check_gold=False)
     advice = "\n".join(plan_text.advice(made))
     assert "zero3 over at least" in advice
     enough = int(advice.rpartition("at least ")[2].split()[0])
     fitting = next(count for count in (4, 8, 16, 32, 64, 128) if count >= enough)
-    more = plan.make(path, [], plan.Machines(gpus=fitting, memory=100e9), check_gold=False)
+    more = plan.make(path, [], Machines(gpus=fitting, memory=100e9), check_gold=False)
     assert more.fits("zero3")
 
 
 def test_checkpointing_is_read_from_the_recipe(tmp_path: Path) -> None:
     path = recipe(tmp_path)
     with_it, without = (
-        plan.make(path, ["--gradient_checkpointing", value], plan.Machines(gpus=8), check_gold=False)
+        plan.make(path, ["--gradient_checkpointing", value], Machines(gpus=8), check_gold=False)
         for value in ("true", "false")
     )
     assert with_it.memory["ddp"].activations < without.memory["ddp"].activations
@@ -195,8 +193,8 @@ def test_the_command_prints_json_and_takes_recipe_keys(tmp_path: Path, capsys: p
 
 
 def test_a_recipe_without_gpus_is_compared_with_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan.machine, "memory_gib", lambda: 8.0)
-    made = plan.make(TINY, ["--launcher", "zero2:2"], plan.Machines(gpus=0), check_gold=False)
+    monkeypatch.setattr(plan.work.machine, "memory_gib", lambda: 8.0)
+    made = plan.make(TINY, ["--launcher", "zero2:2"], Machines(gpus=0), check_gold=False)
     assert made.machines.processes == 2
     assert made.loaded.batch.rollouts == 6 * 16
     assert made.machines.share == 4 * 2**30
@@ -220,7 +218,7 @@ def test_predicted_beside_measured(tmp_path: Path, capsys: pytest.CaptureFixture
     assert cli.main(["plan", str(TINY), "--gpus", "0", "--check", str(run), "--launcher", "zero3:2"]) == 0
     shown = capsys.readouterr().out
     assert "measured 1.000 GB at most in one of 2 process(es)" in shown
-    made = plan.make(TINY, ["--launcher", "zero3:2"], plan.Machines(gpus=0), check_gold=False)
+    made = plan.make(TINY, ["--launcher", "zero3:2"], Machines(gpus=0), check_gold=False)
     assert f"predicted / measured = {made.memory['zero3'].peak / 1e9:.2f}" in shown
 
 
@@ -234,19 +232,19 @@ def test_predicted_beside_measured(tmp_path: Path, capsys: pytest.CaptureFixture
 )
 def test_runs_that_cannot_be_compared(peaks: list[int] | None, gpus: int, message: str, tmp_path: Path) -> None:
     run = finished_run(tmp_path / "run", peaks, gpus)
-    made = plan.make(TINY, [], plan.Machines(gpus=0), check_gold=False)
+    made = plan.make(TINY, [], Machines(gpus=0), check_gold=False)
     with pytest.raises(RecipeError, match=message):
-        list(plan_check.lines(made, run))
+        list(plan_text.check(made, run))
     with pytest.raises(RecipeError, match="no finished run there"):
-        list(plan_check.lines(made, tmp_path / "nowhere"))
+        list(plan_text.check(made, tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         pytest.param(["--gpus", "5"], "cannot be shared by 5 processes", id="batch that cannot be cut"),
-        pytest.param(["--nodes", "0"], "need at least 1", id="no machine"),
-        pytest.param(["--gpu-memory", "0"], "need more than 0", id="no memory"),
+        pytest.param(["--nodes", "0"], "need a positive number", id="no machine"),
+        pytest.param(["--gpu-memory", "0"], "need a positive number", id="no memory"),
         pytest.param(["--gpus", "many"], "invalid int value", id="no number"),
     ],
 )

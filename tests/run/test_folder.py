@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from r1rl.ground import whole_files
 from r1rl.ground.errors import RecipeError
 from r1rl.run import folder as run_folder
 
@@ -132,8 +132,8 @@ def test_a_torn_line_is_cut_off(tmp_path: Path, before: bytes, kept: list[dict[s
 
 def test_write_json_replaces_the_whole_file(tmp_path: Path) -> None:
     folder = run_folder.create("zero", tmp_path)
-    folder.write_json(folder.result, {"steps": 1, "long": "x" * 100})
-    folder.write_json(folder.result, {"steps": 2})
+    whole_files.write_json(folder.result, {"steps": 1, "long": "x" * 100})
+    whole_files.write_json(folder.result, {"steps": 2})
     assert json.loads(folder.result.read_text()) == {"steps": 2}
     assert [path.name for path in folder.path.iterdir() if path.is_file()] == ["result.json"]
 
@@ -171,13 +171,6 @@ def test_git_state(tmp_path: Path) -> None:
     inner = tmp_path / "venv" / "site-packages"
     inner.mkdir(parents=True)
     assert run_folder._git_state(inner) is None, "an installed copy must not report its surroundings' commit"
-
-
-def test_tensorboard_goes_into_the_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "before")
-    folder = run_folder.create("zero", tmp_path)
-    folder.point_tensorboard_here()
-    assert os.environ["TENSORBOARD_LOGGING_DIR"] == str(tmp_path / "zero" / "tensorboard")
 
 
 def test_rewind_forgets_what_a_resumed_run_does_again(tmp_path):

@@ -12,14 +12,11 @@ import pyarrow.parquet as pq
 from r1rl.store import schema
 
 
-def write_old_shard(
-    run: Path, rows: Sequence[dict[str, Any]], *, kind: str, step: int, rank: int = 0, last_step: int | None = None
-) -> Path:
-    """A loose shard, or with `last_step` a merged one, of version 2."""
+def write_old_shard(run: Path, rows: Sequence[dict[str, Any]], *, kind: str, step: int, rank: int = 0) -> Path:
+    """A shard of version 2."""
     table = schema.table([{"step": step, **row, "kind": "eval", "rank": rank} for row in rows])
     table = table.set_column(table.column_names.index("kind"), "kind", pa.array([kind] * len(rows)))
-    name = f"{kind}-{step:06d}-{rank:04d}" if last_step is None else f"{kind}-{step:06d}-to-{last_step:06d}-1"
-    path = run / "rollouts" / f"{name}.parquet"
+    path = run / "rollouts" / f"{kind}-{step:06d}-{rank:04d}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table.replace_schema_metadata({schema.VERSION_KEY: b"2"}), path)
     return path

@@ -7,7 +7,12 @@ import pytest
 from r1rl import verify
 from r1rl.ground.errors import RecipeError
 from r1rl.tasks.audit import audit, plain_value
+from r1rl.tasks.files import FileTask
 from r1rl.verify.verdict import Verdict
+
+
+def audited(path, *, answer_column="a", **settings):
+    return audit(FileTask(path=str(path), question_column="q", answer_column=answer_column), **settings)
 
 
 @pytest.fixture(autouse=True)
@@ -27,9 +32,8 @@ def write(tmp_path):
 
 
 def test_figures_of_a_file(write):
-    found = audit(write("12", "12.0", "x+1", "twelve", None, r"11,\! 111"), "q", "a")
-    assert (found.rows, found.unreadable, found.pairs, found.paid, found.timeouts) == (5, 1, 5, (), ())
-    assert [(bad.prompt_id, bad.gold) for bad in found.failures] == [("problems:4", "twelve")]
+    found = audited(write("12", "12.0", "x+1", "twelve", None, r"11,\! 111"))
+    assert (found.rows, found.unreadable, found.pairs, found.paid, found.timeouts) == (5, 1, 5, [], [])
     assert found.lines() == [
         "problems.jsonl: 4 of 5 golds (80.00%) are correct against themselves",
         "  problems:4: twelve: gold: not a formula: 'twelve'",
@@ -57,7 +61,7 @@ def test_wrong_answers_are_golds_of_another_value(write, monkeypatch, golds, wro
     path = write(*golds)
     monkeypatch.setattr("r1rl.tasks.audit.check", lambda verifier, rows, progress: [""] * len(rows))
     monkeypatch.setattr(verify, "verify_many", verify_many)
-    found = audit(path, "q", "a", wrong_per_row=wrong_per_row)
+    found = audited(path, wrong_per_row=wrong_per_row)
     assert sorted(asked) == sorted(pairs)
     assert found.pairs == len(found.paid) == len(pairs)  # a grader that pays everything is found out
 
@@ -67,7 +71,7 @@ def test_what_was_paid_or_late_is_listed(write, monkeypatch):
     path = write("1", "2")
     monkeypatch.setattr("r1rl.tasks.audit.check", lambda verifier, rows, progress: [""] * len(rows))
     monkeypatch.setattr(verify, "verify_many", lambda name, items: [Verdict(next(statuses), "", "") for _ in items])
-    assert audit(path, "q", "a").lines()[1:] == [
+    assert audited(path).lines()[1:] == [
         "problems.jsonl: 2 wrong answers, 1 paid, 1 timeouts",
         "  problems:1: 2 for 1: correct",
         "  problems:2: 1 for 2: timeout",
@@ -76,7 +80,7 @@ def test_what_was_paid_or_late_is_listed(write, monkeypatch):
 
 def test_a_wrong_column_is_named(write):
     with pytest.raises(RecipeError, match="answer_column='answr'"):
-        audit(write("1", "2"), "q", "answr")
+        audited(write("1", "2"), answer_column="answr")
 
 
 @pytest.mark.parametrize(

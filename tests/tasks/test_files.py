@@ -128,9 +128,9 @@ def test_bad_rows_are_counted_and_shown(tmp_path: Path, caplog: pytest.LogCaptur
     task = FileTask(path=str(jsonl(tmp_path / "a.jsonl", [*bad, *good])), answer_pattern="#### (.+)")
     with caplog.at_level(logging.WARNING):
         assert len(all_rows(task)) == 4
-    assert [row.source for row in task.bad_rows] == [f"a.jsonl:{n}" for n in range(1, 9)]
+    assert [bad.split(": ")[0] for bad in task.bad_rows] == [f"a.jsonl:{n}" for n in range(1, 9)]
     assert "left out 8 bad rows (a.jsonl:1: not JSON" in caplog.text
-    assert "answer_pattern finds nothing in 'no marker'" in task.bad_rows[5].reason
+    assert "answer_pattern finds nothing in 'no marker'" in task.bad_rows[5]
 
 
 def test_limit_counts_usable_rows(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_rows_with_tests_need_no_answer(tmp_path: Path) -> None:
     path = str(jsonl(tmp_path / "data.jsonl", rows))
     task = FileTask(path=path, verifier="code", answer_column=None, meta_column="meta")
     assert {row.gold for row in all_rows(task)} == {""}
-    assert [bad.reason for bad in task.bad_rows] == ["no JSON object in 'meta'"] * 4
+    assert [bad.partition(": ")[2] for bad in task.bad_rows] == ["no JSON object in 'meta'"] * 4
 
 
 @pytest.mark.parametrize(

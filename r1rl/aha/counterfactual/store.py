@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 from r1rl.aha.counterfactual.checkpoints import kept, load
 from r1rl.aha.detect.annotation import DETECTOR_VERSION
 from r1rl.ground import whole_files
-from r1rl.run.folder import RunFolder
 from r1rl.store import store
 from r1rl.store.schema import SAMPLED_SQL
 
@@ -164,7 +163,7 @@ def compute(
         progress(done, total)
     if missing:
         place.mkdir(parents=True, exist_ok=True)
-        RunFolder(Path(run_dir)).write_json(place / "settings.json", settings.as_dict())
+        whole_files.write_json(place / "settings.json", settings.as_dict())
         policy = load(run_dir, kept(run_dir)[step])
         run = Path(run_dir).resolve().name
         for part in missing:

@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 
 from r1rl.aha.detect.annotation import DETECTOR_VERSION, SCHEMA, annotate_all
 from r1rl.ground import whole_files
-from r1rl.store import schema, shard_files, shards, store
+from r1rl.store import schema, shards, store
 from r1rl.store.schema import KIND_SQL, OLD_KIND
 
 FOLDER: Final = "annotations"
@@ -260,5 +260,5 @@ def _rows(path: Path, first: int, end: int) -> list[dict[str, Any]]:
             return []
         before = ends[groups[0]] - sizes[groups[0]]
         table = file.read_row_groups(groups, columns).slice(first - before, end - first)
-    rows: list[dict[str, Any]] = schema.current(table, shard_files.stored_schema((), _COLUMNS)).to_pylist()
+    rows: list[dict[str, Any]] = schema.current(table, schema.stored((), _COLUMNS)).to_pylist()
     return rows
