@@ -73,7 +73,6 @@ SCHEMA: Final = pa.schema(
         *_fields(_COUNT, "dead_left", "dead_seen", "live_left", "live_seen"),
     ]
 )
-_NAMES: Final = tuple(SCHEMA.names)
 _COPIED: Final = (*KEY, "n_tokens", "finish_reason")
 
 
@@ -88,7 +87,7 @@ def annotate(row: Mapping[str, Any]) -> dict[str, Any]:
     Reads the columns of the store; `verifier` may be missing or null (older shards): the verifier of the task is taken
     then, and `math` for a gold answer that is a plain number. Linear in the text, but for what the verifier does.
     """
-    found: dict[str, Any] = dict.fromkeys(_NAMES)
+    found: dict[str, Any] = dict.fromkeys(SCHEMA.names)
     for name in _COPIED:
         found[name] = row.get(name)
     completion: str = row["completion"] or ""
@@ -114,8 +113,7 @@ def annotate(row: Mapping[str, Any]) -> dict[str, Any]:
         attempts = _free_text(found, row, text, held)
     if attempts is not None:
         found["attempts"] = [{name: getattr(attempt, name) for name in _ATTEMPT.names} for attempt in attempts]
-        distinct = [attempt for attempt in attempts if not attempt.repeat]
-        found["n_attempts"] = len(distinct)
+        found["n_attempts"] = sum(not attempt.repeat for attempt in attempts)
         if attempts:
             found["first_right"], found["final_right"] = attempts[0].right, attempts[-1].right
         found["transitions"] = transitions(attempts)

@@ -1,11 +1,9 @@
 r"""Committed candidate answers that the text announces, of tasks that are not Countdown.
 
-- what stands in `\boxed{...}`;
-- what "the answer is", "answer:", "the solution is" and the like are followed by;
-- what "so the total is", "therefore the result is", "hence we get a final value of" are followed by, unless the total
-  is one of something ("the total cost of the apples"), which may be a step on the way;
-- "x = 5" where the question asks for x;
-- "option B is correct", where letters are asked for.
+- what stands in `\boxed{...}`, and what "the answer is" and the like are followed by;
+- what "so the total is", "therefore the result is" are followed by, unless the total is one of something ("the total
+  cost of the apples"), which may be a step on the way;
+- "x = 5" where the question asks for x; "option B is correct" where letters are asked for.
 
 A question ("is the answer 5?"), a condition, a denial ("the answer is not 5") and a hedge ("5 or 6") announce nothing.
 """

@@ -44,7 +44,7 @@ class Backtracking:
 
 
 def backtracking(steps: Sequence[Step], numbers: Sequence[int], target: Value, *, closed: bool) -> Backtracking:
-    """What the steps of `r1rl.aha.detect.countdown_trace.trace` show.
+    """What the steps of a trace show.
 
     `closed`: the reasoning ends by itself, so a state that nothing follows was given up; else its fate is not known.
     """

@@ -34,7 +34,6 @@ _OPENERS: Final = frozenset(
     {"but", "oh", "no", "nope", "so", "and", "hmm", "hm", "ok", "okay", "actually", "ah", "well", "wait", "yes"}
     | {"think", "guess", "see", "because", "unfortunately", "sorry"}
 )
-_LONGEST_OPENER: Final = max(map(len, _OPENERS))
 _CONTEXT: Final = 40
 _LAST_WORD: Final = re.compile(r"[^\W\d]+$")
 _TAG: Final = re.compile(r"</?(?!think>|answer>)[a-z][^<>\n]{0,64}>")  # less those that no marker can begin in
@@ -86,7 +85,7 @@ def _opens_clause(folded: str, start: int) -> bool:
     before = folded[max(0, start - _CONTEXT) : start].rstrip(" \t\"'*_(")
     if not before or not before[-1].isalpha():
         return True
-    word = _LAST_WORD.search(before, len(before) - _LONGEST_OPENER - 1)
+    word = _LAST_WORD.search(before)
     return word is not None and word[0] in _OPENERS
 
 
