@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -104,10 +104,9 @@ def load(
     shutil.rmtree(partial, ignore_errors=True)
     (partial / shards.FOLDER).mkdir(parents=True)
     sink = _Sink(partial, how)
-    with tqdm(total=sum(file.stat().st_size for file in files), unit="B", unit_scale=True, disable=not progress) as bar:
-        for file in files:
-            for row in _rows(file, bar.update):
-                sink.add(reading.row(row, file))
+    for file in files:
+        for row in tqdm(_rows(file), desc=file.name, unit=" rollouts", disable=not progress, leave=False):
+            sink.add(reading.row(row, file))
     sink.close()
     result = {"finished": True, "imported": known}
     (partial / "result.json").write_text(json.dumps(result) + "\n", encoding="utf-8")
@@ -119,7 +118,7 @@ def guess(file: Path) -> str:
     """The format of a file: Parquet is TRL's; JSON lines are verl's if they have its keys. Raises as `load`."""
     if file.suffix == ".parquet":
         return "trl"
-    first = next(_rows(file, lambda _: None), {})
+    first = next(_rows(file), {})
     return "verl" if {"input", "output", "score", "step"} <= first.keys() else "jsonl"
 
 
@@ -138,8 +137,7 @@ def _files(source: Path) -> list[Path]:
     return sorted(found, key=lambda path: ([int(n) for n in re.findall(r"\d+", path.stem)], path.name))
 
 
-def _rows(file: Path, read: Callable[[int], object]) -> Iterator[dict[str, Any]]:
-    size = file.stat().st_size
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
     if file.suffix == ".parquet":
         try:
             with pq.ParquetFile(file) as parquet:
@@ -147,11 +145,9 @@ def _rows(file: Path, read: Callable[[int], object]) -> Iterator[dict[str, Any]]
                     yield from batch.to_pylist()
         except pa.ArrowException as error:
             raise ValueError(f"{file}: not a whole Parquet file ({error})") from error
-        read(size)
         return
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            read(len(line))
             if not line.strip():
                 continue
             try:
@@ -201,14 +197,12 @@ class _Reading:
             "prefill": row.get("prefill", ""),
             "task": row.get("task", self.settings.task),
             "template": row.get("template", "imported"),
+            "temperature": row.get("temperature", self.settings.temperature),
+            "verifier": self.settings.verifier or row.get("verifier"),
         }
-        if self.settings.temperature is not None:
-            row.setdefault("temperature", self.settings.temperature)
         given = left.pop("prompt_id", None) if self.format == "jsonl" else None
         digest = hashlib.sha256(json.dumps([row["prompt"], gold]).encode()).hexdigest()[:16]
         row["prompt_id"] = f"imported:{digest}" if given is None else str(given)
-        if self.settings.verifier is not None:
-            row["verifier"] = self.settings.verifier
         if self.format == "verl" and left.get("reward") == row.get("reward"):
             left.pop("reward", None)  # in its validation dumps, `score` once more
         self._judged(row, left)

@@ -41,8 +41,6 @@ GAINS: Final[Mapping[str, tuple[str, Mapping[str, int]]]] = {
 }
 """Gain -> its name for readers, and the weights of the arms' accuracies whose sum it is."""
 
-_RESAMPLES: Final = 10_000
-
 
 @dataclass(frozen=True, slots=True)
 class Arm:
@@ -106,7 +104,7 @@ def measure(runs: Sequence[str], step: int, rows_of_runs: Sequence[Sequence[Row]
             )
     names = sorted({row["prompt_id"] for rows in rows_of_runs for row in rows})
     place = {name: i for i, name in enumerate(names)}
-    drawn = bootstrap.draws(len(names), _RESAMPLES, seed)
+    drawn = bootstrap.draws(len(names), bootstrap.RESAMPLES, seed)
     every = []
     for rows in rows_of_runs:
         by_arm: dict[str, list[Row]] = defaultdict(list)

@@ -125,7 +125,9 @@ def compute(run_dir: Path | str, step: int, settings: Settings, *, progress: boo
         ) as bar:
             for path, (what, some) in missing.items():
                 rows = _sampled(what, policy, some, sources, settings)
-                _write([{"run": run, "step": step, **row} for row in rows], path)
+                rows = [{**dict.fromkeys(SCHEMA.names), "run": run, "step": step, **row} for row in rows]
+                with whole_files.replacing(path) as temporary:
+                    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
                 bar.update(len(some))
     return [row for path in parts for row in pq.read_table(path).to_pylist()]
 
@@ -175,12 +177,6 @@ def _row(done: Continued, lexicon: str) -> dict[str, Any]:
         "verdict_reason": done.verdict.reason,
         "marked": first_marker(done.completion, done.start, prefill, lexicon) is not None,
     }
-
-
-def _write(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    table = pa.Table.from_pylist([dict.fromkeys(SCHEMA.names) | row for row in rows], schema=SCHEMA)
-    with whole_files.replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
 
 
 def _digest(*texts: str) -> str:
