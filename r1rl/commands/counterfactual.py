@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,11 @@ and a measurement that was cut off goes on where it stopped. With several runs (
 all together at every step that all of them have, with intervals for new seeds and new problems."""
 
 _FILE_WIDTH = 140
+_CLAIMS = {
+    name + key: shown + side
+    for name, shown in (("intact", "intact, "), ("corrupted", "falsified, "))
+    for key, side in (("", "all"), ("_hits", "of a hit"), ("_misses", "of a miss"))
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,12 +69,14 @@ def run(parsed: argparse.Namespace) -> None:
         for name, path, its in zip(runs, parsed.runs, steps, strict=True):
             sampled.append({})
             for step in its:
-                rows = sampled[-1][step] = _sampled(path, step, settings)
-                _show(counterfactual_figures.measure(name, step, rows), as_json=parsed.json)
+                progress = sys.stderr.isatty()
+                rows = counterfactual_store.compute(path, step, settings, progress=progress)
+                sampled[-1][step] = rows
+                _show(counterfactual_figures.measure([name], step, [rows]), as_json=parsed.json)
         if len(runs) > 1:
             for step in common:
                 every = [of_run[step] for of_run in sampled]
-                _show(counterfactual_figures.together(runs, step, every), as_json=parsed.json)
+                _show(counterfactual_figures.measure(runs, step, every), as_json=parsed.json)
 
 
 def _common(runs: Sequence[str], steps: Sequence[Sequence[int]]) -> list[int]:
@@ -81,40 +89,23 @@ def _common(runs: Sequence[str], steps: Sequence[Sequence[int]]) -> list[int]:
     return found
 
 
-def _sampled(run_dir: Path, step: int, settings: Any) -> list[dict[str, Any]]:
-    from tqdm.auto import tqdm
-
-    from r1rl.aha.counterfactual import store as counterfactual_store
-
-    with tqdm(desc=f"step {step}", unit="point", disable=not sys.stderr.isatty(), leave=False) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        return counterfactual_store.compute(run_dir, step, settings, progress=progress)
-
-
 def _show(result: Result, *, as_json: bool) -> None:
     from rich.console import Console
-    from rich.padding import Padding
     from rich.text import Text
 
-    from r1rl.aha.counterfactual import figures
-
     if as_json:
-        sys.stdout.write(json.dumps(_as_json(result), allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(dataclasses.asdict(result), allow_nan=False) + "\n")
         sys.stdout.flush()
         return
     console = Console() if sys.stdout.isatty() else Console(width=_FILE_WIDTH)
-    head = f"step {result.step}  {result.points} markers in rollouts of {result.prompts} prompts"
+    head = f"step {result.step}  {result.markers} markers in rollouts of {result.prompts} prompts"
     title = "runs " if len(result.runs) > 1 else "run "
     console.print(Text.assemble((title, "dim"), (", ".join(result.runs), "bold"), "  ", head))
     for table in (_arms(result), _gains(result), _corruption(result)):
         if table is not None:
             console.print(table)
-    for sentence in figures.words(result):
-        console.print(Padding(Text(sentence), (0, 0, 0, 2)))
+    if len(result.runs) > 1:
+        console.print(f"{len(result.runs)} runs: intervals are for new seeds and new problems ({result.prompts} seen).")
     console.print()
 
 
@@ -157,10 +148,9 @@ def _corruption(result: Result) -> Table | None:
     if not result.corruption:
         return None
     table = _table("claimed value", "tests by the true value (95 %)", "no test", "right at last", "n")
-    sides = {None: "all", True: "of a hit", False: "of a miss"}
-    for (arm, hits), row in result.corruption.items():
+    for name, row in result.corruption.items():
         cells = (_share(row.noticed), f"{row.silent:.0%}", f"{row.right:.0%}", str(row.count))
-        table.add_row(f"{'falsified' if arm == 'corrupted' else arm}, {sides[hits]}", *cells)
+        table.add_row(_CLAIMS[name], *cells)
     return table
 
 
@@ -171,23 +161,3 @@ def _share(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return shown
     return f"{shown} ({100 * estimate.low:.1f} … {100 * estimate.high:.1f})"
-
-
-def _as_json(result: Result) -> dict[str, Any]:
-    import dataclasses
-
-    from r1rl.aha.counterfactual.figures import words
-
-    return {
-        "runs": list(result.runs),
-        "step": result.step,
-        "markers": result.points,
-        "prompts": result.prompts,
-        "arms": {name: dataclasses.asdict(arm) for name, arm in result.arms.items()},
-        "gains": {name: dataclasses.asdict(gain) for name, gain in result.gains.items()},
-        "corruption": [
-            {"arm": arm, "true_value_hits": hits, **dataclasses.asdict(row)}
-            for (arm, hits), row in result.corruption.items()
-        ],
-        "words": words(result),
-    }

@@ -64,10 +64,10 @@ def run(parsed: argparse.Namespace) -> None:
         workers = cores_of_a_rank() if parsed.workers is None else parsed.workers
         compute(parsed.run, kind=parsed.kind, workers=workers, progress=sys.stderr.isatty())
         items = sample.draw(parsed.run, kind=parsed.kind, where=parsed.where, size=parsed.sample, seed=parsed.seed)
-        cache = Cache(parsed.run, parsed.model)
+        cache = Cache(parsed.run)
         failed = None if endpoint is None else _ask(items, cache, endpoint)
         try:
-            result = judged.measure(parsed.run, parsed.kind, items, cache, failed)
+            result = judged.measure(parsed.run, parsed.kind, items, cache, parsed.model, failed)
         except ValueError as error:
             if failed:
                 raise RunFailedError(str(error)) from error
@@ -94,27 +94,19 @@ def _endpoint(parsed: argparse.Namespace) -> Endpoint | None:
 
 
 def _ask(items: Sequence[Item], cache: Cache, endpoint: Endpoint) -> Counter[str]:
-    from tqdm.auto import tqdm
-
     from r1rl.aha.judge import judged
     from r1rl.aha.judge.endpoint import EndpointError
     from r1rl.ground.errors import RunFailedError
 
-    with tqdm(desc="judging", unit="text", disable=not sys.stderr.isatty(), leave=False) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        try:
-            return judged.ask(items, cache, endpoint, progress)
-        except EndpointError as error:
-            raise RunFailedError(
-                f"{endpoint.url}, model {endpoint.model!r}: {error}; what was answered is kept, and the same command "
-                "goes on there"
-            ) from error
-        except OSError as error:
-            raise RunFailedError(f"an answer cannot be kept: {error}") from error
+    try:
+        return judged.ask(items, cache, endpoint, progress=sys.stderr.isatty())
+    except EndpointError as error:
+        raise RunFailedError(
+            f"{endpoint.url}, model {endpoint.model!r}: {error}; what was answered is kept, and the same command "
+            "goes on there"
+        ) from error
+    except OSError as error:
+        raise RunFailedError(f"an answer cannot be kept: {error}") from error
 
 
 def _show(result: Result, *, as_json: bool) -> None:

@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -103,23 +103,22 @@ def load(
     partial = run.with_name(f".{run.name}.importing")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / shards.FOLDER).mkdir(parents=True)
-    sink = _Sink(partial, _grading(how))
-    with tqdm(total=sum(file.stat().st_size for file in files), unit="B", unit_scale=True, disable=not progress) as bar:
-        for file in files:
-            for row in _rows(file, bar.update):
-                sink.add(reading.row(row, file))
+    sink = _Sink(partial, how)
+    for file in files:
+        for row in tqdm(_rows(file), desc=file.name, unit=" rollouts", disable=not progress, leave=False):
+            sink.add(reading.row(row, file))
     sink.close()
     result = {"finished": True, "imported": known}
     (partial / "result.json").write_text(json.dumps(result) + "\n", encoding="utf-8")
     os.rename(partial, run)
-    return Imported(sink.rollouts, len(sink.steps), tuple(sorted(reading.left_out)))
+    return Imported(sink.rollouts, len({step for _, step in sink.parts}), tuple(sorted(reading.left_out)))
 
 
 def guess(file: Path) -> str:
     """The format of a file: Parquet is TRL's; JSON lines are verl's if they have its keys. Raises as `load`."""
     if file.suffix == ".parquet":
         return "trl"
-    first = next(_rows(file, lambda _: None), {})
+    first = next(_rows(file), {})
     return "verl" if {"input", "output", "score", "step"} <= first.keys() else "jsonl"
 
 
@@ -138,8 +137,7 @@ def _files(source: Path) -> list[Path]:
     return sorted(found, key=lambda path: ([int(n) for n in re.findall(r"\d+", path.stem)], path.name))
 
 
-def _rows(file: Path, read: Callable[[int], object]) -> Iterator[dict[str, Any]]:
-    size = file.stat().st_size
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
     if file.suffix == ".parquet":
         try:
             with pq.ParquetFile(file) as parquet:
@@ -147,11 +145,9 @@ def _rows(file: Path, read: Callable[[int], object]) -> Iterator[dict[str, Any]]
                     yield from batch.to_pylist()
         except pa.ArrowException as error:
             raise ValueError(f"{file}: not a whole Parquet file ({error})") from error
-        read(size)
         return
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            read(len(line))
             if not line.strip():
                 continue
             try:
@@ -201,13 +197,12 @@ class _Reading:
             "prefill": row.get("prefill", ""),
             "task": row.get("task", self.settings.task),
             "template": row.get("template", "imported"),
+            "temperature": row.get("temperature", self.settings.temperature),
+            "verifier": self.settings.verifier or row.get("verifier"),
         }
-        if self.settings.temperature is not None:
-            row.setdefault("temperature", self.settings.temperature)
         given = left.pop("prompt_id", None) if self.format == "jsonl" else None
-        row["prompt_id"] = _prompt_id(row["prompt"], gold) if given is None else str(given)
-        if self.settings.verifier is not None:
-            row["verifier"] = self.settings.verifier
+        digest = hashlib.sha256(json.dumps([row["prompt"], gold]).encode()).hexdigest()[:16]
+        row["prompt_id"] = f"imported:{digest}" if given is None else str(given)
         if self.format == "verl" and left.get("reward") == row.get("reward"):
             left.pop("reward", None)  # in its validation dumps, `score` once more
         self._judged(row, left)
@@ -243,16 +238,11 @@ class _Reading:
 class _Sink:
     """Writes rows as shards of whole steps, as long as a step's rows come together; holds few in memory."""
 
-    def __init__(self, run: Path, grade: Callable[[list[dict[str, Any]]], None]) -> None:
-        self._run, self._grade = run, grade
+    def __init__(self, run: Path, settings: Settings) -> None:
+        self._run, self._settings = run, settings
         self._waiting: dict[tuple[str, int], list[dict[str, Any]]] = {}
-        self._parts: Counter[tuple[str, int]] = Counter()
+        self.parts: Counter[tuple[str, int]] = Counter()
         self._rows = self.rollouts = 0
-
-    @property
-    def steps(self) -> set[int]:
-        """Steps written."""
-        return {step for _, step in self._parts}
 
     def add(self, row: dict[str, Any]) -> None:
         key = (row["kind"], row["step"])
@@ -268,8 +258,8 @@ class _Sink:
         for kind, step in keys:
             rows = self._waiting.pop((kind, step))
             self._rows -= len(rows)
-            part = self._parts[kind, step]
-            self._parts[kind, step] += 1
+            part = self.parts[kind, step]
+            self.parts[kind, step] += 1
             groups: dict[tuple[str, bool], int] = {}
             samples: Counter[tuple[str, bool]] = Counter()
             for row in rows:
@@ -277,26 +267,21 @@ class _Sink:
                 row["group_id"] = f"{kind}-{step}-{part}-{groups.setdefault(name, len(groups))}"
                 row["sample_idx"] = samples[name]
                 samples[name] += 1
-            self._grade(rows)
+            _grade(rows, self._settings)
             store.write_shard(self._run, rows, kind=kind, step=step, rank=part, imported=True)
             self.rollouts += len(rows)
 
 
-def _grading(settings: Settings) -> Callable[[list[dict[str, Any]]], None]:
+def _grade(rows: list[dict[str, Any]], settings: Settings) -> None:
+    """Judge every completion again where a verifier is named."""
     if settings.verifier is None:
-        return lambda rows: None
+        return
     from rewards.accuracy import Accuracy
-    from rewards.completions import Completion
 
-    accuracy = Accuracy(settings.extraction)
-
-    def grade(rows: list[dict[str, Any]]) -> None:
-        texts: list[Completion] = [row["completion"] for row in rows]
-        columns = {name: [row[name] for row in rows] for name in ("gold", "meta", "verifier", "prefill")}
-        for row, verdict in zip(rows, accuracy.verdicts(texts, **columns), strict=True):
-            row["verdict"], row["verdict_reason"] = verdict.status, verdict.reason
-
-    return grade
+    columns = {name: [row[name] for row in rows] for name in ("gold", "meta", "verifier", "prefill")}
+    verdicts = Accuracy(settings.extraction).verdicts([row["completion"] for row in rows], **columns)
+    for row, verdict in zip(rows, verdicts, strict=True):
+        row["verdict"], row["verdict_reason"] = verdict.status, verdict.reason
 
 
 def text_of(value: object) -> str:
@@ -328,11 +313,6 @@ def _numbers(given: Any) -> Any:
     if isinstance(given, str) and _ARRAY.fullmatch(given):
         return [int(number) for number in re.findall("[0-9]+", given)]
     return given
-
-
-def _prompt_id(prompt: str, gold: str) -> str:
-    data = json.dumps([prompt, gold]).encode()
-    return f"imported:{hashlib.sha256(data).hexdigest()[:16]}"
 
 
 def _is_number(value: object) -> bool:

@@ -51,9 +51,10 @@ def test_the_tables(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with playing(by_words) as played:
         assert judge(run_dir, played.url, "--sample", "90") == 0
     shown = capsys.readouterr().out
-    for text in ("judge org/judge", "90 of 90 eval rollouts judged · 15 prompts · 3 steps", "Void claims, left out: 0",
+    for text in ("judge org/judge", "90 of 90 eval rollouts judged · ", " prompts · 3 steps",
+                 "Void claims, left out: 0",
                  "checks itself", "a goal test", "tries again", "more than one attempt", "reflective words alone",
-                 "1.00 (1.00 … 1.00)", "step 0 (n 30)", "step 20 (n 30)"):  # fmt: skip
+                 "1.00 (1.00 … 1.00)"):  # fmt: skip
         assert text in shown, text
 
 
@@ -68,11 +69,10 @@ def test_the_same_command_again_sends_nothing(run_dir: Path, capsys: pytest.Capt
         again = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert len(played.asked) == sent
     assert again == [first, first]
-    retry = first["labels"]["retry"]
-    assert (retry["agreement"]["agree"], retry["agreement"]["kappa"]["value"]) == (1.0, 1.0)
-    assert retry["judge"] == retry["detector_rates"]
-    assert (retry["judge"]["first"]["value"], retry["judge"]["last"]["value"]) == (0.25, 0.75)
-    assert retry["judge"]["change"]["value"] == 0.5
+    retry = first["agreement"]["detector"]["retry"]
+    assert (retry["agree"], retry["kappa"]["value"]) == (1.0, 1.0)
+    assert (retry["both"], retry["neither"]) == (90, 90)
+    assert first["steps"] == {"0": 60, "10": 60, "20": 60}
     assert first["rollouts"] == first["judged"] == 180
 
 
@@ -93,13 +93,13 @@ def test_a_second_judge_is_compared_with_the_first(run_dir: Path, capsys: pytest
         shown = capsys.readouterr().out
         assert "judge beside org/judge" in shown
         assert judge(run_dir, played.url, "--sample", "60", "--json", model="sceptic") == 0
-    found = json.loads(capsys.readouterr().out)["judges"]["org/judge"]["retry"]
-    assert found["both"] == found["this_only"] == 0
+    found = json.loads(capsys.readouterr().out)["agreement"]["org/judge"]["retry"]
+    assert found["both"] == found["judge_only"] == 0
     assert found["other_only"] + found["neither"] == 60
     assert found["kappa"]["value"] == 0
 
 
-def test_invented_quotes_and_garbage_are_counted_and_shown(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invented_quotes_and_garbage_are_counted(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def play(asked: Asked, number: int) -> Sent:
         if number % 3 == 0:
             return completion("I think it checks itself.")
@@ -110,17 +110,18 @@ def test_invented_quotes_and_garbage_are_counted_and_shown(run_dir: Path, capsys
     with playing(play) as played:
         assert judge(run_dir, played.url, "--sample", "30", "--parallel", "1") == 0
     captured = capsys.readouterr()
-    assert "not JSON." in captured.out
-    assert "invented quote" in captured.out
-    assert "“�[31m[bold]never written[/bold] second line”" in captured.out
+    assert " not JSON." in captured.out
+    assert " invented quote." in captured.out
     assert "\x1b" not in captured.out
 
 
 @pytest.mark.parametrize(
     ("sent", "match"),
     [
-        pytest.param(error(401, "no key"), "HTTP 401: no key (it wants another key; set R1RL_JUDGE_KEY)", id="no key"),
-        pytest.param(error(404, "no model org/judge"), "HTTP 404: no model org/judge (no such model", id="no model"),
+        pytest.param(error(401, "no key"), "HTTP 401: no key (see the key in R1RL_JUDGE_KEY)", id="no key"),
+        pytest.param(
+            error(404, "no model org/judge"), "HTTP 404: no model org/judge (see --model, and --url", id="no model"
+        ),
         pytest.param(Sent(b"<html>hello</html>"), "HTTP 200, but no chat completion", id="another server"),
         pytest.param(error(400, "bad request"), "HTTP 400: bad request", id="refused"),
     ],
@@ -146,10 +147,10 @@ def test_failures_are_one_line_and_code_1(
         pytest.param(["--where", "stp = 1"], "stp", id="condition"),
         pytest.param(["--where", "step = 7"], "no eval rollouts", id="no rollouts"),
         pytest.param(["--kind", "train"], "no train rollouts", id="kind"),
-        pytest.param(["--sample", "0"], "need a sample >= 1", id="sample"),
+        pytest.param(["--sample", "0"], "sample=0: need >= 1", id="sample"),
         pytest.param(["--url", "http://127.0.0.1:1/v1", "--parallel", "0"], "parallel=0: need >= 1", id="parallel"),
-        pytest.param(["--url", "example.org"], "url='example.org': need an address", id="url"),
-        pytest.param([], "none of these 180 rollouts was judged by it; ask it with --url", id="nothing known"),
+        pytest.param(["--url", "example.org"], "url='example.org': need a base", id="url"),
+        pytest.param([], "none of these 180 rollouts was judged by it: ask it with --url", id="nothing known"),
     ],
 )
 def test_errors_are_one_line_and_code_2(

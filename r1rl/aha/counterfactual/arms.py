@@ -111,14 +111,6 @@ def _last_word(place: Place) -> str:
     return str(words[-1]).casefold() if words else ""
 
 
-@dataclass(frozen=True)
-class Texts:
-    """What is written into a rollout: `answer` ends the reasoning and opens the answer, `inject` begins to reflect."""
-
-    answer: str
-    inject: str
-
-
 def forced_answer(rows: Iterable[Row], extraction: str) -> str:
     """What the rollouts most often write between reasoning and answer; where none does, by the extraction policy."""
     found: Counter[str] = Counter()
@@ -138,13 +130,18 @@ def forced_answer(rows: Iterable[Row], extraction: str) -> str:
     }.get(extraction, "\n\nThe final answer is ")
 
 
-def branches(point: Point, tokens: TokenCuts, texts: Texts, samples: int) -> list[Branch]:
-    """Every continuation to be sampled at a point, `samples` an arm, but for arms whose boundary the prompt lacks."""
+def branches(point: Point, tokens: TokenCuts, *, answer: str, inject: str, samples: int) -> list[Branch]:
+    """Every continuation to be sampled at a point, `samples` an arm, but for arms whose boundary the prompt lacks.
+
+    Args:
+        answer: ends the reasoning and opens the answer.
+        inject: begins to reflect.
+    """
     found: list[Branch] = []
 
     def add(arm: str, place: Place, char: int, text: str = "", tokens_between: int = 0) -> None:
         row = place.row
-        ids = tokens.until(row, char)
+        ids = tokens.until(row["token_ids"], char)
         added = tokens.added(ids, text)
         room = ANSWER_TOKENS if arm in FORCED else int(row["cap"]) - len(ids) - len(added)
         if room > 0:
@@ -157,17 +154,18 @@ def branches(point: Point, tokens: TokenCuts, texts: Texts, samples: int) -> lis
         if place is None:
             continue
         cut = place.cut
-        stretch = len(tokens.until(place.row, cut.end)) - len(tokens.until(place.row, cut.before))
-        add(f"{prefix}answer_before", place, cut.before, texts.answer, stretch)
-        add(f"{prefix}answer_after", place, cut.end, texts.answer, stretch)
-        add(f"{prefix}banned", place, cut.before, "", stretch)
-        add(f"{prefix}free", place, cut.before, "", stretch)
+        stretch = len(tokens.until(place.row["token_ids"], cut.end)) - len(
+            tokens.until(place.row["token_ids"], cut.before)
+        )
+        add(f"{prefix}answer_before", place, cut.before, answer, stretch)
+        add(f"{prefix}answer_after", place, cut.end, answer, stretch)
+        for arm in ("banned", "free"):
+            add(prefix + arm, place, cut.before, "", stretch)
     if point.matched is not None:
         at = point.matched.cut.at
-        word = texts.inject
         if point.matched.row["completion"][:at].rstrip()[-1:].isalnum():  # nothing ends the clause before it
-            word = f"{',' if word[0].islower() else '.'} {word}"
-        add("inject", point.matched, at, word)
+            inject = f"{',' if inject[0].islower() else '.'} {inject}"
+        add("inject", point.matched, at, inject)
         add("no_inject", point.matched, at)
     return found
 

@@ -46,13 +46,13 @@ def cuts(completion: str, prefill: str = "", lexicon: str = "strict") -> tuple[l
     plain: list[Cut] = []
     for start, end in reasoning_spans(completion, prefill):
         inside = [marker for marker in found if start <= marker.start < end]
-        _cut_span(completion, start, end, inside, at_markers, plain)
+        mine, others = _cuts_of_span(completion, start, end, inside)
+        at_markers += mine
+        plain += others
     return at_markers, plain
 
 
-def _cut_span(
-    text: str, start: int, end: int, found: list[markers.Marker], at_markers: list[Cut], plain: list[Cut]
-) -> None:
+def _cuts_of_span(text: str, start: int, end: int, found: list[markers.Marker]) -> tuple[list[Cut], list[Cut]]:
     stop = start + len(text[start:end].rstrip())
     places: list[tuple[int, int]] = [(start, start)]  # (before, at)
     for match in _BOUNDARY.finditer(text, start, stop):
@@ -76,11 +76,11 @@ def _cut_span(
         following = bisect.bisect_right(befores, before)
         return Cut(before, at, befores[following] if following < len(befores) else stop)
 
-    at_markers += [stretch(*place) for place in ordered]
-    plain += [
+    plain = [
         stretch(*place)
         for index, place in enumerate(places)
         if index and index not in own and index not in spoiled and place[1] < stop
     ]
     if end < len(text) and stop > start:
         plain.append(Cut(stop, stop, stop))
+    return [stretch(*place) for place in ordered], plain

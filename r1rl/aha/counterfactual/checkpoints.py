@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from r1rl.ground.values import read_yaml
 from r1rl.run.folder import RunFolder
@@ -94,17 +93,9 @@ def load(run_dir: Path | str, path: Path | None) -> Policy:
         max_completion_length=int(recipe["max_completion_length"]),
         stop=template.stop,
     )
-    ends = _ends(tokenizer, model)
-    return Policy(model.to(device).eval(), tokenizer, Engine(tokenizer, ends), sampling, _extraction(recipe))
-
-
-def _ends(tokenizer: Any, model: Any) -> list[int]:
-    """Every id that ends a completion: the tokenizer's, and those of the model's generation config."""
+    # Every id that ends a completion: the tokenizer's, and those of the model's generation config.
     also = model.generation_config.eos_token_id
-    found = [tokenizer.eos_token_id, *(also if isinstance(also, list) else [also])]
-    return list(dict.fromkeys(token for token in found if token is not None))
-
-
-def _extraction(recipe: Mapping[str, Any]) -> str:
+    ends = [tokenizer.eos_token_id, *(also if isinstance(also, list) else [also])]
+    engine = Engine(tokenizer, list(dict.fromkeys(token for token in ends if token is not None)))
     options = (recipe.get("reward_options") or {}).get("accuracy") or {}
-    return str(options.get("extraction", "answer-tag"))
+    return Policy(model.to(device).eval(), tokenizer, engine, sampling, str(options.get("extraction", "answer-tag")))

@@ -70,11 +70,7 @@ class TokenCuts:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
 
-    def until(self, row: Row, char: int) -> list[int]:
-        """The tokens whose text lies before `char` of the completion, those that end right there included."""
-        return self.split(row["token_ids"], char)
-
-    def split(self, ids: Sequence[int], char: int) -> list[int]:
+    def until(self, ids: Sequence[int], char: int) -> list[int]:
         """The longest beginning of `ids` whose text is at most `char` characters long."""
         low, high = 0, len(ids)
         while low < high:
@@ -108,9 +104,13 @@ def sample(policy: Policy, branches: Sequence[Branch], *, seed: int, lexicon: st
     completions = _generate(policy, before, keys, [branch.room for branch in branches])
     _without_markers(policy, tokens, branches, before, completions, seed=seed, lexicon=lexicon)
     texts = [tokens.text([*b.ids, *c.token_ids]) for b, c in zip(branches, completions, strict=True)]
-    columns = [_columns(branch.row) for branch in branches]
+    rows = [branch.row for branch in branches]
     verdicts = Accuracy(policy.extraction).verdicts(
-        texts, **{name: [column[name] for column in columns] for name in ("gold", "meta", "verifier", "prefill")}
+        texts,
+        gold=[row["gold"] for row in rows],
+        meta=[row["meta"] for row in rows],
+        verifier=[verifier_of(row) or "exact" for row in rows],  # rows of an older schema do not name theirs
+        prefill=[row.get("prefill") or "" for row in rows],
     )
     return [
         Continued(b, text, len(tokens.text(b.ids)), tuple(c.token_ids), c.finish_reason, verdict)
@@ -178,7 +178,7 @@ def _first_marker_token(tokens: TokenCuts, branch: Branch, done: Completion, lex
     hit = first_marker(tokens.text(ids), len(tokens.text(branch.ids)), branch.row.get("prefill") or "", lexicon)
     if hit is None:
         return None
-    return min(max(0, len(tokens.split(ids, hit.start)) - len(branch.ids)), len(done.token_ids) - 1)
+    return min(max(0, len(tokens.until(ids, hit.start)) - len(branch.ids)), len(done.token_ids) - 1)
 
 
 def _generate(policy: Policy, prompts: list[list[int]], keys: list[int], rooms: list[int]) -> list[Completion]:
@@ -229,13 +229,3 @@ def _key(seed: int, branch: Branch, number: int) -> int:
     row = branch.row
     return row_key(seed, "counterfactual", row["prompt_id"], row["sample_idx"], branch.point, branch.arm, branch.sample,
                    number)  # fmt: skip
-
-
-def _columns(row: Row) -> dict[str, Any]:
-    """What the verifier needs of a stored rollout; one of an older schema does not name its verifier."""
-    return {
-        "gold": row["gold"],
-        "meta": row["meta"],
-        "verifier": verifier_of(row) or "exact",
-        "prefill": row.get("prefill") or "",
-    }

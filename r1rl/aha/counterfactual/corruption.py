@@ -85,7 +85,7 @@ def _claims_of(row: Row, seed: int) -> list[tuple[int, Claim]]:
 def branches(claim: Claim, tokens: TokenCuts, samples: int) -> list[Branch]:
     """Both arms of a claim; none where the text up to the number does not end with a token."""
     row = claim.row
-    kept = tokens.until(row, claim.start)
+    kept = tokens.until(row["token_ids"], claim.start)
     if tokens.text(kept).rstrip() != row["completion"][: claim.start].rstrip():
         return []
     found = []

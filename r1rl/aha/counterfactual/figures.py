@@ -41,14 +41,10 @@ GAINS: Final[Mapping[str, tuple[str, Mapping[str, int]]]] = {
 }
 """Gain -> its name for readers, and the weights of the arms' accuracies whose sum it is."""
 
-_RESAMPLES: Final = 10_000
-_FALLS_APART: Final = 0.1
-_WITH: Final = {"banned": "with markers banned", "inject": "with the word"}
-
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One arm's continuations; shares of all of them, `tokens` and `stretch` (of the source) a continuation.
+    """One arm's continuations; shares of all of them, `tokens` a continuation.
 
     Of several runs, all but `count` are means over those that have the arm.
     """
@@ -57,7 +53,6 @@ class Arm:
     parsed: float
     marked: float
     tokens: float
-    stretch: float
     count: int
 
 
@@ -86,25 +81,21 @@ class Corrupted:
 class Result:
     """One step's figures, of one run or of several put together; an arm, gain or corruption without rows is not there.
 
-    `corruption` has the keys (arm, whether the true value hits), and (arm, None) for both.
+    `markers` counts the points; `corruption` has the keys `corrupted`, and `corrupted_hits` and `corrupted_misses` by
+    what the true value is; `intact` likewise.
     """
 
     runs: tuple[str, ...]
     step: int
-    points: int
+    markers: int
     prompts: int
     arms: dict[str, Arm]
     gains: dict[str, Gain]
-    corruption: dict[tuple[str, bool | None], Corrupted]
+    corruption: dict[str, Corrupted]
 
 
-def measure(run: str, step: int, rows: Sequence[Row], *, seed: int = 0) -> Result:
-    """The figures of one run's rows of one step. Raises ValueError for none."""
-    return together([run], step, [rows], seed=seed)
-
-
-def together(runs: Sequence[str], step: int, rows_of_runs: Sequence[Sequence[Row]], *, seed: int = 0) -> Result:
-    """The figures of one step over runs of one recipe. Raises ValueError where one has no rows."""
+def measure(runs: Sequence[str], step: int, rows_of_runs: Sequence[Sequence[Row]], *, seed: int = 0) -> Result:
+    """The figures of one step, of a run or over runs of one recipe. Raises ValueError where one has no rows."""
     for run, rows in zip(runs, rows_of_runs, strict=True):
         if not rows:
             raise ValueError(
@@ -113,7 +104,7 @@ def together(runs: Sequence[str], step: int, rows_of_runs: Sequence[Sequence[Row
             )
     names = sorted({row["prompt_id"] for rows in rows_of_runs for row in rows})
     place = {name: i for i, name in enumerate(names)}
-    drawn = bootstrap.draws(len(names), _RESAMPLES, seed)
+    drawn = bootstrap.draws(len(names), bootstrap.RESAMPLES, seed)
     every = []
     for rows in rows_of_runs:
         by_arm: dict[str, list[Row]] = defaultdict(list)
@@ -126,11 +117,17 @@ def together(runs: Sequence[str], step: int, rows_of_runs: Sequence[Sequence[Row
         [_shares([_sums(by_arm[arm], place, _right) for arm in present], drawn) for by_arm in every] if present else []
     )
     arms = {
-        arm: _arm([by_arm[arm] for by_arm in every], _put_together([share[:, i] for share in shares])[0])
+        arm: Arm(
+            _put_together([share[:, i] for share in shares])[0],
+            parsed=_mean_over_runs([by_arm[arm] for by_arm in every], lambda row: row["verdict"] != "unparseable"),
+            marked=_mean_over_runs([by_arm[arm] for by_arm in every], lambda row: row["marked"]),
+            tokens=_mean_over_runs([by_arm[arm] for by_arm in every], lambda row: row["n_tokens"]),
+            count=sum(len(by_arm[arm]) for by_arm in every),
+        )
         for i, arm in enumerate(present)
     }
-    points = sum(len({row["point"] for arm in present for row in by_arm[arm]}) for by_arm in every)
-    return Result(tuple(runs), step, points, len(names), arms, _gains(present, shares),
+    markers = sum(len({row["point"] for arm in present for row in by_arm[arm]}) for by_arm in every)
+    return Result(tuple(runs), step, markers, len(names), arms, _gains(present, shares),
                   _corruption(every, place, drawn))  # fmt: skip
 
 
@@ -161,17 +158,6 @@ def _right(row: Row) -> bool | None:
     return None if row["verdict"] == "bad_gold" else row["verdict"] == "correct"
 
 
-def _arm(rows_of_runs: Sequence[Sequence[Row]], right: Estimate) -> Arm:
-    return Arm(
-        right,
-        parsed=_mean_over_runs(rows_of_runs, lambda row: row["verdict"] != "unparseable"),
-        marked=_mean_over_runs(rows_of_runs, lambda row: row["marked"]),
-        tokens=_mean_over_runs(rows_of_runs, lambda row: row["n_tokens"]),
-        stretch=_mean_over_runs(rows_of_runs, lambda row: row["stretch_tokens"]),
-        count=sum(map(len, rows_of_runs)),
-    )
-
-
 def _mean_over_runs(rows_of_runs: Sequence[Sequence[Row]], value: Callable[[Row], float]) -> float:
     means = [sum(map(value, rows)) / len(rows) for rows in rows_of_runs if rows]
     return sum(means) / len(means)
@@ -191,76 +177,20 @@ def _gains(present: Sequence[str], shares: Sequence[Array]) -> dict[str, Gain]:
 
 def _corruption(
     every: Sequence[Mapping[str, Sequence[Row]]], place: Mapping[str, int], drawn: Any
-) -> dict[tuple[str, bool | None], Corrupted]:
-    found: dict[tuple[str, bool | None], Corrupted] = {}
+) -> dict[str, Corrupted]:
+    found: dict[str, Corrupted] = {}
     for arm in CORRUPTION_ARMS:
-        for hits in (None, True, False):
+        for name, hits in ((arm, None), (f"{arm}_hits", True), (f"{arm}_misses", False)):
             rows_of_runs = [
                 [row for row in by_arm.get(arm, ()) if hits is None or row["hits"] == hits] for by_arm in every
             ]
             if not any(rows_of_runs):
                 continue
             shares = [_shares([_sums(rows, place, noticed)], drawn)[:, 0] for rows in rows_of_runs]
-            found[arm, hits] = Corrupted(
+            found[name] = Corrupted(
                 _put_together(shares)[0],
                 _mean_over_runs(rows_of_runs, lambda row: noticed(row) is None),
                 _mean_over_runs(rows_of_runs, lambda row: row["verdict"] == "correct"),
                 sum(map(len, rows_of_runs)),
             )
     return found
-
-
-def words(result: Result) -> list[str]:
-    """What the gains allow to be said, a sentence each."""
-    said = [_gain_words(result, *texts) for texts in (
-        ("reflection", "The text of a reflection", "a forced answer", "any stretch without markers"),
-        ("freedom", "Being free to reflect", "the final answer", "the same freedom at a random boundary"),
-    )]  # fmt: skip
-    said[1] += _unparsed(result, "banned", "free") if said[1] else ""
-    injection = result.gains.get("injection")
-    if injection is not None and injection.change.value is not None:
-        said.append(f"An injected word changes accuracy by {_points(injection.change)} points"
-                    f"{_clear(result, injection)}.{_unparsed(result, 'inject', 'no_inject')}")  # fmt: skip
-    false, true = (result.corruption.get((arm, None)) for arm in ("corrupted", "intact"))
-    if false is not None and true is not None and false.noticed.value is not None:
-        baseline = "–" if true.noticed.value is None else f"{100 * true.noticed.value:.0f} %"
-        said.append(
-            f"A falsified value: {100 * false.noticed.value:.0f} % of the goal tests behind it go by the true value "
-            f"({baseline} where nothing was falsified); {100 * false.silent:.0f} % of the continuations do not test."
-        )
-    if len(result.runs) > 1:
-        said.append(f"{len(result.runs)} runs: intervals are for new seeds and new problems ({result.prompts} seen).")
-    return [sentence for sentence in said if sentence]
-
-
-def _gain_words(result: Result, key: str, what: str, whom: str, placebo: str) -> str:
-    gain, other, beyond = (result.gains.get(name) for name in (key, f"{key}_placebo", f"{key}_beyond_placebo"))
-    if gain is None or gain.change.value is None:
-        return ""
-    text = f"{what} is worth {_points(gain.change)} points to {whom}{_clear(result, gain)}"
-    if other is None or beyond is None or other.change.value is None:
-        return text + "."
-    return f"{text}; {placebo}: {_points(other.change)}, so {_points(beyond.change)} beyond it{_clear(result, beyond)}."
-
-
-def _unparsed(result: Result, arm: str, other: str) -> str:
-    """What must be said where an arm's text falls apart much more often than the other's."""
-    first, second = result.arms[arm].parsed, result.arms[other].parsed
-    if second - first < _FALLS_APART:
-        return ""
-    return f" Only {first:.0%} of the continuations {_WITH[arm]} ({second:.0%} of the others) end in a readable answer."
-
-
-def _points(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "–"
-    shown = f"{100 * estimate.value:+.0f}"
-    if estimate.low is None or estimate.high is None:
-        return shown
-    return f"{shown} ({100 * estimate.low:+.0f} to {100 * estimate.high:+.0f})"
-
-
-def _clear(result: Result, gain: Gain) -> str:
-    if gain.change.low is None:
-        return f", of too few prompts{' or runs' if len(result.runs) > 1 else ''} for an interval"
-    return "" if gain.p is not None and gain.p < 0.05 else ", not clearly different from 0"

@@ -11,13 +11,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm.auto import tqdm
 
 from r1rl.aha.counterfactual.checkpoints import kept, load
 from r1rl.aha.detect.annotation import DETECTOR_VERSION
@@ -34,31 +35,16 @@ PART: Final = 20
 """Points a file: what a Ctrl-C loses at most, some seconds of the tiny model."""
 
 _VERSION: Final = 1
-SCHEMA: Final = pa.schema(
-    [
-        pa.field("run", pa.string()),
-        pa.field("step", pa.int64()),
-        pa.field("arm", pa.string()),
-        pa.field("point", pa.int32()),
-        pa.field("sample", pa.int32()),
-        pa.field("prompt_id", pa.string()),
-        pa.field("source_sample_idx", pa.int32()),
-        pa.field("completion", pa.string()),
-        pa.field("start", pa.int32()),  # characters; the continuation is completion[start:]
-        pa.field("kept_tokens", pa.int32()),  # of the source
-        pa.field("stretch_tokens", pa.int32()),  # of the source, from the cut to the end of the stretch
-        pa.field("n_tokens", pa.int32()),  # of the continuation
-        pa.field("finish_reason", pa.string()),
-        pa.field("verdict", pa.string()),
-        pa.field("verdict_reason", pa.string()),
-        pa.field("marked", pa.bool_()),  # the continuation holds a marker
-        pa.field("hits", pa.bool_()),  # corruption test, null elsewhere: the true value is the target
-        pa.field("value", pa.int64()),
-        pa.field("written", pa.int64()),
-        pa.field("said", pa.bool_()),  # the next goal test's word, null without one
-        pa.field("recomputed", pa.bool_()),
-    ]
-)
+SCHEMA: Final = pa.schema({
+    "run": pa.string(), "step": pa.int64(), "arm": pa.string(), "point": pa.int32(), "sample": pa.int32(),
+    "prompt_id": pa.string(), "source_sample_idx": pa.int32(),
+    "completion": pa.string(), "start": pa.int32(),  # characters; the continuation is completion[start:]
+    "kept_tokens": pa.int32(), "stretch_tokens": pa.int32(),  # of the source: before the cut, and from it on
+    "n_tokens": pa.int32(), "finish_reason": pa.string(),  # of the continuation
+    "verdict": pa.string(), "verdict_reason": pa.string(), "marked": pa.bool_(),  # the continuation holds a marker
+    # Of the corruption test: the true value is the target; the next goal test's word, null without one.
+    "hits": pa.bool_(), "value": pa.int64(), "written": pa.int64(), "said": pa.bool_(), "recomputed": pa.bool_(),
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,45 +58,24 @@ class Settings:
     inject: str | None = None
     answer: str | None = None
 
-    @property
-    def digest(self) -> str:
-        """Names the folder."""
-        return _digest(json.dumps(self.as_dict(), sort_keys=True))
-
     def as_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "detector_version": DETECTOR_VERSION, "version": _VERSION}
 
 
-@dataclass(frozen=True)
-class Part:
-    """Points or claims `first` to `end` of a step, and where their rows belong."""
-
-    what: str
-    first: int
-    end: int
-    path: Path
-
-
-def usable(run_dir: Path | str) -> list[int]:
-    """Steps with a kept policy and held-out rollouts with token ids, ascending. Raises ValueError for no run."""
-    found = store.query(
-        run_dir,
-        f"SELECT DISTINCT step FROM rollouts WHERE kind = 'eval' AND {SAMPLED_SQL} AND token_ids IS NOT NULL "
-        "ORDER BY step",
-    )
-    sampled = set(found["step"].to_pylist())
-    return [step for step in kept(run_dir) if step in sampled]
-
-
 def check(run_dir: Path | str, settings: Settings, steps: Sequence[int] | None) -> list[int]:
-    """The steps to go on from: those asked for, else the first and the last usable one.
+    """The steps to go on from: those asked for, else the first and the last that can be.
 
-    Raises ValueError for settings out of range or a step that is not usable.
+    Such a step has a kept policy and held-out rollouts with token ids. Raises ValueError for no run, settings out of
+    range, or another step.
     """
     for name, least in (("points", 1), ("samples", 1), ("seed", 0)):
         if getattr(settings, name) < least:
             raise ValueError(f"{name}={getattr(settings, name)}: need >= {least}")
-    possible = usable(run_dir)
+    found = store.query(
+        run_dir,
+        f"SELECT DISTINCT step FROM rollouts WHERE kind = 'eval' AND {SAMPLED_SQL} AND token_ids IS NOT NULL",
+    )
+    possible = sorted(set(kept(run_dir)) & set(found["step"].to_pylist()))
     if not possible:
         raise ValueError(
             f"run={str(run_dir)!r}: no step has a kept policy and held-out rollouts; train with eval_steps"
@@ -126,18 +91,8 @@ def check(run_dir: Path | str, settings: Settings, steps: Sequence[int] | None) 
     return sorted(set(steps))
 
 
-def compute(
-    run_dir: Path | str,
-    step: int,
-    settings: Settings,
-    *,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[dict[str, Any]]:
-    """All rows of a step, those that are missing sampled first.
-
-    Args:
-        progress: called with the points that are done and their number, at first and after every part.
-    """
+def compute(run_dir: Path | str, step: int, settings: Settings, *, progress: bool = False) -> list[dict[str, Any]]:
+    """All rows of a step, those that are missing sampled first."""
     # torch and transformers are wanted only where something is to be sampled.
     from r1rl.aha.counterfactual import arms, corruption
 
@@ -149,30 +104,31 @@ def compute(
         "points": arms.points(sources, most=settings.points, seed=settings.seed, lexicon=settings.lexicon),
         "claims": corruption.claims(sources, most=settings.points, seed=settings.seed),
     }
-    place = Path(run_dir) / FOLDER / settings.digest
+    place = Path(run_dir) / FOLDER / _digest(json.dumps(settings.as_dict(), sort_keys=True))
     name = f"step-{step:06d}-{_digest(*(str(row['token_ids']) for row in sources))}"
-    parts = [
-        Part(what, first, min(first + PART, len(of)), place / f"{name}.{what}.{i + 1}-of-{-(-len(of) // PART)}.parquet")
+    parts = {
+        place / f"{name}.{what}.{first // PART + 1}-of-{-(-len(of) // PART)}.parquet": (what, of[first : first + PART])
         for what, of in chosen.items()
-        for i, first in enumerate(range(0, len(of), PART))
-    ]
-    missing = [part for part in parts if not part.path.is_file()]
-    total = sum(part.end - part.first for part in parts)
-    done = total - sum(part.end - part.first for part in missing)
-    if progress is not None:
-        progress(done, total)
+        for first in range(0, len(of), PART)
+    }
+    missing = {path: part for path, part in parts.items() if not path.is_file()}
     if missing:
         place.mkdir(parents=True, exist_ok=True)
         whole_files.write_json(place / "settings.json", settings.as_dict())
         policy = load(run_dir, kept(run_dir)[step])
         run = Path(run_dir).resolve().name
-        for part in missing:
-            rows = _sampled(part.what, policy, chosen[part.what][part.first : part.end], sources, settings)
-            _write([{"run": run, "step": step, **row} for row in rows], part.path)
-            done += part.end - part.first
-            if progress is not None:
-                progress(done, total)
-    return [row for part in parts for row in pq.read_table(part.path).to_pylist()]
+        total = sum(len(some) for _, some in parts.values())
+        done = total - sum(len(some) for _, some in missing.values())
+        with tqdm(
+            desc=f"step {step}", unit="point", total=total, initial=done, disable=not progress, leave=False
+        ) as bar:
+            for path, (what, some) in missing.items():
+                rows = _sampled(what, policy, some, sources, settings)
+                rows = [{**dict.fromkeys(SCHEMA.names), "run": run, "step": step, **row} for row in rows]
+                with whole_files.replacing(path) as temporary:
+                    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
+                bar.update(len(some))
+    return [row for path in parts for row in pq.read_table(path).to_pylist()]
 
 
 def _sampled(
@@ -183,11 +139,13 @@ def _sampled(
 
     tokens = continuations.TokenCuts(policy.tokenizer)
     if what == "points":
-        texts = arms.Texts(
-            answer=arms.forced_answer(sources, policy.extraction) if settings.answer is None else settings.answer,
-            inject=arms.injected(policy.tokenizer, settings.inject),
-        )
-        pairs = [(one, branch) for one in chosen for branch in arms.branches(one, tokens, texts, settings.samples)]
+        answer = arms.forced_answer(sources, policy.extraction) if settings.answer is None else settings.answer
+        inject = arms.injected(policy.tokenizer, settings.inject)
+        pairs = [
+            (one, branch)
+            for one in chosen
+            for branch in arms.branches(one, tokens, answer=answer, inject=inject, samples=settings.samples)
+        ]
     else:
         pairs = [(one, branch) for one in chosen for branch in corruption.branches(one, tokens, settings.samples)]
     done = continuations.sample(policy, [b for _, b in pairs], seed=settings.seed, lexicon=settings.lexicon)
@@ -218,12 +176,6 @@ def _row(done: Continued, lexicon: str) -> dict[str, Any]:
         "verdict_reason": done.verdict.reason,
         "marked": first_marker(done.completion, done.start, prefill, lexicon) is not None,
     }
-
-
-def _write(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    table = pa.Table.from_pylist([dict.fromkeys(SCHEMA.names) | row for row in rows], schema=SCHEMA)
-    with whole_files.replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
 
 
 def _digest(*texts: str) -> str:

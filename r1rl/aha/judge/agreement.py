@@ -6,9 +6,8 @@ texts are alike, kappa is low or undefined although the readers agree: it is to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -18,41 +17,34 @@ from r1rl.aha.figures.bootstrap import Array, Estimate
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Texts by what both said; `raw` and `kappa` are undefined without any, kappa too where both said one thing."""
+    """Texts by what the judge and another reader said; `agree` and `kappa` are undefined without any, kappa too where
+    both said one thing.
+    """
 
     both: int
-    first_only: int
-    second_only: int
+    judge_only: int
+    other_only: int
     neither: int
     prompts: int
-    raw: float | None
+    agree: float | None
     kappa: Estimate
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """The share of texts in which one reader sees something, at two steps, and its change over the same prompts."""
-
-    first: Estimate
-    last: Estimate
-    change: Estimate
-
-
-def agree(pairs: Iterable[tuple[str, bool, bool]], *, resamples: int = bootstrap.RESAMPLES, seed: int = 0) -> Agreement:
-    """Agreement over (prompt, what the first says, what the second says)."""
-    rows = list(pairs)
-    if not rows:
+def agree(pairs: Sequence[tuple[str, bool, bool]], *, seed: int = 0) -> Agreement:
+    """Agreement over (prompt, what the judge says, what the other says)."""
+    if not pairs:
         return Agreement(0, 0, 0, 0, 0, None, Estimate(None))
-    counts = np.zeros((len({prompt for prompt, _, _ in rows}), 4))
-    for place, (_, first, second) in zip(_places(rows), rows, strict=True):
-        counts[place, 2 * (not first) + (not second)] += 1
-    total = counts.sum(axis=0)
+    place = {name: i for i, name in enumerate(sorted({prompt for prompt, _, _ in pairs}))}
+    counts = np.zeros((len(place), 4))
+    for prompt, judge, other in pairs:
+        counts[place[prompt], 2 * (not judge) + (not other)] += 1
     resampled = np.full(1, np.nan)
     if len(counts) >= bootstrap.LEAST_PROMPTS:
-        resampled = kappa(bootstrap.draws(len(counts), resamples, seed) @ counts)
-    both, first_only, second_only, neither = map(int, total)
+        resampled = kappa(bootstrap.draws(len(counts), bootstrap.RESAMPLES, seed) @ counts)
+    total = counts.sum(axis=0)
+    both, judge_only, other_only, neither = map(int, total)
     interval = bootstrap.estimate(float(kappa(total)), resampled)
-    return Agreement(both, first_only, second_only, neither, len(counts), (both + neither) / len(rows), interval)
+    return Agreement(both, judge_only, other_only, neither, len(counts), (both + neither) / len(pairs), interval)
 
 
 def kappa(counts: Array) -> Array:
@@ -64,26 +56,3 @@ def kappa(counts: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         found: Array = np.where(1 - chance > 1e-12, (observed - chance) / (1 - chance), np.nan)
     return found
-
-
-def rates(seen: Iterable[tuple[str, bool, bool]], *, resamples: int = bootstrap.RESAMPLES, seed: int = 0) -> Rates:
-    """Rates over (prompt, whether at the last step and not at the first, what the reader says)."""
-    rows = list(seen)
-    if not rows:
-        return Rates(Estimate(None), Estimate(None), Estimate(None))
-    sums = np.zeros((len({prompt for prompt, _, _ in rows}), 2, 2))
-    for place, (_, at_last, says) in zip(_places(rows), rows, strict=True):
-        sums[place, int(at_last)] += says, 1
-    values: Any = bootstrap.values(sums)
-    drawn = bootstrap.ratios(sums, bootstrap.draws(len(sums), resamples, seed))
-    return Rates(
-        bootstrap.estimate(values[0], drawn[:, 0]),
-        bootstrap.estimate(values[1], drawn[:, 1]),
-        bootstrap.estimate(values[1] - values[0], drawn[:, 1] - drawn[:, 0]),
-    )
-
-
-def _places(rows: Sequence[tuple[str, bool, bool]]) -> list[int]:
-    """The place of each row's prompt among the sorted prompts."""
-    place = {name: i for i, name in enumerate(sorted({prompt for prompt, _, _ in rows}))}
-    return [place[prompt] for prompt, _, _ in rows]

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from r1rl.aha.judge.cache import Answer
-from r1rl.aha.judge.labels import MAX_REPLY_CHARACTERS, visible
+from r1rl.aha.judge.labels import visible
 
 if TYPE_CHECKING:
     import openai
@@ -25,20 +24,13 @@ KEYS: Final = ("R1RL_JUDGE_KEY", "OPENAI_API_KEY")
 
 _SHOWN_CHARACTERS: Final = 300
 _LONGEST_PAUSE_SECONDS: Final = 60.0  # of the client between two tries
-_REFUSED: Final = {
-    401: f"it wants another key; set {KEYS[0]}",
-    403: f"the key may not do this; set {KEYS[0]}",
-    404: "no such model or address; see --model, and --url, which mostly ends in /v1",
-    405: "this address takes no chats; see --url, which mostly ends in /v1",
-}
+_KEY: Final = f"see the key in {KEYS[0]}"
+_ADDRESS: Final = "see --model, and --url, which mostly ends in /v1"
+_REFUSED: Final = {401: _KEY, 403: _KEY, 404: _ADDRESS, 405: _ADDRESS}
 
 
 class EndpointError(Exception):
     """The endpoint will answer nothing."""
-
-
-class _NoCompletionError(Exception):
-    """A reply is something else."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +63,7 @@ class Endpoint:
         if "@" in parts.netloc:  # said without the url, which holds a password
             raise ValueError(f"url: holds a user or password; leave it out and set {KEYS[0]} to the key")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"url={visible(self.url)!r}: need an address as in http://127.0.0.1:8000/v1")
-        if parts.query or parts.fragment or parts.path.rstrip("/").endswith("/completions"):
-            raise ValueError(f"url={visible(self.url)!r}: need the base alone, as in http://127.0.0.1:8000/v1")
+            raise ValueError(f"url={visible(self.url)!r}: need a base as http://127.0.0.1:8000/v1")
         for name, least in (("max_tokens", 1), ("retries", 0), ("parallel", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}: need >= {least}")
@@ -94,20 +84,18 @@ def api_key() -> str | None:
 def ask_all(
     endpoint: Endpoint,
     chats: Sequence[Sequence[Mapping[str, str]]],
-    answered: Callable[[int, Answer], None],
+    answered: Callable[[int, str], None],
     unanswered: Callable[[int, str], None],
 ) -> None:
     """Ask every chat, in their order and `endpoint.parallel` at a time, and report each by its index as it comes.
 
-    Ctrl-C, or an exception from a report, ends the requests under way at once.
+    A reply that was cut off is none. Ctrl-C, or an exception from a report, ends the requests under way at once.
     Raises EndpointError where the endpoint refuses key, model or address, or where as many chats in a row as go out at
     a time (at least 3) fail, all tries used up.
     """
     import openai
 
-    waiting = iter(enumerate(chats))
-    in_a_row = 0
-    key = api_key()
+    waiting, in_a_row, key = iter(enumerate(chats)), 0, api_key()
     # The client's limit is between two pieces of a reply: a server that drips would never be late.
     longest = endpoint.timeout_seconds + (endpoint.timeout_seconds + _LONGEST_PAUSE_SECONDS) * endpoint.retries
 
@@ -122,8 +110,8 @@ def ask_all(
                 extra_headers={"Authorization": openai.Omit()} if key is None else {},
             )
             try:
-                answer = _answer(await asyncio.wait_for(asked, longest), endpoint.max_tokens)
-            except (openai.APIError, asyncio.TimeoutError, TimeoutError, _NoCompletionError) as error:
+                reply, whole = _read(await asyncio.wait_for(asked, longest))
+            except (openai.APIError, asyncio.TimeoutError, TimeoutError, ValueError) as error:
                 status = getattr(error, "status_code", None)
                 said = _said(error, endpoint.timeout_seconds)
                 unanswered(index, said)
@@ -133,49 +121,40 @@ def ask_all(
                 in_a_row += status is None or status in (408, 409, 429) or status >= 500
                 if in_a_row >= max(3, endpoint.parallel):
                     raise EndpointError(f"{in_a_row} chats in a row got no answer, the last one: {said}") from None
+                continue
+            in_a_row = 0
+            if whole:
+                answered(index, reply)
             else:
-                in_a_row = 0
-                answered(index, answer)
+                unanswered(index, f"cut off at {endpoint.max_tokens} tokens")
 
     async def work() -> None:
-        async with openai.AsyncOpenAI(
-            base_url=endpoint.url,
-            api_key=key or "none",
-            timeout=endpoint.timeout_seconds,
-            max_retries=endpoint.retries,
-        ) as client:
+        limits: dict[str, Any] = {"timeout": endpoint.timeout_seconds, "max_retries": endpoint.retries}
+        async with openai.AsyncOpenAI(base_url=endpoint.url, api_key=key or "none", **limits) as client:
             await asyncio.gather(*(worker(client) for _ in range(endpoint.parallel)))
 
     asyncio.run(work())  # where one worker fails, it cancels the others
 
 
-def _answer(reply: Any, max_tokens: int) -> Answer:
-    """The first choice of a chat completion, of which the client has checked nothing."""
+def _read(reply: Any) -> tuple[str, bool]:
+    """The text of a chat completion, of which the client has checked nothing, and whether it was not cut off."""
     try:
         choice = reply.choices[0]
         text, finish = choice.message.content, choice.finish_reason
     except (LookupError, TypeError, AttributeError):
-        raise _NoCompletionError("HTTP 200, but no chat completion") from None
-    # A longer text is of no use, and one character more says that it is.
-    shortened = text[: MAX_REPLY_CHARACTERS + 1] if isinstance(text, str) else ""
-    return Answer(shortened, max_tokens if finish == "length" else 0)
+        raise ValueError("HTTP 200, but no chat completion") from None
+    return text if isinstance(text, str) else "", finish != "length"
 
 
 def _said(error: Exception, timeout_seconds: float) -> str:
-    """Why a chat got no answer."""
+    """Why a chat got no answer: short, in one line and without the key, should a stranger's text repeat it."""
     import openai
 
     if isinstance(error, openai.APITimeoutError | asyncio.TimeoutError | TimeoutError):
         return f"no reply within {timeout_seconds:g} s"
+    start, said = "", str(error.__cause__ or error)
     if isinstance(error, openai.APIStatusError):
-        message = error.body.get("message") if isinstance(error.body, dict) else error.body
-        return f"HTTP {error.status_code}: {_shown(message)}"
-    return _shown(error.__cause__ or error)
-
-
-def _shown(said: object) -> str:
-    """A stranger's text, short, in one line and without the key, should it be repeated there."""
-    text = "" if said is None else str(said)
-    if (key := api_key()) is not None:
-        text = text.replace(key, "…")
-    return visible(text[:_SHOWN_CHARACTERS]).strip() or "nothing said"
+        start = f"HTTP {error.status_code}: "
+        said = str((error.body.get("message") if isinstance(error.body, dict) else error.body) or "")
+    said = said.replace(api_key() or "\0", "…")
+    return start + (visible(said[:_SHOWN_CHARACTERS]).strip() or "nothing said")

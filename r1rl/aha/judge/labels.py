@@ -1,7 +1,7 @@
 """What a judge is asked, and what its reply says.
 
 A judge sees a question and the text that a policy wrote about it, and nothing else. Both are a model's or a stranger's
-text, and so is the reply: it is parsed as JSON within bounds, and a claim counts only with a quote that the text holds.
+text, and so is the reply: it is parsed as JSON, and a claim counts only with a quote that the text holds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 PROMPT_VERSION: Final = 1
 """Goes up whenever `messages` would give other messages for any text: older replies are no answer to those."""
@@ -20,8 +20,6 @@ LABELS: Final[Mapping[str, str]] = {
     "retry": "tries again",
     "superficial": "reflective words alone",
 }
-MAX_REPLY_CHARACTERS: Final = 65_536
-_MAX_QUOTES: Final = 16
 
 # Says nothing of steps, runs, rewards or verdicts, so that nothing of these can colour the labels.
 _INSTRUCTIONS: Final = """\
@@ -45,29 +43,23 @@ the text character by character and at most 200 characters long. A quote that th
 void. For a label that is not present, leave the quotes empty."""
 
 
+class UnusableError(ValueError):
+    """A reply says nothing of its text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One label. `present` is None where the claim is void, and `fault` says why; `quote` is what made it so."""
+    """One label. `present` is None where the claim is void, and `fault` says why."""
 
     present: bool | None
-    quotes: tuple[str, ...] = ()
     fault: str | None = None
-    quote: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What a reply says of a text; `unusable` says why it says nothing, and then there are no claims."""
-
-    claims: Mapping[str, Claim]
-    unusable: str | None = None
 
 
 def messages(question: str, completion: str) -> list[dict[str, str]]:
     """A chat of two messages. The marks around the texts hold their digest, so that no text can end itself."""
     mark = _digest(question, completion)[:12]
-    parts = [f"<{name} {mark}>\n{text}\n</{name} {mark}>" for name, text in (("question", question),
-                                                                            ("text", completion))]  # fmt: skip
+    texts = {"question": question, "text": completion}
+    parts = [f"<{name} {mark}>\n{text}\n</{name} {mark}>" for name, text in texts.items()]
     return [{"role": "system", "content": _INSTRUCTIONS}, {"role": "user", "content": "\n\n".join(parts)}]
 
 
@@ -76,28 +68,26 @@ def key(model: str, question: str, completion: str) -> str:
     return _digest(model, str(PROMPT_VERSION), question, completion)
 
 
-def read(reply: str, completion: str) -> Judgement:
-    """A reply's claims, each quote looked up in the completion. Never raises on any text."""
+def read(reply: str, completion: str) -> dict[str, Claim]:
+    """A reply's claims by label, each quote looked up in the completion. Raises UnusableError, and nothing else."""
     if not reply.strip():
-        return Judgement({}, "without text")
-    if len(reply) > MAX_REPLY_CHARACTERS:
-        return Judgement({}, f"longer than {MAX_REPLY_CHARACTERS} characters")
+        raise UnusableError("without text")
     try:
         found = json.loads(_bare(reply))
     except (ValueError, RecursionError):
-        return Judgement({}, "not JSON")
+        raise UnusableError("not JSON") from None
     if not isinstance(found, dict):
-        return Judgement({}, "JSON, but not an object")
+        raise UnusableError("JSON, but not an object")
     claims = {}
     for label in LABELS:
         claim = found.get(label)
         if not isinstance(claim, dict) or not isinstance(claim.get("present"), bool):
-            return Judgement({}, f"without a true or false {label}")
+            raise UnusableError(f"without a true or false {label}")
         quotes = claim.get("quotes", [])
-        if not _texts(quotes):
-            return Judgement({}, f"without a list of quotes for {label}")
+        if not isinstance(quotes, list) or not all(isinstance(quote, str) for quote in quotes):
+            raise UnusableError(f"without a list of quotes for {label}")
         claims[label] = _claim(claim["present"], quotes, completion)
-    return Judgement(claims)
+    return claims
 
 
 def visible(text: str) -> str:
@@ -108,17 +98,10 @@ def visible(text: str) -> str:
 def _claim(present: bool, quotes: Sequence[str], completion: str) -> Claim:
     if not present:
         return Claim(False)
-    stripped = tuple(quote.strip() for quote in quotes)
-    if not stripped:
-        return Claim(None, fault="no quote")
-    for quote in stripped:
+    for quote in map(str.strip, quotes):
         if not quote or quote not in completion:
-            return Claim(None, stripped, "invented quote" if quote else "empty quote", quote)
-    return Claim(True, stripped)
-
-
-def _texts(quotes: Any) -> bool:
-    return isinstance(quotes, list) and len(quotes) <= _MAX_QUOTES and all(isinstance(quote, str) for quote in quotes)
+            return Claim(None, "invented quote" if quote else "empty quote")
+    return Claim(True) if quotes else Claim(None, "no quote")
 
 
 def _bare(reply: str) -> str:

@@ -7,7 +7,6 @@ has about as many, mostly of the same prompts; a larger sample holds the smaller
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, Final
 from r1rl.aha.detect.annotation import KEY
 from r1rl.aha.figures.annotations import connection
 from r1rl.store import store
-from r1rl.store.schema import KINDS, SAMPLED_SQL
+from r1rl.store.schema import SAMPLED_SQL
 
 DETECTORS: Final[Mapping[str, tuple[str, str]]] = {
     "self_verification": ("a goal test", "len(goal_tests) > 0"),
@@ -48,52 +47,34 @@ def draw(run_dir: Path | str, *, kind: str = "eval", where: str = "true", size: 
 
     Annotations must be there. Raises ValueError for no run, a condition that DuckDB does not take, or no rollouts.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r}: need one of {', '.join(KINDS)}")
-    if size < 1 or seed < 0:
-        raise ValueError(f"sample={size}, seed={seed}: need a sample >= 1 and a seed >= 0")
-    if not where.strip():
-        raise ValueError("where='': need an SQL condition; try \"step IN (0, 100)\"")
-    keys = store.query(
-        run_dir, f"SELECT {', '.join(KEY)} FROM rollouts WHERE kind = '{kind}' AND {SAMPLED_SQL} AND ({where}\n)"
+    if size < 1:
+        raise ValueError(f"sample={size}: need >= 1")
+    possible = f"kind = '{kind}' AND {SAMPLED_SQL} AND ({where}\n)"
+    # What the size leaves over after so many of each step goes to steps in an order of the seed's.
+    drawn = f"""SELECT step, prompt_id, sample_idx FROM rollouts WHERE {possible} ORDER BY
+        row_number() OVER (PARTITION BY step ORDER BY sha256(concat_ws(' ', {seed}, sample_idx, prompt_id))),
+        sha256(concat_ws(' ', {seed}, 'step', step)) LIMIT {size}"""
+    rows = store.find(
+        run_dir,
+        f"{possible} AND (step, prompt_id, sample_idx) IN ({drawn})",
+        limit=size,
+        columns=[*KEY, "prompt", "prefill", "completion"],
     ).to_pylist()
-    if not keys:
+    if not rows:
         raise ValueError(f"where={where!r}: no {kind} rollouts of {str(run_dir)!r} fit; try another --where or --kind")
-    by_step: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for row in keys:
-        by_step[row["step"]].append(row)
-    shares = allot({step: len(rows) for step, rows in by_step.items()}, size, seed)
-    chosen = []
-    for step, rows in by_step.items():
-        rows.sort(key=lambda row: (_rank(seed, row["prompt_id"], row["sample_idx"]), _names(row)))
-        chosen += rows[: shares[step]]
-    chosen.sort(key=lambda row: (_rank(seed, "order", *_names(row)), _names(row)))
-    texts, detected = _texts(run_dir, chosen), _detected(run_dir, kind, sorted(by_step))
-    unknown = dict.fromkeys(DETECTORS)
+    rows.sort(key=lambda row: hashlib.sha256(repr((seed, _names(row))).encode("utf-8", "surrogatepass")).digest())
+    detected = _detected(run_dir, kind, sorted({row["step"] for row in rows}))
     return [
-        Item(row["step"], row["prompt_id"], row["sample_idx"], *texts[name], detected.get(name, unknown))
-        for row in chosen
-        if (name := _names(row)) in texts  # a resumed run may sample its last step again meanwhile
+        Item(
+            row["step"],
+            row["prompt_id"],
+            row["sample_idx"],
+            row["prompt"].removesuffix(row["prefill"] or ""),  # what the prompt opens of the answer is no question
+            row["completion"],
+            detected.get(_names(row), dict.fromkeys(DETECTORS)),
+        )
+        for row in rows
     ]
-
-
-def allot(available: Mapping[int, int], size: int, seed: int = 0) -> dict[int, int]:
-    """How many rollouts of each step: as equal as can be, what one step lacks from the others, no more than `size`."""
-    # What does not divide goes to steps in an order of the seed's.
-    order = sorted(available, key=lambda step: _rank(seed, "step", step))
-    slots = sorted((n, place) for place, step in enumerate(order) for n in range(available[step]))[:size]
-    return {step: sum(order[place] == step for _, place in slots) for step in available}
-
-
-def _texts(run_dir: Path | str, chosen: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, ...], tuple[str, str]]:
-    """Question and completion by key; only the shards that hold them are read in full."""
-    listed = ", ".join(f"({row['step']}, '{_quoted(row['prompt_id'])}', {row['sample_idx']})" for row in chosen)
-    where = f"kind = '{chosen[0]['kind']}' AND (step, prompt_id, sample_idx) IN ({listed})"
-    found = store.find(run_dir, where, limit=1_000_000_000, columns=[*KEY, "prompt", "prefill", "completion"])
-    # What the prompt opens of the answer is no part of the question.
-    return {
-        _names(row): (row["prompt"].removesuffix(row["prefill"] or ""), row["completion"]) for row in found.to_pylist()
-    }
 
 
 def _detected(run_dir: Path | str, kind: str, steps: Sequence[int]) -> dict[tuple[Any, ...], dict[str, bool | None]]:
@@ -106,11 +87,3 @@ def _detected(run_dir: Path | str, kind: str, steps: Sequence[int]) -> dict[tupl
 
 def _names(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(row[name]) for name in KEY)
-
-
-def _rank(seed: int, *names: object) -> bytes:
-    return hashlib.sha256(repr((seed, *map(str, names))).encode("utf-8", "surrogatepass")).digest()
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")

@@ -12,7 +12,7 @@ import pytest
 from r1rl.aha.counterfactual import arms as counterfactual
 from r1rl.aha.counterfactual import continuations, corruption
 from r1rl.aha.counterfactual import store as counterfactual_store
-from r1rl.aha.counterfactual.arms import ARMS, Texts
+from r1rl.aha.counterfactual.arms import ARMS
 from r1rl.aha.counterfactual.continuations import Branch, Continued, TokenCuts
 from r1rl.aha.counterfactual.store import PART, Settings
 from r1rl.models.base import tokenizer as tiny_tokenizer
@@ -24,7 +24,7 @@ TOKENIZER = tiny_tokenizer.build()
 RETRIED = "<think> 1 + 2 = 3 , 3 - 3 = 0 no , wait , 1 + 2 = 3 , 3 + 3 = 6 yes </think> <answer> 1 + 2 + 3 </answer>"
 GAVE_UP = "<think> 3 - 2 = 1 , 1 + 1 = 2 no </think> <answer> 3 - 2 + 1 </answer>"
 PLAIN = "<think> 1 + 2 = 3 , 3 + 3 = 6 yes </think> <answer> 1 + 2 + 3 </answer>"
-TEXTS = Texts(" </think> <answer>", "wait ,")
+TEXTS = {"answer": " </think> <answer>", "inject": "wait ,"}
 
 
 def row(prompt_id: str, sample: int, completion: str, **changes: Any) -> dict[str, Any]:
@@ -34,7 +34,9 @@ def row(prompt_id: str, sample: int, completion: str, **changes: Any) -> dict[st
 
 def texts_of(point: counterfactual.Point) -> dict[str, str]:
     tokens = TokenCuts(TOKENIZER)
-    return {branch.arm: tokens.text(branch.ids) for branch in counterfactual.branches(point, tokens, TEXTS, 1)}
+    return {
+        branch.arm: tokens.text(branch.ids) for branch in counterfactual.branches(point, tokens, **TEXTS, samples=1)
+    }
 
 
 def test_the_arms_of_a_marker() -> None:
@@ -50,7 +52,7 @@ def test_the_arms_of_a_marker() -> None:
     assert found["inject"] == found["no_inject"] + " , wait ,"
     assert found["placebo_banned"] == found["placebo_free"]
     assert "wait" not in found["placebo_answer_after"].removeprefix(found["placebo_free"])
-    branches = counterfactual.branches(point, TokenCuts(TOKENIZER), TEXTS, 3)
+    branches = counterfactual.branches(point, TokenCuts(TOKENIZER), **TEXTS, samples=3)
     assert len(branches) == 3 * len(ARMS)
     assert {branch.arm for branch in branches if branch.banned} == {"banned", "placebo_banned"}
     for branch in branches:
@@ -187,19 +189,19 @@ def made_up(calls: list[int]) -> Any:
     return sample
 
 
-def test_it_goes_on_where_it_was_cut_off(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_goes_on_where_it_was_cut_off(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     calls: list[int] = []
     monkeypatch.setattr(continuations, "sample", made_up(calls))
     settings = Settings(points=PART + 2)
-    seen: list[tuple[int, int]] = []
-    rows = counterfactual_store.compute(run_dir, 20, settings, progress=lambda *at: seen.append(at))
+    rows = counterfactual_store.compute(run_dir, 20, settings, progress=True)
     assert calls == [PART, 2, PART, 2]
-    assert seen[0] == (0, 2 * PART + 4)
-    assert seen[-1] == (2 * PART + 4, 2 * PART + 4)
+    assert f" 0/{2 * PART + 4} " in capsys.readouterr().err
     assert {row["arm"] for row in rows} == {*ARMS, *corruption.ARMS}
     keys = [(row["arm"], row["point"], row["sample"]) for row in rows]
     assert len(keys) == len(set(keys)) == (PART + 2) * 2 * (len(ARMS) + 2)
-    files = sorted((run_dir / "counterfactual" / settings.digest).glob("*.parquet"))
+    files = sorted((run_dir / "counterfactual").glob("*/*.parquet"))
     files[1].unlink()
     again = counterfactual_store.compute(run_dir, 20, settings)
     assert len(calls) == 5
@@ -225,7 +227,6 @@ def test_other_settings_and_other_sources_are_sampled_anew(run_dir: Path, monkey
     [pytest.param(None, [0, 30], id="the first and the last"), pytest.param([30, 20], [20, 30], id="those asked for")],
 )
 def test_steps(run_dir: Path, steps: list[int] | None, expected: list[int]) -> None:
-    assert counterfactual_store.usable(run_dir) == [0, 20, 30]
     assert counterfactual_store.check(run_dir, Settings(), steps) == expected
 
 

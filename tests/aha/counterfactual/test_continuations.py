@@ -68,7 +68,7 @@ def test_banned_greedy_decoding_takes_the_best_token_that_ends_in_no_marker() ->
             ids.append(int(logits.argmax()))
             hit = first_marker(tokens.text(ids), start, "", "strict")
             if hit is not None:
-                at = len(tokens.split(ids, hit.start))
+                at = len(tokens.until(ids, hit.start))
                 bans = {other: banned for other, banned in bans.items() if other <= at}
                 bans.setdefault(at, set()).add(ids[at])
                 ids = ids[:at]
@@ -102,7 +102,7 @@ def test_token_cuts_are_the_longest_beginnings() -> None:
     text = "<think> 12 + 7 = 19 , no </think>"
     row = {"token_ids": tokens.tokenizer(text, add_special_tokens=False)["input_ids"]}
     for char in range(len(text) + 1):
-        kept = tokens.until(row, char)
+        kept = tokens.until(row["token_ids"], char)
         assert len(tokens.text(kept)) <= char
         assert len(kept) == len(row["token_ids"]) or len(tokens.text(row["token_ids"][: len(kept) + 1])) > char
 

@@ -35,14 +35,18 @@ def claims_of(arm: str, outcomes: list[tuple[bool, bool | None, bool]]) -> list[
     ]  # fmt: skip
 
 
+def measure(run: str, step: int, rows: list[dict[str, Any]], **options: Any) -> figures.Result:
+    return figures.measure([run], step, [rows], **options)
+
+
 EFFECT = {"answer_before": 0.2, "answer_after": 0.7, "banned": 0.3, "free": 0.6, "inject": 0.5, "no_inject": 0.5,
           "placebo_answer_before": 0.2, "placebo_answer_after": 0.3, "placebo_banned": 0.5,
           "placebo_free": 0.5}  # fmt: skip
 
 
 def test_gains() -> None:
-    result = figures.measure("run", 20, rows_of(EFFECT))
-    assert (result.points, result.prompts) == (40, 40)
+    result = measure("run", 20, rows_of(EFFECT))
+    assert (result.markers, result.prompts) == (40, 40)
     expected = {"reflection": 0.5, "reflection_placebo": 0.1, "reflection_beyond_placebo": 0.4, "freedom": 0.3,
                 "freedom_placebo": 0.0, "freedom_beyond_placebo": 0.3, "injection": 0.0}  # fmt: skip
     assert {name: gain.change.value for name, gain in result.gains.items()} == pytest.approx(expected, abs=1e-9)
@@ -52,10 +56,6 @@ def test_gains() -> None:
         assert gain.change.low is not None
         assert gain.change.high is not None
         assert gain.change.low < expected[name] < gain.change.high
-    words = " ".join(figures.words(result))
-    assert "The text of a reflection is worth +50 (" in words
-    assert "An injected word changes accuracy by +0 (" in words
-    assert words.count("not clearly different from 0") == 1
 
 
 def test_nothing_at_all_is_found_where_nothing_is() -> None:
@@ -64,7 +64,7 @@ def test_nothing_at_all_is_found_where_nothing_is() -> None:
         generator = random.Random(seed)
         rows = [{**row, "verdict": generator.choice(["correct", "wrong"])}
                 for row in rows_of(dict.fromkeys(ARMS, 0.5), seed=seed)]  # fmt: skip
-        gains = figures.measure("run", 0, rows, seed=seed).gains
+        gains = measure("run", 0, rows, seed=seed).gains
         claimed += any(gain.p is not None and gain.p < 0.05 for gain in gains.values())
     assert claimed <= 4  # at most 5 % of the measurements, after the correction: 5 or more have a chance of 0.3 %
 
@@ -72,91 +72,82 @@ def test_nothing_at_all_is_found_where_nothing_is() -> None:
 def test_arms_of_other_boundaries_may_be_missing_and_unusable_gold_counts_nowhere() -> None:
     rows = rows_of({"free": 0.5, "banned": 0.25})
     rows += [{**rows[0], "verdict": "bad_gold"}] * 50
-    result = figures.measure("run", 0, rows)
+    result = measure("run", 0, rows)
     assert set(result.arms) == {"free", "banned"}
     assert set(result.gains) == {"freedom"}
     assert result.gains["freedom"].change.value == pytest.approx(0.25)
 
 
-def test_text_that_falls_apart_is_said_so() -> None:
+def test_text_that_falls_apart_is_counted() -> None:
     rows = rows_of({"free": 0.5, "banned": 0.25})
     for row in rows:
         if row["arm"] == "banned" and row["verdict"] == "wrong":
             row["verdict"] = "unparseable"
-    words = " ".join(figures.words(figures.measure("run", 0, rows)))
-    assert "Only 25% of the continuations with markers banned (100% of the others)" in words
+    result = measure("run", 0, rows)
+    assert (result.arms["banned"].parsed, result.arms["free"].parsed) == (0.25, 1.0)
 
 
 def test_few_prompts_have_no_interval() -> None:
-    result = figures.measure("run", 0, rows_of({"inject": 1.0, "no_inject": 0.5}, prompts=4))
+    result = measure("run", 0, rows_of({"inject": 1.0, "no_inject": 0.5}, prompts=4))
     assert result.gains["injection"].change.low is None
-    assert "of too few prompts for an interval" in figures.words(result)[-1]
 
 
 def test_falsified_values() -> None:
     rows = claims_of("intact", [(True, True, False)] * 12 + [(False, False, False)] * 12)
     rows += claims_of("corrupted", [(True, False, False)] * 6 + [(True, False, True)] * 6  # computed again: noticed
                       + [(False, True, False)] * 6 + [(False, None, False)] * 6)  # fmt: skip
-    found = figures.measure("run", 0, rows).corruption
-    assert found["intact", None].noticed.value == 1.0
-    assert found["corrupted", True].noticed.value == 0.5
-    assert found["corrupted", False].noticed.value == 0.0
-    assert found["corrupted", False].silent == 0.5
-    assert found["corrupted", None].noticed.value == pytest.approx(6 / 18)
+    found = measure("run", 0, rows).corruption
+    assert found["intact"].noticed.value == 1.0
+    assert found["corrupted_hits"].noticed.value == 0.5
+    assert found["corrupted_misses"].noticed.value == 0.0
+    assert found["corrupted_misses"].silent == 0.5
+    assert found["corrupted"].noticed.value == pytest.approx(6 / 18)
 
 
 def test_nothing_to_go_on_from() -> None:
     with pytest.raises(ValueError, match="run='run', step=40: no marker and no claimed value"):
-        figures.measure("run", 40, [])
+        measure("run", 40, [])
 
 
 def test_several_runs_are_put_together() -> None:
     """Gains of 0.2, 0.3 and 0.4: mean 0.3, and a variance of 0.1 ** 2 / 3 between runs in the interval."""
     every = [rows_of({"free": 0.5 + gain, "banned": 0.5}, seed=i) for i, gain in enumerate((0.2, 0.3, 0.4))]
-    result = figures.together(["a", "b", "c"], 20, every)
-    assert (result.runs, result.prompts, result.points) == (("a", "b", "c"), 40, 120)
+    result = figures.measure(["a", "b", "c"], 20, every)
+    assert (result.runs, result.prompts, result.markers) == (("a", "b", "c"), 40, 120)
     assert result.arms["free"].right.value == pytest.approx(0.8)
     assert result.arms["free"].count == 480
     change = result.gains["freedom"].change
     assert change.value == pytest.approx(0.3)
     assert change.low is not None
     assert change.high is not None
-    singles = [figures.measure("x", 20, rows).gains["freedom"].change for rows in every]
+    singles = [measure("x", 20, rows).gains["freedom"].change for rows in every]
     assert [single.value for single in singles] == pytest.approx([0.2, 0.3, 0.4])
     # Two degrees of freedom, or a few more for the share of the prompts: t from 4.30 down to 1.96.
     assert 2 * 1.96 * 0.1 / 3**0.5 < change.high - change.low < 2 * 4.31 * (0.01 / 3 + 0.05**2 / 3) ** 0.5
-    assert figures.words(result)[-1] == "3 runs: intervals are for new seeds and new problems (40 seen)."
-    assert len(figures.words(figures.measure("a", 20, every[0]))) == 1
 
 
 def test_runs_that_do_not_agree_make_no_claim() -> None:
     every = [rows_of({"free": 0.5 + gain, "banned": 0.5}, seed=i) for i, gain in enumerate((0.3, 0.3, -0.3))]
-    assert all(figures.measure("x", 0, rows).gains["freedom"].p < 0.05 for rows in every)  # type: ignore[operator]
-    gain = figures.together(["a", "b", "c"], 0, every).gains["freedom"]
+    assert all(measure("x", 0, rows).gains["freedom"].p < 0.05 for rows in every)  # type: ignore[operator]
+    gain = figures.measure(["a", "b", "c"], 0, every).gains["freedom"]
     assert gain.p is not None
     assert gain.p > 0.05
 
 
-def test_one_run_alone_is_what_it_was() -> None:
-    rows = rows_of(EFFECT)
-    assert figures.together(["run"], 20, [rows]) == figures.measure("run", 20, rows)
-
-
 def test_an_arm_that_one_of_two_runs_lacks_has_no_interval() -> None:
     both = rows_of({"free": 0.5, "banned": 0.25, "inject": 0.75, "no_inject": 0.5})
-    result = figures.together(["a", "b"], 0, [both, rows_of({"free": 0.5, "banned": 0.25})])
+    result = figures.measure(["a", "b"], 0, [both, rows_of({"free": 0.5, "banned": 0.25})])
     assert result.gains["freedom"].change.low is not None
     injection = result.gains["injection"]
     assert injection.change.value == pytest.approx(0.25)
     assert (injection.change.low, injection.p) == (None, None)
     assert result.arms["inject"].count == 160
-    assert "of too few prompts or runs for an interval" in " ".join(figures.words(result))
 
 
 def test_runs_may_have_other_prompts() -> None:
     mine = rows_of({"free": 0.5, "banned": 0.25})
     other = [{**row, "prompt_id": f"q{row['prompt_id']}"} for row in mine]
-    result = figures.together(["a", "b"], 0, [mine, other])
+    result = figures.measure(["a", "b"], 0, [mine, other])
     assert result.prompts == 80
     assert result.gains["freedom"].change.value == pytest.approx(0.25)
     assert result.gains["freedom"].change.low is not None
@@ -168,7 +159,7 @@ def test_falsified_values_of_several_runs() -> None:
         + claims_of("corrupted", [(True, None, False)] * 5)
         for share in (10, 14)
     ]
-    found = figures.together(["a", "b"], 0, every).corruption["corrupted", None]
+    found = figures.measure(["a", "b"], 0, every).corruption["corrupted"]
     assert found.noticed.value == pytest.approx(0.6)
     assert found.noticed.low is not None
     assert (found.silent, found.count) == (pytest.approx(0.2), 50)
@@ -176,4 +167,4 @@ def test_falsified_values_of_several_runs() -> None:
 
 def test_a_run_without_anything_is_named() -> None:
     with pytest.raises(ValueError, match="run='b', step=20: no marker"):
-        figures.together(["a", "b"], 20, [rows_of({"free": 0.5, "banned": 0.5}), []])
+        figures.measure(["a", "b"], 20, [rows_of({"free": 0.5, "banned": 0.5}), []])

@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from r1rl.aha.figures import annotations
 from r1rl.aha.judge import agreement, judged, labels, sample, terminal
-from r1rl.aha.judge.cache import Answer, Cache, models
+from r1rl.aha.judge.cache import Cache
 from r1rl.aha.judge.endpoint import KEYS, Endpoint, EndpointError, api_key, ask_all
 from r1rl.aha.judge.sample import Item
 from r1rl.store import store
@@ -38,9 +39,9 @@ def endpoint(played: Played, **changes: Any) -> Endpoint:
     return Endpoint(**{"url": played.url, "model": "m", "timeout_seconds": 20.0, **changes})
 
 
-def asked_once(play: Play, **changes: Any) -> tuple[Answer | str, list[Asked]]:
+def asked_once(play: Play, **changes: Any) -> tuple[str, list[Asked]]:
     """One chat's answer, or why there is none, and the requests it took."""
-    got: list[Answer | str] = []
+    got: list[str] = []
     with playing(play) as played:
         ask_all(endpoint(played, **changes), [CHAT], lambda _, a: got.append(a), lambda _, why: got.append(why))
     (one,) = got
@@ -52,13 +53,11 @@ def asked_once(play: Play, **changes: Any) -> tuple[Answer | str, list[Asked]]:
 
 def test_claims_with_quotes_that_are_there() -> None:
     found = labels.read(labelled(self_verification="  3 + 3 = 6 yes\n", retry="no , wait"), TEXT)
-    assert found.unusable is None
-    assert {name: claim.present for name, claim in found.claims.items()} == {
+    assert {name: claim.present for name, claim in found.items()} == {
         "self_verification": True,
         "retry": True,
         "superficial": False,
     }
-    assert found.claims["self_verification"].quotes == ("3 + 3 = 6 yes",)
 
 
 @pytest.mark.parametrize(
@@ -76,15 +75,14 @@ def test_a_claim_without_a_verbatim_quote_is_void(quotes: list[str], fault: str)
     reply = json.loads(labelled())
     reply["retry"] = {"present": True, "quotes": quotes}
     found = labels.read(json.dumps(reply), TEXT)
-    assert found.unusable is None
-    assert (found.claims["retry"].present, found.claims["retry"].fault) == (None, fault)
-    assert found.claims["superficial"].present is False
+    assert (found["retry"].present, found["retry"].fault) == (None, fault)
+    assert found["superficial"].present is False
 
 
 def test_quotes_of_what_is_absent_do_not_matter() -> None:
     reply = json.loads(labelled())
     reply["retry"]["quotes"] = ["nowhere"]
-    assert labels.read(json.dumps(reply), TEXT).claims["retry"].present is False
+    assert labels.read(json.dumps(reply), TEXT)["retry"].present is False
 
 
 @pytest.mark.parametrize(
@@ -96,38 +94,34 @@ def test_quotes_of_what_is_absent_do_not_matter() -> None:
         pytest.param('{"retry": ' * 3000, "not JSON", id="deep objects"),
         pytest.param("9" * 5000, "not JSON", id="a number without end"),
         pytest.param("__import__('os').system('true')", "not JSON", id="code"),
-        pytest.param("x" * 100_000, "longer than 65536 characters", id="long"),
         pytest.param("[1, 2]", "JSON, but not an object", id="a list"),
         pytest.param("{}", "without a true or false self_verification", id="empty"),
         pytest.param(labelled().replace("false", '"no"', 1), "without a true or false self_verification", id="a word"),
         pytest.param(labelled().replace("false", "0", 1), "without a true or false self_verification", id="a number"),
         pytest.param(labelled().replace("[]", "[1]", 1), "without a list of quotes for self_verification", id="quote"),
         pytest.param(labelled().replace("[]", '"a"', 1), "without a list of quotes for self_verification", id="text"),
-        pytest.param(
-            labelled().replace("[]", json.dumps(["a"] * 17), 1),
-            "without a list of quotes for self_verification",
-            id="too many",
-        ),
     ],
 )
 def test_a_reply_that_is_not_what_was_asked_for_is_unusable(reply: str, reason: str) -> None:
-    assert labels.read(reply, TEXT) == labels.Judgement({}, reason)
+    with pytest.raises(labels.UnusableError) as raised:
+        labels.read(reply, TEXT)
+    assert str(raised.value) == reason
 
 
 @pytest.mark.parametrize("around", ["```json\n{}\n```", "```\n{}```", "<think>Hm. {{ }}</think>\n{}", "  {}\n"])
 def test_fences_and_thoughts_around_the_reply(around: str) -> None:
     reply = labelled(retry="no , wait")
     found = labels.read(around.replace("{}", reply), TEXT)
-    assert found.claims["retry"].present
+    assert found["retry"].present
 
 
 def test_a_quote_may_hold_what_ends_thoughts() -> None:
-    assert labels.read(labelled(retry="yes </think> <answer>"), TEXT).claims["retry"].present
+    assert labels.read(labelled(retry="yes </think> <answer>"), TEXT)["retry"].present
 
 
 def test_an_odd_surrogate_is_a_quote_like_any_other() -> None:
     reply = labelled(retry="no").replace('"no"', '"\\ud800"')
-    assert labels.read(reply, TEXT).claims["retry"].fault == "invented quote"
+    assert labels.read(reply, TEXT)["retry"].fault == "invented quote"
 
 
 # What is asked
@@ -182,7 +176,7 @@ def test_nothing_but_question_and_completion_is_sent(tmp_path: Path, monkeypatch
     annotations.compute(run)
     (item,) = sample.draw(run)
     with playing(by_words) as played:
-        judged.ask([item], Cache(run, "m"), endpoint(played))
+        judged.ask([item], Cache(run), endpoint(played))
     (asked,) = played.asked
     assert sorted(asked.chat) == ["max_tokens", "messages", "model", "temperature"]
     assert (asked.chat["model"], asked.chat["temperature"]) == ("m", 0)
@@ -201,8 +195,7 @@ def test_nothing_but_question_and_completion_is_sent(tmp_path: Path, monkeypatch
 
 def test_a_good_reply() -> None:
     got, asked = asked_once(by_words)
-    assert isinstance(got, Answer)
-    assert json.loads(got.reply)["retry"]["present"] is True
+    assert json.loads(got)["retry"]["present"] is True
     assert asked[0].path == "/v1/chat/completions"
     assert "authorization" not in asked[0].headers
     assert asked[0].text == TEXT
@@ -215,7 +208,7 @@ def test_overload_and_failures_are_tried_again() -> None:
         return failures[number] if number < len(failures) else by_words(asked, number)
 
     got, asked = asked_once(play)
-    assert isinstance(got, Answer)
+    assert json.loads(got)["retry"]["present"] is True
     assert len(asked) == 4
 
 
@@ -249,13 +242,9 @@ def test_a_reply_that_hangs_is_given_up(drip: float) -> None:
     assert time.monotonic() - began < 10
 
 
-def test_a_huge_reply_is_not_kept_to_its_end() -> None:
-    assert asked_once(lambda *_: completion("x" * 70_000))[0] == Answer("x" * 65_537)
-
-
 @pytest.mark.parametrize("content", [None, "", 7, [{"type": "text"}]])
 def test_a_reply_without_text(content: Any) -> None:
-    assert asked_once(lambda *_: completion(content))[0] == Answer("")
+    assert asked_once(lambda *_: completion(content))[0] == ""
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"choices": []}', b'{"choices": [[]]}', b"\xff", b"[" * 9000])
@@ -266,7 +255,7 @@ def test_a_body_that_is_no_chat_completion(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("sent", "match"),
     [
-        pytest.param(error(401, "bad key sk-secret"), "HTTP 401: bad key …  .*set R1RL_JUDGE_KEY", id="key"),
+        pytest.param(error(401, "bad key sk-secret"), "HTTP 401: bad key …  .*see the key in R1RL_JUDGE_KEY", id="key"),
         pytest.param(error(403, "no"), "HTTP 403: no", id="forbidden"),
         pytest.param(error(404, "The model `m` does not exist."), "does not exist.*see --model, and --url", id="model"),
         pytest.param(Sent(b"", 404), "HTTP 404: nothing said", id="address"),
@@ -321,19 +310,17 @@ def test_several_at_a_time_and_no_more() -> None:
     assert most[0] == 3
 
 
-def test_a_reply_that_was_cut_off_says_so() -> None:
+def test_a_reply_that_was_cut_off_is_none() -> None:
     got, _ = asked_once(lambda *_: completion('{"self_ver', "length"), max_tokens=7)
-    assert got == Answer('{"self_ver', 7)
+    assert got == "cut off at 7 tokens"
 
 
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"url": "localhost:8000/v1"}, "need an address as in http://127.0.0.1:8000/v1"),
-        ({"url": "file:///etc/passwd"}, "need an address"),
+        ({"url": "localhost:8000/v1"}, "need a base as http://127.0.0.1:8000/v1"),
+        ({"url": "file:///etc/passwd"}, "need a base"),
         ({"url": "http://me:secret@h/v1"}, "url: holds a user or password; leave it out and set R1RL_JUDGE_KEY"),
-        ({"url": "http://h/v1/chat/completions"}, "need the base alone"),
-        ({"url": "http://h/v1?key=1"}, "need the base alone"),
         ({"retries": -1}, "retries=-1: need >= 0"),
         ({"parallel": 0}, "parallel=0: need >= 1"),
         ({"max_tokens": 0}, "max_tokens=0: need >= 1"),
@@ -369,22 +356,23 @@ def test_where_the_key_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_answers_are_there_again(tmp_path: Path) -> None:
-    cache = Cache(tmp_path, "a/b: c")
-    cache.put("k", Answer("reply \ud800\n"))
-    cache.put("l", Answer(""))
-    again = Cache(tmp_path, "a/b: c")
-    assert (again.get("k"), again.get("l")) == (Answer("reply \ud800\n"), Answer(""))
-    assert again.get("m") is None
-    assert Cache(tmp_path, "a/b").get("k") is None
-    assert models(tmp_path) == ["a/b: c"]
+    cache = Cache(tmp_path)
+    cache.put("a/b: c", "k", "reply \ud800\n")
+    cache.put("a/b: c", "l", "")
+    again = Cache(tmp_path)
+    assert again.replies == cache.replies == {"k": "reply \ud800\n", "l": ""}
+    assert again.models == {"a/b: c"}
     assert again.path.parent == tmp_path / "annotations" / "judge"
 
 
-def test_a_cut_reply_is_asked_again_where_it_may_be_longer(tmp_path: Path) -> None:
-    cache = Cache(tmp_path, "m")
-    cache.put("k", Answer("{", 100))
-    assert cache.get("k", 100) == cache.get("k") == Answer("{", 100)
-    assert cache.get("k", 200) is None
+def test_a_cut_reply_that_was_kept_is_asked_again(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put("m", "k", "{}")
+    (cache.path.parent / "m-12345678.jsonl").write_text(
+        '{"key": "a", "model": "m", "reply": "{", "cut_at": 9}\n'
+        '{"key": "b", "model": "m", "reply": "{}", "cut_at": 0}\n'
+    )
+    assert Cache(tmp_path).replies.keys() == {"k", "b"}
 
 
 @pytest.mark.parametrize(
@@ -399,16 +387,16 @@ def test_a_cut_reply_is_asked_again_where_it_may_be_longer(tmp_path: Path) -> No
     ],
 )
 def test_a_torn_or_foreign_line_is_not_read_and_spoils_no_other(tmp_path: Path, litter: bytes) -> None:
-    cache = Cache(tmp_path, "m")
-    cache.put("k", Answer("one"))
+    cache = Cache(tmp_path)
+    cache.put("m", "k", "one")
     with cache.path.open("ab") as file:
         file.write(litter)
     before = cache.path.read_bytes()
-    again = Cache(tmp_path, "m")
-    assert again.get("k2") is None
-    again.put("k3", Answer("three"))
-    last = Cache(tmp_path, "m")
-    assert (last.get("k"), last.get("k2"), last.get("k3")) == (Answer("one"), None, Answer("three"))
+    again = Cache(tmp_path)
+    assert again.replies == {"k": "one"}
+    again.put("m", "k3", "three")
+    last = Cache(tmp_path)
+    assert last.replies == {"k": "one", "k3": "three"}
     assert last.path.read_bytes().startswith(before)
 
 
@@ -419,30 +407,35 @@ def item(name: str, step: int = 0, completion: str = TEXT, **detected: bool | No
 
 def test_a_second_run_sends_nothing_and_a_text_is_asked_once(tmp_path: Path) -> None:
     items = [item(f"p{i}", completion=f"{TEXT}{i % 3}") for i in range(9)]
-    seen: list[tuple[int, int]] = []
     with playing(by_words) as played:
-        judged.ask(items, Cache(tmp_path, "m"), endpoint(played), lambda *n: seen.append(n))
+        judged.ask(items, Cache(tmp_path), endpoint(played))
         assert len(played.asked) == 3
-        assert (seen[0], seen[-1]) == ((0, 3), (3, 3))
         # Another address, the same model.
-        judged.ask(items, Cache(tmp_path, "m"), endpoint(played, url=played.url.replace("127.0.0.1", "localhost")))
+        judged.ask(items, Cache(tmp_path), endpoint(played, url=played.url.replace("127.0.0.1", "localhost")))
         assert len(played.asked) == 3
-        judged.ask(items, Cache(tmp_path, "n"), endpoint(played, model="n"))
+        judged.ask(items, Cache(tmp_path), endpoint(played, model="n"))
         assert len(played.asked) == 6
 
 
-def test_ctrl_c_keeps_what_was_answered(tmp_path: Path) -> None:
-    items = [item(f"p{i}", completion=f"{TEXT}{i}") for i in range(10)]
+class Interrupted(Cache):
+    """Ctrl-C comes once so many answers are kept."""
 
-    def progress(done: int, _: int) -> None:
-        if done == 4:
+    after = 1
+
+    def put(self, model: str, key: str, reply: str) -> None:
+        super().put(model, key, reply)
+        if len(self.replies) == self.after:
             raise KeyboardInterrupt
 
+
+def test_ctrl_c_keeps_what_was_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [item(f"p{i}", completion=f"{TEXT}{i}") for i in range(10)]
+    monkeypatch.setattr(Interrupted, "after", 4)
     with playing(by_words) as played:
         with pytest.raises(KeyboardInterrupt):
-            judged.ask(items, Cache(tmp_path, "m"), endpoint(played, parallel=1), progress)
+            judged.ask(items, Interrupted(tmp_path), endpoint(played, parallel=1))
         assert len(played.asked) == 4
-        judged.ask(items, Cache(tmp_path, "m"), endpoint(played, parallel=1))
+        judged.ask(items, Cache(tmp_path), endpoint(played, parallel=1))
         assert len(played.asked) == 10
 
 
@@ -454,16 +447,12 @@ def test_ctrl_c_does_not_wait_for_replies_under_way(tmp_path: Path) -> None:
             release.wait(30)
         return by_words(asked, number)
 
-    def progress(done: int, _: int) -> None:
-        if done:
-            raise KeyboardInterrupt
-
+    items = [item(f"p{i}", completion=str(i)) for i in range(6)]
     began = time.monotonic()
     with playing(play) as played:
         try:
             with pytest.raises(KeyboardInterrupt):
-                judged.ask([item(f"p{i}", completion=str(i)) for i in range(6)], Cache(tmp_path, "m"),
-                           endpoint(played, timeout_seconds=60.0), progress)  # fmt: skip
+                judged.ask(items, Interrupted(tmp_path), endpoint(played, timeout_seconds=60.0))
             assert time.monotonic() - began < 10
         finally:
             release.set()
@@ -503,12 +492,11 @@ def test_steps_are_evenly_drawn_and_mixed(tmp_path: Path) -> None:
     ("options", "match"),
     [
         ({"where": "stp = 1"}, "stp"),
-        ({"where": " "}, "where='': need an SQL condition"),
+        ({"where": " "}, "sql="),
         ({"where": "step = 7"}, "where='step = 7': no eval rollouts"),
         ({"where": "true) UNION SELECT (1"}, "sql="),
-        ({"kind": "eval"}, "no eval rollouts"),
-        ({"kind": "none"}, "kind='none': need one of"),
-        ({"size": 0}, "need a sample >= 1"),
+        ({"kind": "train"}, "no train rollouts"),
+        ({"size": 0}, "sample=0: need >= 1"),
     ],
 )
 def test_samples_that_cannot_be_drawn(tmp_path: Path, options: dict[str, Any], match: str) -> None:
@@ -536,11 +524,19 @@ def test_what_the_detectors_say_comes_along(tmp_path: Path) -> None:
     assert found == {**{name: said for name, (_, said) in texts.items()}, "unknown": (None, None, None, True)}
 
 
-def test_allotment() -> None:
-    assert sum(sample.allot({0: 5, 1: 5, 2: 5}, 10).values()) == 10
-    assert sample.allot({0: 1, 1: 9}, 100) == {0: 1, 1: 9}
-    assert sample.allot({0: 1, 1: 9, 2: 9}, 11) == {0: 1, 1: 5, 2: 5}
-    assert sorted(sample.allot({0: 9, 1: 9, 2: 9}, 2).values()) == [0, 1, 1]
+@pytest.mark.parametrize(
+    ("sizes", "size", "expected"),
+    [
+        ((5, 5, 5), 10, {3, 4}),
+        ((1, 9), 100, {1, 9}),
+        ((1, 9, 9), 11, {1, 5}),
+        ((9, 9, 9), 2, {1}),
+    ],
+)
+def test_allotment(tmp_path: Path, sizes: tuple[int, ...], size: int, expected: set[int]) -> None:
+    items = sample.draw(written(tmp_path / "run", sizes), size=size)
+    assert len(items) == min(size, sum(sizes))
+    assert set(Counter(one.step for one in items).values()) == expected
 
 
 # Agreement
@@ -550,8 +546,8 @@ def test_kappa_by_hand() -> None:
     """20 both, 5 and 10 one alone, 15 neither: p_o = 0.7, p_e = 0.5 * 0.6 + 0.5 * 0.4 = 0.5, kappa = 0.4."""
     pairs = [(True, True)] * 20 + [(True, False)] * 5 + [(False, True)] * 10 + [(False, False)] * 15
     found = agreement.agree([(f"p{i}", *pair) for i, pair in enumerate(pairs)])
-    assert (found.both, found.first_only, found.second_only, found.neither) == (20, 5, 10, 15)
-    assert (found.prompts, found.raw) == (50, 0.7)
+    assert (found.both, found.judge_only, found.other_only, found.neither) == (20, 5, 10, 15)
+    assert (found.prompts, found.agree) == (50, 0.7)
     assert found.kappa.value == pytest.approx(0.4)
     assert found.kappa.low is not None
     assert found.kappa.high is not None
@@ -587,24 +583,15 @@ def test_few_prompts_give_no_interval() -> None:
     assert found.kappa.low is None
 
 
-def test_rates_are_paired_by_prompt() -> None:
-    seen = [(f"p{i}", last, i % 4 == 0 or last) for i in range(20) for last in (False, True)]
-    found = agreement.rates(seen)
-    assert (found.first.value, found.last.value, found.change.value) == (0.25, 1.0, 0.75)
-    assert found.change.low is not None
-    assert agreement.rates([]).change.value is None
-    assert agreement.rates([("p", True, True)]).change.value is None
-
-
 # All of it
 
 
 def count(one: agreement.Agreement) -> int:
-    return one.both + one.first_only + one.second_only + one.neither
+    return one.both + one.judge_only + one.other_only + one.neither
 
 
 def test_measured_beside_the_detectors(tmp_path: Path) -> None:
-    cache = Cache(tmp_path, "m")
+    cache = Cache(tmp_path)
     items = []
     for i in range(24):
         text = f"{TEXT} {i}"
@@ -612,56 +599,48 @@ def test_measured_beside_the_detectors(tmp_path: Path) -> None:
         claims = {"retry": "no , wait"} if i >= 12 else {}
         if i == 23:
             claims = {"retry": "never written"}
-        reply = "garbage" if i == 22 else labelled(**claims)
         if i != 21:
-            cache.put(labels.key("m", "question", text), Answer(reply))
-    cache.put(labels.key("m", "question", f"{TEXT} 0"), Answer("{", 5))
-    found = judged.measure(tmp_path, "eval", items, cache, {"HTTP 400: too long": 1})
-    assert (found.rollouts, found.usable, found.steps, found.at_ends) == (24, 21, (0, 50), (12, 12))
-    assert found.unusable == {"not JSON": 1, "cut off at 5 tokens": 1}
-    assert found.unanswered == {"HTTP 400: too long": 1}
-    assert found.claims == 10
-    (void,) = found.void
-    assert (void.label, void.step, void.prompt_id, void.quote) == ("retry", 50, "p11", "never written")
-    retry = found.rows["retry"].agreement
-    assert (retry.both, retry.first_only, retry.second_only, retry.neither) == (9, 0, 6, 5)
-    assert found.rows["retry"].judge.first.value == 0
-    assert found.rows["retry"].judge.last.value == 1
-    assert found.rows["retry"].detector.first.value == pytest.approx(6 / 11)
+            cache.put("m", labels.key("m", "question", text), "garbage" if i in (0, 22) else labelled(**claims))
+    found = judged.measure(tmp_path, "eval", items, cache, "m", {"HTTP 400: too long": 1})
+    assert (found.rollouts, found.judged, found.steps) == (24, 21, {0: 12, 50: 12})
+    assert found.left_out == {"not JSON": 2, "HTTP 400: too long": 1}
+    assert (found.claims, found.void) == (10, {"invented quote": 1})
+    assert list(found.agreement) == ["detector"]
+    retry = found.agreement["detector"]["retry"]
+    assert (retry.both, retry.judge_only, retry.other_only, retry.neither) == (9, 0, 6, 5)
     # A void claim says neither yes nor no, so nothing can be said of "any" either.
-    assert count(found.rows["any"].agreement) == 20
-    assert count(found.rows["self_verification"].agreement) == 21
-    assert found.others == {}
+    assert count(found.agreement["detector"]["any"]) == 20
+    assert count(found.agreement["detector"]["self_verification"]) == 21
 
 
 def test_many_reasons_are_not_all_listed(tmp_path: Path) -> None:
     items = [item(f"p{i}", completion=f"{TEXT}{i}") for i in range(20)]
-    cache = Cache(tmp_path, "m")
+    cache = Cache(tmp_path)
     reasons = {"twice": 2, **{f"HTTP 400: request {i}": 1 for i in range(15)}}
     with pytest.raises(ValueError, match=r"judged by it: twice; HTTP 400: request 0; HTTP 400: request 1$"):
-        judged.measure(tmp_path, "eval", items, cache, reasons)
-    cache.put(labels.key("m", "question", items[0].completion), Answer(labelled()))
-    (line,) = terminal.replies(judged.measure(tmp_path, "eval", items, cache, reasons))
-    assert line.startswith("Without a reply: 2 twice, 2 not asked, 1 HTTP 400: request 0, ")
+        judged.measure(tmp_path, "eval", items, cache, "m", reasons)
+    cache.put("m", labels.key("m", "question", items[0].completion), labelled())
+    line, _ = terminal.replies(judged.measure(tmp_path, "eval", items, cache, "m", reasons))
+    assert line.startswith("Not judged: 2 twice, 2 not asked, 1 HTTP 400: request 0, ")
     assert line.endswith(", 12 for other reasons.")
 
 
 def test_two_judges_are_compared(tmp_path: Path) -> None:
     items = [item(f"p{i}", completion=f"{TEXT}{i}") for i in range(12)]
-    for model, step in (("m", 2), ("n", 3), ("silent", 0)):
-        cache = Cache(tmp_path, model)
+    cache = Cache(tmp_path)
+    for model, step in (("m", 2), ("n", 3)):
         for i, one in enumerate(items):
-            if step:
-                reply = labelled(**({"retry": "wait"} if i % step == 0 else {}))
-                cache.put(labels.key(model, "question", one.completion), Answer(reply))
-    Cache(tmp_path, "silent").put("of another text", Answer("{}"))
-    found = judged.measure(tmp_path, "eval", items, Cache(tmp_path, "m"))
-    assert list(found.others) == ["n"]
-    retry = found.others["n"]["retry"]
-    assert (retry.both, retry.first_only, retry.second_only, retry.neither) == (2, 4, 2, 4)
-    assert list(judged.measure(tmp_path, "eval", items, Cache(tmp_path, "n")).others) == ["m"]
+            reply = labelled(**({"retry": "wait"} if i % step == 0 else {}))
+            cache.put(model, labels.key(model, "question", one.completion), reply)
+    cache.put("silent", "of another text", "{}")
+    cache = Cache(tmp_path)
+    found = judged.measure(tmp_path, "eval", items, cache, "m")
+    assert list(found.agreement) == ["detector", "n"]
+    retry = found.agreement["n"]["retry"]
+    assert (retry.both, retry.judge_only, retry.other_only, retry.neither) == (2, 4, 2, 4)
+    assert list(judged.measure(tmp_path, "eval", items, cache, "n").agreement) == ["detector", "m"]
 
 
 def test_without_any_answer(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="model='m': none of these 1 rollouts was judged by it; ask it with --url"):
-        judged.measure(tmp_path, "eval", [item("p")], Cache(tmp_path, "m"))
+    with pytest.raises(ValueError, match="model='m': none of these 1 rollouts was judged by it: ask it with --url"):
+        judged.measure(tmp_path, "eval", [item("p")], Cache(tmp_path), "m")
