@@ -1,4 +1,4 @@
-"""The files of a rollout store: their names, and how one comes and goes whole.
+"""The files of a rollout store: their names, and which of them are litter.
 
 A shard, `train-000012-0003.parquet`, holds one rank's rollouts of one step. It never changes: it is replaced whole, or
 deleted.
