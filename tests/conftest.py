@@ -81,5 +81,6 @@ def small_run(small_base, tmp_path) -> list[str]:
         "eval_steps": 2,
         "num_generations_eval": 2,
         "max_wasted_steps": 0,
+        "lr_scheduler_type": "constant",  # a resumed run may be asked for more steps
     }
     return [word for key, value in settings.items() for word in (f"--{key}", str(value))]

@@ -276,7 +276,7 @@ def test_without_dynamic_sampling_groups_are_counted_and_none_can_be_thrown_away
 
 def test_what_is_trained_on_is_what_is_marked_as_kept(small_run):
     """Also that a rollout of a further round depends on (seed, step, round, index) alone."""
-    trainer = build(small_run, *ON)
+    trainer = build(small_run, *ON, "--max_completion_length", "24")
     trainer.model.train()
     inputs = [dict(trainer.train_dataset[i // 3]) for i in range(12)]
     output = trainer._generate_and_score_completions(inputs)
