@@ -137,8 +137,11 @@ def workings(rng: random.Random, config: CorpusConfig) -> str:
 
     Half of the lists name a target and test every result against it; they go on whatever a test says.
     """
-    numbers, target = training_problem(rng, config)
     tested = rng.random() < 0.5
+    if tested:
+        numbers, target = training_problem(rng, config)
+    else:
+        numbers, target = [rng.randint(config.task.low, config.task.high) for _ in range(config.task.numbers)], 0
     ways = in_order(rng, numbers, config)[:10]
     listed = " . ".join(f"{written(steps)}{f' {goal_test(target, steps)}' * tested}" for *steps, _ in ways)
     return f"Use {', '.join(map(str, numbers))}{f' to make {target}' * tested} : {listed}"

@@ -34,7 +34,7 @@ class PretrainConfig:
     layers: int = 4
     heads: int = 4
     intermediate: int = 384
-    steps: int = 1000
+    steps: int = 1600
     batch: int = 12
     block_tokens: int = 256
     learning_rate: float = 0.05
