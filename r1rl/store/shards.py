@@ -48,9 +48,14 @@ def shard_path(folder: Path, kind: str, step: int, rank: int) -> Path:
 
 
 def listing(folder: Path) -> list[Shard]:
-    """The whole shards, in order of step, kind and rank. A file with another name is none."""
+    """The whole shards, in order of step, kind and rank. A file with another name is none.
+
+    Raises ValueError for a file that `r1rl compact`, which is gone, made of many shards: its rows would be missed.
+    """
     found = []
     for name in os.listdir(folder):
+        if "-to-" in name and name.endswith(".parquet") and not name.startswith("."):
+            raise ValueError(f"{folder / name}: many shards in one file, which this version of r1rl does not read")
         if match := _NAME.fullmatch(name):
             kind = "eval" if match[1] == OLD_KIND else match[1]
             found.append(Shard(int(match[2]), kind, int(match[3]), folder / name))

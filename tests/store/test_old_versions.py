@@ -71,3 +71,10 @@ def test_the_temperature_of_imported_rollouts_can_be_told(tmp_path: Path) -> Non
     source.write_text(json.dumps({"completion": "c", "prompt": "p"}) + "\n")
     importers.load(source, tmp_path / "run", settings=importers.Settings(kind="eval", temperature=0.0))
     assert kinds(tmp_path / "run") == [(0, "eval", 0.0)]
+
+
+def test_a_file_of_many_shards_is_refused_and_not_left_out(old_run: Path) -> None:
+    place = old_run / "rollouts"
+    next(place.glob("train-000020-*")).rename(place / "train-000000-to-000020-1.parquet")
+    with pytest.raises(ValueError, match="many shards in one file"):
+        store.read(old_run)
