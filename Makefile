@@ -55,4 +55,4 @@ bench: smollm2
 	$(PY) -m benchmarks all --data $(DATA)
 
 clean:
-	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

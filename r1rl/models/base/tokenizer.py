@@ -16,7 +16,7 @@ SYMBOLS = ("+", "-", "*", "/", "=", "(", ")", ",", ".", ":")
 
 
 def build() -> PreTrainedTokenizerFast:
-    """A word-level `transformers` tokenizer of 129 entries; decoding puts one space between tokens.
+    """A word-level `transformers` tokenizer of 127 entries; decoding puts one space between tokens.
 
     The tags are ordinary entries, not special tokens: `skip_special_tokens` must not swallow them.
     """
