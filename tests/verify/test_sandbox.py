@@ -38,9 +38,11 @@ def nothing_left():
     before = in_other_pid_namespaces()
     yield
     deadline = time.monotonic() + GENEROUS_SECONDS
-    while in_other_pid_namespaces() - before and time.monotonic() < deadline:
-        time.sleep(0.05)  # sandboxes of other tests on this machine may come and go
-    assert in_other_pid_namespaces() <= before
+    left = in_other_pid_namespaces() - before
+    while left and time.monotonic() < deadline:
+        time.sleep(0.05)
+        left &= in_other_pid_namespaces()  # sandboxes of other tests on this machine come and go
+    assert not left
 
 
 def attempt(statement):
