@@ -25,6 +25,24 @@ ALLOWED_SKIPS = (
 )
 
 
+# What trains, or starts worker processes, or reads megabytes: left out of `make check`.
+SLOW = (
+    *("aha/counterfactual", "aha/judge", "aha/validate", "benchmarks", "commands", "end_to_end", "kernels", "rollout"),
+    *("train", "update", "launch/test_start", "run/test_watchdog", "store/test_crash", "test_packaging"),
+    *("models/base", "tasks/test_audit", "tasks/test_gold", "tasks/test_gym", "tasks/test_registry"),
+    *("verify/test_code", "verify/test_gym", "verify/test_hostile", "verify/test_math", "verify/test_pool"),
+    *("verify/test_sandbox", "rewards/test_code", "rewards/test_registry"),
+)
+LONG_TEXTS = ("bounded_time", "hostile_text_is_bounded")
+
+
+def pytest_collection_modifyitems(items) -> None:
+    for item in items:
+        place = item.path.relative_to(ROOT / "tests").as_posix()
+        if place.startswith(SLOW) or any(name in item.name for name in LONG_TEXTS):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_sessionfinish(session, exitstatus) -> None:
     """Fail where a test was skipped for want of something that could be installed."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
