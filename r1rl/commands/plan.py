@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from r1rl.commands import add_recipe, read_options
-from r1rl.recipe import launchers
+from r1rl.ground import machine
 
 SUMMARY = "Say what a recipe would do: batch, memory, time, cost, first prompt."
 EXAMPLES = """\
@@ -54,7 +54,7 @@ def run(parsed: argparse.Namespace) -> None:
     rates = ("tflops", "update_share", "sampling_share", "mean_share", "price")
     machines = work.Machines(
         nodes=parsed.nodes,
-        gpus=launchers.visible_gpus() if parsed.gpus is None else parsed.gpus,
+        gpus=machine.visible_gpus() if parsed.gpus is None else parsed.gpus,
         memory=None if parsed.gpu_memory is None else parsed.gpu_memory * 1e9,
         **{name: getattr(parsed, name) for name in rates},
     )

@@ -21,6 +21,13 @@ def cores_of_a_rank() -> int:
     return max(1, usable_cores() // max(1, int(ranks))) if ranks.isdecimal() else usable_cores()
 
 
+def visible_gpus() -> int:
+    """The accelerators that torch sees, 0 where there is none."""
+    import torch
+
+    return torch.accelerator.device_count() if torch.accelerator.is_available() else 0
+
+
 def has_bf16_kernels() -> bool:
     """Whether torch has quick bfloat16 products for this processor. Without, they are some fifty times slower."""
     import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1rl.ground import shipped
+from r1rl.ground import machine, shipped
 from r1rl.ground.errors import RecipeError, nearest
 from r1rl.ground.values import read_yaml
 
@@ -61,7 +61,7 @@ def find(name: str, recipe_folder: Path) -> Launcher:
     if wanted:
         counts["num_processes"] = int(wanted)
     elif not counted and kind != "NO":
-        counts["num_processes"] = visible_gpus()
+        counts["num_processes"] = machine.visible_gpus()
     port_given = bool(content.get("main_process_port"))
     return Launcher(path, counts["num_processes"], counts["num_machines"], port_given, counted, kind)
 
@@ -76,9 +76,3 @@ def require_processes(launcher: Launcher) -> int:
         name = launcher.path.stem
         raise RecipeError(f"launcher={name!r}: no GPU is seen here, so say how many processes: --launcher {name}:2")
     return launcher.processes
-
-
-def visible_gpus() -> int:
-    import torch
-
-    return torch.accelerator.device_count() if torch.accelerator.is_available() else 0

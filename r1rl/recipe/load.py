@@ -23,7 +23,6 @@ from r1rl.ground import machine
 from r1rl.ground.errors import RecipeError, nearest
 from r1rl.ground.values import coerce, merge, parse_overrides, read_yaml
 from r1rl.recipe import checks as recipe_checks
-from r1rl.recipe import launchers
 from r1rl.recipe.keys import CHOICES, DEFAULTS, Recipe
 from r1rl.run import folder as run_folder
 from r1rl.tasks import prompts
@@ -159,7 +158,7 @@ def load(
             "use_vllm=True: vLLM is not installed; try pip install 'r1rl[vllm]' (Linux with a GPU), or leave the key "
             "out: r1rl's own engine needs no server"
         )
-    on_cpu = stated["use_cpu"] if "use_cpu" in stated else launchers.visible_gpus() == 0
+    on_cpu = stated["use_cpu"] if "use_cpu" in stated else machine.visible_gpus() == 0
     trl_values = _defaults(stated, on_cpu=on_cpu) | {key: value for key, value in stated.items() if key not in own}
     # With fp16 as well, TRL says what is wrong.
     wants_bf16 = trl_values.get("bf16") and not trl_values.get("fp16")

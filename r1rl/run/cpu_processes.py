@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from r1rl.ground import machine
+
 
 def environment(kind: str) -> dict[str, str]:
     """Environment variables for processes of an Accelerate `distributed_type` on this machine."""
-    return {} if _has_accelerator() else environment_for(kind)
+    return {} if machine.visible_gpus() else environment_for(kind)
 
 
 def environment_for(kind: str) -> dict[str, str]:
@@ -23,7 +25,7 @@ def environment_for(kind: str) -> dict[str, str]:
 
 def prepare() -> None:
     """Let this process of a launch join the others over gloo. To be called before anything of Accelerate is made."""
-    if _has_accelerator():
+    if machine.visible_gpus():
         return
     # Where DeepSpeed is installed, saving a model makes it look for a GPU and warn that there is none.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -51,9 +53,3 @@ def _let_accelerate_shard_on_cpu() -> None:
     # Told to use the CPU, it leaves the process group to a branch that this one is not.
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")
-
-
-def _has_accelerator() -> bool:
-    import torch
-
-    return torch.accelerator.is_available()

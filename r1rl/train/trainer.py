@@ -53,7 +53,6 @@ from r1rl.update.batching import Chunk
 from r1rl.verify.verdict import OUTCOMES, Verdict, outcome
 from rewards.accuracy import Accuracy, reward_of
 
-TRL_VERSION = "1.16.0"
 logger = logging.getLogger(__name__)
 
 Scores: TypeAlias = tuple[torch.Tensor, torch.Tensor]

@@ -18,6 +18,7 @@ import yaml
 
 import r1rl.train
 from r1rl.commands import train as train_command
+from r1rl.ground import machine
 from r1rl.ground.errors import RecipeError
 from r1rl.launch import start as launch
 from r1rl.recipe import launchers
@@ -63,11 +64,11 @@ def test_unknown_launchers(name: str, message: str) -> None:
 
 
 def test_the_number_of_processes_is_said_or_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launchers, "visible_gpus", lambda: 4)
+    monkeypatch.setattr(machine, "visible_gpus", lambda: 4)
     assert launchers.require_processes(launchers.find("zero3", RECIPE.parent)) == 4
     words = launch.command(launchers.find("zero3:2", RECIPE.parent), RECIPE, [], 4321)
     assert words[words.index("--num_processes") + 1] == "2"
-    monkeypatch.setattr(launchers, "visible_gpus", lambda: 0)
+    monkeypatch.setattr(machine, "visible_gpus", lambda: 0)
     with pytest.raises(RecipeError, match="say how many processes: --launcher zero3:2"):
         launchers.require_processes(launchers.find("zero3", RECIPE.parent))
 
