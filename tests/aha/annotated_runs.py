@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from r1rl.aha.detect import annotation
 from r1rl.aha.detect.annotation import SCHEMA
 from r1rl.aha.figures import annotations
 from r1rl.store.store import write_shard
@@ -128,7 +127,7 @@ def write_run(
         return {**dict.fromkeys(SCHEMA.names), **made[row["step"], row["prompt_id"], row["sample_idx"]], **key}
 
     with monkeypatch.context() as patch:
-        patch.setattr(annotation, "annotate", annotate)
+        patch.setattr(annotations, "annotate_all", lambda rows: [annotate(row) for row in rows])
         annotations.compute(folder, kind=kind)
     return folder
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, Final
 
 import pyarrow as pa
@@ -74,11 +74,20 @@ SCHEMA: Final = pa.schema(
     ]
 )
 _COPIED: Final = (*KEY, "n_tokens", "finish_reason")
+_READ: Final = ("task", "verifier", "prompt", "prefill", "completion", "gold", "meta", "verdict", *_COPIED[len(KEY) :])
+"""The columns that an annotation depends on, but for those of KEY, which it only copies."""
 
 
 def annotate_all(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """`annotate` for many rows."""
-    return [annotate(row) for row in rows]
+    """`annotate` for many rows. What one prompt's samples often are, the same text again, is read once."""
+    known: dict[tuple[Any, ...], dict[str, Any]] = {}
+    found = []
+    for row in rows:
+        read = tuple(map(row.get, _READ))
+        if read not in known:
+            known[read] = annotate(row)
+        found.append(known[read] | {name: row.get(name) for name in KEY})
+    return found
 
 
 def annotate(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,7 +170,8 @@ def _countdown(
     found["goal_tests"] = [
         _goal_test(said, index, attempts[index]) for index, step in enumerate(committed) for said in step.says
     ]
-    found.update(asdict(backtracking(steps, numbers, target, closed=text.closed)))
+    counts = backtracking(steps, numbers, target, closed=text.closed)
+    found.update((each.name, getattr(counts, each.name)) for each in fields(counts))  # asdict would copy deeply
     answer = answer_tag(text.completion)
     given = None if answer is None else _worked(answer)
     if given is not None:

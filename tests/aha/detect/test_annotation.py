@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from r1rl.aha.detect.annotation import SCHEMA, annotate
+from r1rl.aha.detect.annotation import SCHEMA, annotate, annotate_all
 from r1rl.aha.detect.notation import normalise
 
 COUNTDOWN = {"verifier": "countdown", "task": "countdown", "gold": "22", "meta": json.dumps({"numbers": [3, 5, 7]})}
@@ -44,6 +44,20 @@ def test_every_column_of_a_countdown_rollout() -> None:
     picked = ("correct", "clean", "n_attempts", "first_right", "final_right", "slips", "checked_steps", "guess")
     assert [found[name] for name in picked] == [True, True, 2, False, True, 0, 4, False]
     assert [found[name] for name in ("restarts", "resumes", "duplicate_retries", "live_left")] == [1, 0, 0, 0]
+
+
+def test_many_rows_get_what_each_gets_alone() -> None:
+    right, wrong = "3*5 = 15, 15+7 = 22 </think> <answer> 3 * 5 + 7 </answer>", "3 + 5 = 8"
+    rows = [
+        row(right),
+        row(right, step=1, sample_idx=2, temperature=0.0),  # the same text again, elsewhere
+        *(row(right, **change) for change in (
+            {"gold": "23"}, {"meta": json.dumps({"numbers": [3, 5, 9]})}, {"verdict": "correct"}, {"n_tokens": 3},
+            {"finish_reason": "length"}, {"prefill": "<think>"}, {"verifier": None}, {"task": "file", "verifier": None},
+        )),
+        *(row(text, WORDS, prompt=prompt) for text in (right, wrong) for prompt in ("Find x.", "How many of 8 eggs?")),
+    ]  # fmt: skip
+    assert annotate_all(rows) == [annotate(one) for one in rows]
 
 
 @pytest.mark.parametrize(
