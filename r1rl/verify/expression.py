@@ -2,7 +2,8 @@ r"""Arithmetic expressions of a model: tokens, tree, exact value, normal form. N
 
 The text is one expression over `+ - * / ( )`. Also read: the unicode signs for minus, times, dot and
 division, `\times \cdot \div`, `\frac{a}{b}`, a wrapping `\boxed{}`, `$...$`, `\(...\)` or `\[...\]`, a
-trailing `= 22`. Not an expression: exponents, `//`, juxtaposition such as `(3)(5)`, decimals, leading zeros,
+trailing or leading `22 =`; square brackets and braces group, `x` between numbers is a sign, Markdown and LaTeX's
+spacing are left out. Not an expression: exponents, `//`, juxtaposition such as `(3)(5)`, decimals, leading zeros,
 digits that are not ASCII, and a sign before a number (a given number is used as it is; -3 was not given).
 
 Text is hostile: length, tokens and digits are bounded before any work, and every walk keeps its own stack, so
@@ -178,9 +179,11 @@ def parse_equation(text: str) -> tuple[Expression, Fraction | None]:
 
     Only a plain value may follow the `=`: `22`, `-3`, `7/2`, `3.5`. Raises `ExpressionError`.
     """
-    left, *claims = _inside(text, MAX_CHARS).split("=")
+    left, *claims = _EQUALS.split(_inside(plain(text), MAX_CHARS))
     if len(claims) > 1:
         raise _not_an_expression("more than one '='")
+    if claims and plain_value(left) is not None and plain_value(claims[0]) is None:
+        left, claims = claims[0], [left]  # "22 = 3*5 + 7"
     tree = parse(left)
     if not claims:
         return tree, None
@@ -189,6 +192,28 @@ def parse_equation(text: str) -> tuple[Expression, Fraction | None]:
         shown = quote(claims[0].strip(_SPACES)) if claims[0].strip(_SPACES) else "nothing"
         raise _not_an_expression(f"no plain value after '=', but {shown}")
     return tree, claim
+
+
+_EQUALS = re.compile("==?|\u2192|\u21d2|\\\\(?:to|rightarrow|Rightarrow)(?![A-Za-z])")
+_MARKS = (*MATH_WRAPPERS, ("```", "```"), ("**", "**"), ("`", "`"), ("\\mathbf{", "}"), ("\\text{", "}"), ("\\boldsymbol{", "}"))
+_ANNOUNCED = re.compile(r"(?:the )?(?:final )?(?:answer|expression|solution)(?: is\b)?\s*[:=]?\s*(?=[0-9(\[{\\$`*])", re.IGNORECASE)
+_LAYOUT = re.compile(r"\\[,;:! ]|~|\\q?quad(?![A-Za-z])")
+_LETTER_TIMES = re.compile(r"(?<=[0-9)\]}])\s*[xX]\s*(?=[0-9(\[{])")
+_GROUPED = str.maketrans({"[": "(", "]": ")", "{": "(", "}": ")", "\u2217": "*"})
+
+
+def plain(text: str) -> str:
+    """An expression as a model hands it in, without Markdown, announcement, full stop and layout."""
+    if len(text) > MAX_CHARS:
+        return text
+    text = unwrap(_ANNOUNCED.sub("", text.strip(), count=1), _MARKS, _without_full_stop)
+    text = _LETTER_TIMES.sub("*", _LAYOUT.sub(" ", text))
+    return text if "\\" in text else text.translate(_GROUPED)  # the braces of commands stay
+
+
+def _without_full_stop(text: str) -> str:
+    text = text.strip(_SPACES)
+    return text[:-1].rstrip(_SPACES) if text.endswith(".") else text
 
 
 def _inside(text: str, max_chars: int) -> str:

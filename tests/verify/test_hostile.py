@@ -189,7 +189,7 @@ def mixed(canary):
 @pytest.fixture
 def pool(monkeypatch):
     """A fresh pool of two workers behind the math verifier."""
-    fresh = GraderPool("r1rl.verify.math_process:compare", name="math", workers=2, limits=LIMITS)
+    fresh = GraderPool("r1rl.verify.math.judge:compare", name="math", workers=2, limits=LIMITS)
     monkeypatch.setattr(math, "_pool", fresh)
     yield fresh
     fresh.close()

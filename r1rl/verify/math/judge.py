@@ -1,0 +1,174 @@
+r"""One math answer against one gold answer, as the grader pool's judge: `compare` runs in a worker.
+
+An answer that is gold to the letter is right, whatever it means. Else words are compared as words, and everything else
+by its type (`values`). Gold that is neither words nor understood judges only the answer that is the same to the letter.
+"""
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from r1rl.verify.math import evaluation
+from r1rl.verify.math.evaluation import UndefinedError
+from r1rl.verify.math.formula import FUNCTIONS, GREEK, Node, UnreadableError, symbols
+from r1rl.verify.math.notation import normalise, without_prose, words_of
+from r1rl.verify.math.values import Named, Quantity, Value, read, same
+from r1rl.verify.verdict import Verdict, clip, quote
+
+_WARM_UP: Final = ((r"\frac{1}{\sqrt{3}}", r"\frac{\sqrt3}{3}"), ("x^2-1", "(x+1)(x-1)"), (r"5\text{ cm}", "5"))
+
+
+def warm_up() -> None:
+    """Import mpmath and fill its caches, before any item's clock starts."""
+    for answer, gold in _WARM_UP:
+        compare(answer, gold)
+
+
+class Gold(NamedTuple):
+    """A gold answer: to the letter, as words (None if it is none), and as a value (None where `problem` says why)."""
+
+    letters: str
+    words: str | None
+    value: Value | None
+    problem: str
+
+
+_BLANKS: Final = re.compile(r"(?<![A-Za-z0-9])\s+|\s+(?![A-Za-z0-9])")
+
+
+def letters(text: str) -> str:
+    """What is compared to the letter: normalised, without blanks but those between letters or digits."""
+    return _BLANKS.sub("", normalise(text))
+
+
+@lru_cache(maxsize=1_024)  # the siblings of a group share theirs
+def read_gold(gold: str) -> Gold:
+    """How a gold answer is read."""
+    text = normalise(re.sub(r"^\s*\[\s*(['\"])([^'\"]*)\1\s*\]\s*$", r"\2", gold))
+    value, problem = None, ""
+    try:
+        value = _defined(read(without_prose(text)))
+        if isinstance(value, Named) and re.search(r"\\in\s*\\mathbb\s*\{?[ZN]|integer", gold):
+            value = value.value  # all solutions of an unknown
+    except (UnreadableError, RecursionError, UndefinedError) as error:
+        problem = str(error) if not isinstance(error, RecursionError) else "it is nested too deeply"
+    words = words_of(gold) if _is_words(text, value) else None
+    if words is not None and isinstance(value, Quantity) and value.node.name.startswith("word "):
+        value = None
+    return Gold(_BLANKS.sub("", text), words, value, problem)
+
+
+def _defined(value: Value) -> Value:
+    """The value, if it has one: 1/0 is no gold."""
+    if isinstance(value, Quantity) and not symbols(value.node) - {"infty"} and value.node.kind == "quotient":
+        try:
+            evaluation.value_of(value.node)
+        except UndefinedError as error:
+            if "zero" in str(error):
+                raise
+    return value
+
+
+_LETTERS_ONLY: Final = re.compile(r"[^\W\d_]+(?:[ ,'’.\-]+[^\W\d_]+)*")
+_TEXT_ALONE: Final = re.compile(r"\\(?:text|textrm|mbox|mathrm|operatorname|textnormal)\s*\{([^{}]*)\}")
+
+
+def _is_words(text: str, value: Value | None) -> bool:
+    """Whether gold is words: `\\text{east}`, `no solution`, `yes`; `abc` is words and a product."""
+    if alone := _TEXT_ALONE.fullmatch(text):
+        return bool(alone[1].strip())
+    plain = _TEXT_ALONE.sub(r"\1", text).replace("$", "")
+    if not _LETTERS_ONLY.fullmatch(plain) or plain in GREEK or plain in FUNCTIONS:
+        return value is None and not re.search(r"[0-9\\=<>+*/^_{}|]", plain) and bool(re.search(r"[^\W\d_]{2}", plain))
+    return len(plain) > 1 or value is None
+
+
+def compare(answer: str, gold: str) -> Verdict:
+    """The verdict; `value` is the answer's value where it is a plain number, else its text."""
+    wanted = read_gold(gold)
+    given = letters(answer)
+    if given and given == wanted.letters:
+        return Verdict("correct", clip(_shown(wanted.value, given)), "")
+    if wanted.words is not None:
+        said = words_of(answer)
+        said = said if said == wanted.words else words_of(without_prose(normalise(answer)))
+        if said == wanted.words:
+            return Verdict("correct", clip(said), "")
+        if wanted.value is None:
+            return Verdict("wrong", clip(said), clip(f"text is not {quote(wanted.words)}"))
+    if wanted.value is None:
+        return Verdict("bad_gold", None, clip(f"gold: {wanted.problem}: {quote(gold, 60)}"))
+    return _compare_values(answer, wanted.value, " ".join(gold.split()))
+
+
+def _compare_values(answer: str, gold: Value, text_of_gold: str) -> Verdict:
+    problem, plain = "", " ".join(answer.split())
+    shown: str | None = None
+    for text in _texts(answer):
+        for single in (False, True):
+            try:
+                value = read(text, letters=single)
+                if same(value, gold):
+                    return Verdict("correct", clip(_shown(value, plain)), "")
+            except UndefinedError as error:
+                problem = problem or str(error)
+                continue
+            except (UnreadableError, RecursionError) as error:
+                problem = problem or (str(error) if isinstance(error, UnreadableError) else "nested too deeply")
+                continue
+            shown = shown or _shown(value, plain)
+        if shown:
+            break
+    if shown is None:
+        return Verdict("unparseable", None, clip(problem))
+    return Verdict("wrong", clip(shown), clip(f"{shown[:80]} is not {text_of_gold[:80]}"))
+
+
+def _texts(answer: str) -> list[str]:
+    """The answer without prose, and where it has several lines of which the others are prose, its last line."""
+    found = [without_prose(normalise(answer))]
+    lines = [line for line in answer.splitlines() if line.strip()]
+    if len(lines) > 1 and all(re.search("[A-Za-z]{3}", line) for line in lines[:-1]) and "\\begin" not in answer:
+        found.append(without_prose(normalise(lines[-1])))
+    return found
+
+
+def _shown(value: Value | None, text: str) -> str:
+    if isinstance(value, Named) and (value.node is None or value.node.kind == "symbol"):
+        value = value.value
+    if isinstance(value, Quantity) and not symbols(value.node):
+        try:
+            number = evaluation.value_of(value.node)
+        except UndefinedError:
+            return text
+        if hasattr(number, "denominator"):
+            shown = str(number) if number.numerator.bit_length() < 2_000 and number.denominator.bit_length() < 2_000 else text
+            return shown
+    return text
+
+
+def plain_number(text: str) -> Fraction | None:
+    """The exact value of a number as it is written, its unit aside; None of a formula that only comes to one."""
+    try:
+        value = read(without_prose(normalise(text)))
+    except (UnreadableError, UndefinedError, RecursionError):
+        return None
+    return _written(value.node) if isinstance(value, Quantity) else None
+
+
+def _written(node: Node) -> Fraction | None:
+    """The value of a number, a ratio of numbers or a mixed number, with its sign."""
+    parts = [_written(each) for each in node.args]
+    if node.kind == "number":
+        return node.value
+    if len(parts) != 2 or parts[0] is None or parts[1] is None:
+        return None
+    left, right = parts
+    plain = all(each.kind == "number" for each in node.args)
+    if node.kind == "quotient":
+        return left / right if right and (plain or node.args[1].kind == "number") else None
+    if node.kind == "product":
+        return -right if left == -1 else None
+    mixed = node.kind == "sum" and node.args[0].kind == "number" and node.args[1].kind == "quotient"
+    return left + right if mixed else None
