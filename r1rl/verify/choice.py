@@ -1,8 +1,8 @@
 r"""Choice: is the answer the letter of the right option?
 
-Read as B: `B`, `b`, `(b)`, `[B]`, `B.`, `B)`, `**B**`, `$B$`, `\boxed{B}`, `\text{B}`, `Option B`, "The correct answer is
-B", `(b) text`, and `B. text` with `.`, `)`, `:`, `=` or a dash between. Where meta has the options' texts, the text after
-the letter must be that option's.
+Read as B: `B`, `b`, `(b)`, `[B]`, `B.`, `B)`, `**B**`, `$B$`, `\boxed{B}`, `\text{B}`, `Option B`, "The correct answer
+is B", `(b) text`, and `B. text` with `.`, `)`, `:`, `=` or a dash between. Where meta has the options' texts, the text
+after the letter must be that option's.
 Everything that names a second letter (`A or B`, `B, C`, `B. or C`) is unparseable: hedging is not answering. So is
 other prose before the letter, and the text without its letter.
 """
@@ -18,10 +18,19 @@ from r1rl.verify.verdict import Verdict, clip, quote
 MAX_CHARS = 2_000
 """Longest answer, in characters."""
 
-_WRAPPERS = (("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("\\boxed{", "}"), ("`", "`"), ("*", "*"), ('"', '"'), ("'", "'"))
+_WRAPPERS = (
+    ("$", "$"),
+    ("\\(", "\\)"),
+    ("\\[", "\\]"),
+    ("\\boxed{", "}"),
+    ("`", "`"),
+    ("*", "*"),
+    ('"', '"'),
+    ("'", "'"),
+)
 _MARKED = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|boldsymbol|textrm|underline)\{([^{}]*)\}")
 _NO_MEANING = re.compile(r"\*\*|__|```|[\u2713\u2714\u2705]\ufe0f?|\\(?=\s)")
-_BULLET = re.compile(r"\s*(?:#{1,6}|[-*\u2022])\s+")
+_BULLET = re.compile(r"\A\s*(?:#{1,6}|[-*\u2022])\s+")
 _ANNOUNCED = re.compile(
     r"(?:(?:so|thus|therefore|hence),?\s+)?(?:(?:the|my)\s+)?(?:(?:final|correct|right|best)\s+)*(?:answer|option|choice)"
     r"(?:\s*(?:is|:|=|-|\u2013)\s*|\s+)(?:(?:option|choice)\s+)?",

@@ -177,9 +177,36 @@ def parse(text: str, *, max_chars: int = MAX_CHARS, max_tokens: int = MAX_TOKENS
 def parse_equation(text: str) -> tuple[Expression, Fraction | None]:
     """`expression` or `expression = value`; the claimed value is None if none is written.
 
-    Only a plain value may follow the `=`: `22`, `-3`, `7/2`, `3.5`. Raises `ExpressionError`.
+    Only a plain value may follow the `=`: `22`, `-3`, `7/2`, `3.5`. Steps, "3*5 = 15, 15+7 = 22", are the expression
+    that they make. Raises `ExpressionError`.
     """
-    left, *claims = _EQUALS.split(_inside(plain(text), MAX_CHARS))
+    text = plain(text)
+    steps = _STEPS.split(text) if len(text) <= MAX_CHARS else []
+    whole = len(steps) > 1 and all("=" in step for step in steps)
+    return _joined(steps) if whole else _one_equation(text)
+
+
+def _joined(steps: list[str]) -> tuple[Expression, Fraction | None]:
+    """The expression that steps make: a result stands for its step the first time that it is used."""
+    results: dict[int, Expression] = {}
+    for step in steps:
+        tree, claim = _one_equation(step)
+        done: list[Expression] = []
+        for node in postorder(tree):
+            if isinstance(node, Operation):
+                right, left = done.pop(), done.pop()
+                done.append(Operation(node.operator, left, right))
+            else:
+                done.append(results.pop(node.value, node))
+        if claim is None or evaluate(done[0]) != claim:
+            raise _not_an_expression(f"the step {quote(step.strip())} does not hold")
+        if claim.denominator == 1:
+            results[int(claim)] = done[0]
+    return done[0], claim
+
+
+def _one_equation(text: str) -> tuple[Expression, Fraction | None]:
+    left, *claims = _EQUALS.split(_inside(text, MAX_CHARS))
     if len(claims) > 1:
         raise _not_an_expression("more than one '='")
     if claims and plain_value(left) is not None and plain_value(claims[0]) is None:
@@ -195,10 +222,21 @@ def parse_equation(text: str) -> tuple[Expression, Fraction | None]:
 
 
 _EQUALS = re.compile("==?|\u2192|\u21d2|\\\\(?:to|rightarrow|Rightarrow)(?![A-Za-z])")
-_MARKS = (*MATH_WRAPPERS, ("```", "```"), ("**", "**"), ("`", "`"), ("\\mathbf{", "}"), ("\\text{", "}"), ("\\boldsymbol{", "}"))
-_ANNOUNCED = re.compile(r"(?:the )?(?:final )?(?:answer|expression|solution)(?: is\b)?\s*[:=]?\s*(?=[0-9(\[{\\$`*])", re.IGNORECASE)
+_STEPS = re.compile(r"[,;\n]")
+_MARKS = (
+    *MATH_WRAPPERS,
+    ("```", "```"),
+    ("**", "**"),
+    ("`", "`"),
+    ("\\mathbf{", "}"),
+    ("\\text{", "}"),
+    ("\\boldsymbol{", "}"),
+)
+_ANNOUNCED = re.compile(
+    r"(?:the )?(?:final )?(?:answer|expression|solution)(?: is\b)?\s*[:=]?\s*(?=[0-9(\[{\\$`*])", re.IGNORECASE
+)
 _LAYOUT = re.compile(r"\\[,;:! ]|~|\\q?quad(?![A-Za-z])")
-_LETTER_TIMES = re.compile(r"(?<=[0-9)\]}])\s*[xX]\s*(?=[0-9(\[{])")
+_LETTER_TIMES = re.compile(r"(?<=[0-9)\]}])(?<!\b0)\s*[xX]\s*(?=[0-9(\[{])")
 _GROUPED = str.maketrans({"[": "(", "]": ")", "{": "(", "}": ")", "\u2217": "*"})
 
 

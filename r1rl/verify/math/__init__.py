@@ -31,7 +31,9 @@ MAX_GOLD_CHARS: Final = 1_000
 MAX_DEPTH: Final = 20
 """Limits: characters of an answer and of gold, nested brackets."""
 _KNOWN_DIGITS: Final = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞")
-_PLAIN: Final = re.compile(r"\s*\$?\s*([-\u2212]?)\s*\$?((?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]{1,300})(?:\.[0-9]{1,300})?)\.?\s*\$?\s*")
+_PLAIN: Final = re.compile(
+    r"\s*\$?\s*([-\u2212]?)\s*\$?((?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]{1,300})(?:\.[0-9]{1,300})?)\.?\s*\$?\s*"
+)
 
 
 def rejection(text: str, max_chars: int = MAX_CHARS) -> str:
@@ -97,7 +99,11 @@ def judge_here(answer: str, gold: str) -> Verdict | Question:
         return Verdict("unparseable", None, clip(reason)) if wanted is not None else Question("", gold)
     if wanted is not None and (given := _plain(answer)) is not None:
         value = clip(str(given))
-        return Verdict("correct", value, "") if given == wanted else Verdict("wrong", value, clip(f"value {value} is not {wanted}"))
+        return (
+            Verdict("correct", value, "")
+            if given == wanted
+            else Verdict("wrong", value, clip(f"value {value} is not {wanted}"))
+        )
     return Question(answer, gold)
 
 

@@ -5,10 +5,12 @@ functions agree at such a point by chance with a probability far below that of a
 for polynomials; the digits for the rest). A root or a logarithm of a negative number is looked at only where both
 formulas are real, so `1/\sqrt n` is `\sqrt{1/n}` and `\sqrt{x^2}` is not `x`.
 
-Every step is bounded: sizes of exact integers, magnitudes, the terms of a sum. Beyond a bound `UndefinedError` is raised.
+Every step is bounded: sizes of exact integers, magnitudes, the terms of a sum. Beyond a bound `UndefinedError` is
+raised.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -140,7 +142,7 @@ def _small(value: Number, limit: int) -> int | None:
 
 def _factorial(value: Number) -> Number | None:
     whole = _small(value, _MAX_FACTORIAL)
-    return None if whole is None else Fraction(mpmath.libmp.ifac(whole))
+    return None if whole is None else Fraction(math.factorial(whole))
 
 
 def _double_factorial(value: Number) -> Number:
@@ -157,7 +159,7 @@ def _binomial(top: Number, bottom: Number) -> Number | None:
     whole, chosen = _small(top, _MAX_FACTORIAL), _small(bottom, _MAX_FACTORIAL)
     if whole is None or chosen is None:
         return None
-    return Fraction(int(mpmath.libmp.ifac(whole)) // int(mpmath.libmp.ifac(chosen)) // int(mpmath.libmp.ifac(whole - chosen))) if chosen <= whole else Fraction(0)
+    return Fraction(math.comb(whole, chosen))
 
 
 def _whole_numbers(*values: Number) -> list[int]:
@@ -167,14 +169,10 @@ def _whole_numbers(*values: Number) -> list[int]:
 
 
 def _gcd(*values: Number) -> Number:
-    import math
-
     return Fraction(math.gcd(*_whole_numbers(*values)))
 
 
 def _lcm(*values: Number) -> Number:
-    import math
-
     return Fraction(math.lcm(*_whole_numbers(*values)))
 
 
@@ -245,8 +243,8 @@ _EXACT: Final[dict[str, Callable[..., Number | None]]] = {
     "ceil": _rounding(lambda value: value.__ceil__() if isinstance(value, Fraction) else mpmath.ceil(value)),
 }  # fmt: skip
 _FUNCTIONS: Final[dict[str, Callable[..., Number]]] = {
-    **{name: getattr(mpmath, name) for name in "sin cos tan cot sec csc sinh cosh tanh".split()},
-    **{f"arc{name}": getattr(mpmath, f"a{name}") for name in "sin cos tan cot sec csc".split()},
+    **{name: getattr(mpmath, name) for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"]},
+    **{f"arc{name}": getattr(mpmath, f"a{name}") for name in ["sin", "cos", "tan", "cot", "sec", "csc"]},
     "ln": mpmath.log, "log": _log, "exp": _exp, "sgn": mpmath.sign, "factorial": mpmath.factorial,
     "binom": mpmath.binomial,
 }  # fmt: skip
@@ -324,11 +322,17 @@ def _extra_digits(*trees: Node) -> int:
     while waiting:
         node = waiting.pop()
         waiting += node.args
-        if node.kind == "power" and node.args[1].kind == "number":
-            digits = max(digits, int(min(abs(node.args[1].value), 3_000)))
-        elif node.kind == "number":
-            digits = max(digits, min(len(str(node.value.numerator)), 1_000) if node.value else 0)
-    return digits if digits > 40 else 0
+        if node.kind == "number":
+            digits = max(digits, node.value.numerator.bit_length() // 3)
+        elif node.kind == "power":
+            exponents = [each.value for each in _numbers(node.args[1])]
+            digits = max([digits, *(int(min(exponent, 3_000)) for exponent in exponents)])
+    return min(digits, 3_000) if digits > 40 else 0
+
+
+def _numbers(tree: Node) -> list[Node]:
+    """The numbers in a formula."""
+    return [tree] if tree.kind == "number" else [number for each in tree.args for number in _numbers(each)]
 
 
 def _close(left: Number, right: Number) -> bool:
@@ -348,7 +352,9 @@ def _pairs(left: Node, right: Node) -> list[tuple[Number, Number]]:
             values = evaluate(left, at), evaluate(right, at)
         except UndefinedError:
             continue
-        if _is_real(values[0]) == _is_real(values[1]) and (_is_real(values[0]) or min([1, *at.values()]) > 0):
+        if _is_real(values[0]) == _is_real(values[1]) and (
+            _is_real(values[0]) or all(value > 0 for value in at.values())
+        ):
             found.append(values)
     return found
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Final, NamedTuple, NoReturn
 
 from r1rl.verify.math import units
+from r1rl.verify.math.notation import words
 
 MAX_TOKENS: Final = 600
 MAX_WORD: Final = 5
@@ -37,22 +38,31 @@ def number(value: int | Fraction) -> Node:
 
 
 GREEK: Final = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau upsilon "
-    "phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar aleph odot oplus "
-    "partial nabla Re Im".split()
+    words(
+        "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho "
+        "sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi "
+        "Omega ell hbar aleph odot oplus partial nabla Re Im"
+    )
 )
 FUNCTIONS: Final = {
-    **{name: name for name in "sin cos tan cot sec csc sinh cosh tanh ln exp abs floor ceil gcd lcm max min sgn".split()},
-    **{f"arc{name}": f"arc{name}" for name in "sin cos tan cot sec csc".split()},
-    **{f"a{name}": f"arc{name}" for name in "sin cos tan".split()},
+    **{name: name for name in words(
+    "sin cos tan cot sec csc sinh cosh tanh ln exp abs floor ceil gcd lcm max min sgn"
+)},
+    **{f"arc{name}": f"arc{name}" for name in ["sin", "cos", "tan", "cot", "sec", "csc"]},
+    **{f"a{name}": f"arc{name}" for name in ["sin", "cos", "tan"]},
     "log": "log", "lg": "lg", "tg": "tan", "ctg": "cot", "cosec": "csc", "arctg": "arctan", "sign": "sgn",
     "sqrt": "sqrt", "binom": "binom",
 }  # fmt: skip
 _WORDS: Final = {"infinity": "infty", "inf": "infty", "oo": "infty", "infty": "infty", "pi": "pi"}
+_PROSE: Final = frozenset(words("not nor the but yes never wrong false none nan maybe"))
+"""Short words that are no product of letters."""
 _SEVERAL: Final = frozenset({"gcd", "lcm", "max", "min", "binom"})
 _APPLIED: Final = frozenset("fgF")
 _DECORATED: Final = frozenset(
-    "overline bar vec hat widehat tilde widetilde dot ddot mathbb mathcal mathfrak mathscr overrightarrow underbrace".split()
+    words(
+        "overline bar vec hat widehat tilde widetilde dot ddot mathbb mathcal mathfrak mathscr overrightarrow "
+        "underbrace"
+    )
 )
 _TOKEN: Final = re.compile(
     r"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4}(?![0-9.A-Za-z]))?)"
@@ -88,7 +98,7 @@ def _pieces(kind: str, text: str) -> list[tuple[str, str]]:
     if kind == "letters":
         if text in FUNCTIONS or text in _WORDS or text in GREEK:
             return [("command", text)]
-        if len(text) > MAX_WORD:
+        if len(text) > MAX_WORD or text.casefold() in _PROSE:
             raise UnreadableError(f"the word {text[:20]!r}")
         return [("letter", letter) for letter in text]
     if kind == "word":
@@ -280,9 +290,7 @@ class _Parser:
             elif self.sees("'"):
                 self.take()
                 name += "'"
-            elif self.sees("^") and [t.text for t in self.tokens[self.at + 1 : self.at + 4]] in (
-                ["{", "prime", "}"],
-            ):
+            elif self.sees("^") and [t.text for t in self.tokens[self.at + 1 : self.at + 4]] in (["{", "prime", "}"],):
                 self.at += 4
                 name += "'"
             elif self.sees("^") and self.tokens[self.at + 1 : self.at + 2] and self.tokens[self.at + 1].text == "prime":
@@ -296,7 +304,7 @@ class _Parser:
         if not self.sees("{"):
             token = self.take()
             return token.text
-        depth, texts = 0, []
+        depth, texts = 0, list[str]()
         while True:
             token = self.take()
             depth += (token.text == "{") - (token.text == "}")

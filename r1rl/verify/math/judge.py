@@ -10,10 +10,12 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from r1rl.verify.math import evaluation
+from r1rl.verify.math.comparison import same
 from r1rl.verify.math.evaluation import UndefinedError
 from r1rl.verify.math.formula import FUNCTIONS, GREEK, Node, UnreadableError, symbols
 from r1rl.verify.math.notation import normalise, without_prose, words_of
-from r1rl.verify.math.values import Named, Quantity, Value, read, same
+from r1rl.verify.math.reading import read
+from r1rl.verify.math.values import Named, Quantity, Value
 from r1rl.verify.verdict import Verdict, clip, quote
 
 _WARM_UP: Final = ((r"\frac{1}{\sqrt{3}}", r"\frac{\sqrt3}{3}"), ("x^2-1", "(x+1)(x-1)"), (r"5\text{ cm}", "5"))
@@ -70,7 +72,7 @@ def _defined(value: Value) -> Value:
     return value
 
 
-_LETTERS_ONLY: Final = re.compile(r"[^\W\d_]+(?:[ ,'’.\-]+[^\W\d_]+)*")
+_LETTERS_ONLY: Final = re.compile(r"(?=.*[^\W\d_]{2})[^\W\d_]+(?:(?: |, |'|\. ?|-)[^\W\d_]+)*")
 _TEXT_ALONE: Final = re.compile(r"\\(?:text|textrm|mbox|mathrm|operatorname|textnormal)\s*\{([^{}]*)\}")
 
 
@@ -143,7 +145,11 @@ def _shown(value: Value | None, text: str) -> str:
         except UndefinedError:
             return text
         if hasattr(number, "denominator"):
-            shown = str(number) if number.numerator.bit_length() < 2_000 and number.denominator.bit_length() < 2_000 else text
+            shown = (
+                str(number)
+                if number.numerator.bit_length() < 2_000 and number.denominator.bit_length() < 2_000
+                else text
+            )
             return shown
     return text
 
@@ -159,12 +165,13 @@ def plain_number(text: str) -> Fraction | None:
 
 def _written(node: Node) -> Fraction | None:
     """The value of a number, a ratio of numbers or a mixed number, with its sign."""
-    parts = [_written(each) for each in node.args]
     if node.kind == "number":
         return node.value
-    if len(parts) != 2 or parts[0] is None or parts[1] is None:
+    if len(node.args) != 2:
         return None
-    left, right = parts
+    left, right = (_written(each) for each in node.args)
+    if left is None or right is None:
+        return None
     plain = all(each.kind == "number" for each in node.args)
     if node.kind == "quotient":
         return left / right if right and (plain or node.args[1].kind == "number") else None

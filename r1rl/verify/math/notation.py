@@ -17,6 +17,12 @@ DOLLAR: Final = "\u00a4"
 OR: Final = "\u2228"
 """Stands for `or` and `and` between values."""
 
+
+def words(text: str) -> list[str]:
+    """The words of a table."""
+    return text.split()
+
+
 _SUPERSCRIPTS: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _SUBSCRIPTS: Final = str.maketrans("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n")
 _VULGAR: Final = {"½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5),
@@ -27,18 +33,22 @@ _SIGNS: Final = str.maketrans(
         "\u2212": "-", "\u2010": "-", "\u2011": "-", "\u2013": "-", "\u2014": "-", "×": r"\times ", "⋅": r"\cdot ",
         "·": r"\cdot ", "∗": "*", "∙": r"\cdot ", "•": r"\cdot ", "÷": "/", "⁄": "/", "∕": "/", "≤": r"\le ",
         "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "±": r"\pm ",
-        "∓": r"\mp ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}",
-        "ℤ": r"\mathbb{Z}", "√": r"\sqrt ", "∛": r"\sqrt[3]", "°": r"^\circ ", "′": "'", "’": "'", "‘": "'",
+        "∓": r"\mp ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
+        "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "√": r"\sqrt ", "∛": r"\sqrt[3]", "°": r"^\circ ", "′": "'", "’": "'", "‘": "'",
         "“": '"', "”": '"', "€": r"\euro ", "£": r"\pounds ", "₹": r"\rupee ", "∠": r"\angle ", "→": "=", "⟹": "=",
         "⇒": "=", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "⟨": r"\langle ", "⟩": r"\rangle ", "‖": r"\|",
         "≅": r"\approx ", "∣": "|", "；": ";", "，": ",", "：": ":", "（": "(", "）": ")", "。": ".",
         DOLLAR: " ", OR: " ",
     }
     | dict(zip("αβγδεζηθικλμνξπρστυφχψω", (f"\\{name} " for name in
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi "
-        "omega".split()), strict=True))
+        words(
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon "
+    "phi chi psi omega"
+)), strict=True))
     | dict(zip("ΓΔΘΛΞΠΣΦΨΩ", (f"\\{name} " for name in
-        "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega".split()), strict=True))
+        words(
+    "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"
+)), strict=True))
 )  # fmt: skip
 
 _SAME_COMMAND: Final = {
@@ -53,9 +63,11 @@ _SAME_COMMAND: Final = {
     "exponentialE": "e", "bmod": "mod", "pmod": "mod", "textasciitilde": " ",
 }  # fmt: skip
 _LAYOUT: Final = frozenset(
-    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle scriptstyle "
-    "large Large LARGE huge Huge small normalsize tiny bf rm it sf tt cal limits nolimits mathstrut strut "
-    "thinspace medspace thickspace enspace hfill notag nonumber newline boldmath".split()
+    words(
+        "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle "
+        "scriptstyle large Large LARGE huge Huge small normalsize tiny bf rm it sf tt cal limits nolimits "
+        "mathstrut strut thinspace medspace thickspace enspace hfill notag nonumber newline boldmath"
+    )
 )
 _BOLD: Final = frozenset(
     "boldsymbol mathbf bm textbf textit emph underline uline boxed fbox bold mathit mathsf textsf mathnormal mbox* "
@@ -66,14 +78,20 @@ _COMMAND: Final = re.compile(r"\\([A-Za-z]+)\*?")
 _WORD_COMMAND: Final = re.compile(rf"\\(?:{_TEXT_COMMANDS})\s*\{{([^{{}}]*)\}}")
 _LONE_BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*([0-9A-Za-z])")
 _COLOUR: Final = re.compile(r"\\(?:text)?colou?r\s*(?:\[[^\]]*\])?\{[^{}]*\}")
-_BRACED: Final = re.compile(r"\\(?:%s)\s*\{" % "|".join(sorted(_BOLD)))
+_BRACED: Final = re.compile(rf"\\(?:{'|'.join(sorted(_BOLD))})\s*\{{")
 _SPACING: Final = re.compile(r"(?<!\\)\\(?:[,;:!> ]|(?:hspace|vspace|hskip|phantom|label|tag)\s*\{[^{}]*\})|~")
-_AND_OR: Final = re.compile(r"\\(?:text|mbox|textrm|mathrm)\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<=[\s,;])(?:and|or)(?=\s)")
+_AND_OR: Final = re.compile(
+    r"\\(?:text|mbox|textrm|mathrm)\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<=[\s,;])(?:and|or)(?=\s)"
+)
 _SCALES: Final = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _SCALE: Final = re.compile(rf"(?<=[0-9])\s*(\\text\s*\{{)?\s*({'|'.join(_SCALES)})\b")
 _GROUPS: Final = re.compile(r"(?<![0-9.,_^{])(?<![0-9][ ,])([1-9][0-9]{0,2})((?:,[0-9]{3})+)(?![0-9]|,[0-9])")
-_SPACED_GROUPS: Final = re.compile(r"([-+\s\u00a4]*)([1-9][0-9]{0,2}(?:[ _][0-9]{3})+)((?:\.[0-9]+)?(?:[^0-9].*)?)", re.DOTALL)
-_PERIOD: Final = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]{0,20})(?:\\(?:overline|bar|dot)\s*(?:\{([0-9]{1,20})\}|([0-9]))|\(([0-9]{1,20})\))")
+_SPACED_GROUPS: Final = re.compile(
+    r"([-+\s\u00a4]*)([1-9][0-9]{0,2}(?:[ _][0-9]{3})+)((?:\.[0-9]+)?(?:[^0-9].*)?)", re.DOTALL
+)
+_PERIOD: Final = re.compile(
+    r"(?<![0-9.])([0-9]*)\.([0-9]{0,20})(?:\\(?:overline|bar|dot)\s*(?:\{([0-9]{1,20})\}|([0-9]))|\(([0-9]{1,20})\))"
+)
 _DOTTED: Final = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]{1,40})\s*(?:\.\.\.|\\ldots|\u2026)")
 _NUMERATOR: Final = r"\\frac\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))"
 _MIXED: Final = re.compile(rf"(?<![0-9A-Za-z.}}^_)\]])([0-9]+)\s*{_NUMERATOR}(?![0-9])")
@@ -102,7 +120,7 @@ def normalise(text: str) -> str:
     text = _dollars(text)
     text = _COLOUR.sub(" ", text)
     text = _LONE_BOX.sub(r" \1", text)
-    text = _unbraced(text)
+    text = unwrap(_unbraced(text), (("{", "}"),), whole=is_whole)
     text = _COMMAND.sub(_command, text)
     text = text.replace("**", "^").replace("\\\\ ", "\\\\")
     text = without_parameter(text)
@@ -136,6 +154,7 @@ _MARKS: Final = (*MATH_WRAPPERS, ("**", "**"), ("__", "__"), ("```", "```"), ("`
 def _without_marks(text: str) -> str:
     """Without Markdown, quotes, formula signs and a full stop around the whole."""
     text = re.sub(r"[✓✔✅☑]\ufe0f?", " ", text)
+    text = re.sub(r"(?<![^\s(])\*\*([^*\n]{1,80})\*\*(?![^\s).,:;])", r"\1", text)  # bold words, not 2**3
     return unwrap(text, _MARKS, _without_full_stop, is_whole)
 
 
@@ -148,7 +167,7 @@ def _without_full_stop(text: str) -> str:
 
 def is_whole(opening: str, inside: str) -> bool:
     r"""Whether what opens before `inside` closes after it, unlike in `\boxed{1}+\boxed{2}` and `$1$ or $2$`."""
-    if opening in ("\\boxed{",):
+    if opening in ("\\boxed{", "{"):
         depth = 0
         for char in re.sub(r"\\[{}]", "  ", inside):
             depth += (char == "{") - (char == "}")
@@ -278,7 +297,9 @@ def _announces(text: str) -> int:
     return found.end() if found and (found["so"] or found["core"]) else 0
 
 
-_MONTHS: Final = re.compile(r"\b(jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)(?:uary|ruary|ch|il|e|y|ust|ember|tember|ober)?\b\.?")
+_MONTHS: Final = re.compile(
+    r"\b(jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)(?:uary|ruary|ch|il|e|y|ust|ember|tember|ober)?\b\.?"
+)
 
 
 def words_of(text: str) -> str:

@@ -8,7 +8,7 @@ import re
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from r1rl.verify.math.notation import DOLLAR
+from r1rl.verify.math.notation import DOLLAR, words
 
 
 class Unit(NamedTuple):
@@ -49,7 +49,8 @@ _UNITS: Final = _table(
      "dime dimes 1/10, nickel nickels 1/20"),
     ("euros", r"euro euros EUR eur \euro 1"), ("sterling", r"pence p 1/100, \pounds GBP gbp 1"),
     ("rupees", r"rupee rupees Rs INR \rupee 1"), ("yuan", "yuan RMB rmb CNY 1"), ("yen", "yen JPY ¥ 1"),
-    ("celsius", "°C degC celsius Celsius 1"), ("fahrenheit", "°F degF fahrenheit Fahrenheit 1"), ("kelvin", "kelvin kelvins 1"),
+    ("celsius", "°C degC celsius Celsius 1"), ("fahrenheit", "°F degF fahrenheit Fahrenheit 1"),
+    ("kelvin", "kelvin kelvins 1"),
     ("force", "N newton newtons 1, kN 1000"), ("energy", "J joule joules 1, kJ 1000, kWh 3600000, MJ 1000000"),
     ("electronvolts", "eV 1, keV 1000, MeV 1000000, GeV 1000000000"), ("calories", "cal calorie calories 1, kcal 1000"),
     ("power", "W watt watts 1, kW kilowatt kilowatts 1000, MW megawatt megawatts 1000000"),
@@ -59,23 +60,27 @@ _UNITS: Final = _table(
     ("data", "bit bits 1, byte bytes 8, KB 8000, MB 8000000, GB 8000000000"), ("charge", "coulomb coulombs 1"),
     ("units", "unit units 1"),
 )  # fmt: skip
-_GLUED: Final = frozenset("cm mm km kg ml mL mph kph lb lbs ft oz Hz kHz MHz GHz kWh kW kJ kPa usd USD".split())
+_GLUED: Final = frozenset(words("cm mm km kg ml mL mph kph lb lbs ft oz Hz kHz MHz GHz kWh kW kJ kPa usd USD"))
 """Plain letters that are a unit right after a digit; others are variables there (`5am`, `2mg`, `6m`)."""
 _SCALED: Final = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
-_NUMBER_WORDS: Final = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion trillion "
-    "quadrillion quintillion lakh crore googol dozen score half halve third quarter fourth fifth sixth seventh eighth "
-    "ninth tenth eleventh twelfth hundredth thousandth millionth billionth couple pair triple double gross k"
-).split()
+_NUMBER_WORDS: Final = words(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred "
+    "thousand million billion trillion quadrillion quintillion lakh crore googol dozen score half halve "
+    "third quarter fourth fifth sixth seventh eighth ninth tenth eleventh twelfth hundredth thousandth "
+    "millionth billionth couple pair triple double gross k"
+)
 _NOT_COUNTED: Final = frozenset(
     {word + ending for word in _NUMBER_WORDS for ending in ("", "s", "es")}
-    | set("less plus minus times percents negatives positives factorials roots squares cubes powers remainders digits "
-          "zeros zeroes inverses opposites reciprocals logs bases exponents modulus as is this its was does has yes "
-          "us thus plus always across perhaps guess unless sixes twenties thirties fifties items% tens radians ones "
-          "decimals places sums products differences quotients multiples factors divisors sets groups mods".split())
+    | set(words(
+    "less plus minus times percents negatives positives factorials roots squares cubes powers remainders "
+    "digits zeros zeroes inverses opposites reciprocals logs bases exponents modulus as is this its was "
+    "does has yes us thus plus always across perhaps guess unless sixes twenties thirties fifties items% "
+    "tens radians ones decimals places sums products differences quotients multiples factors divisors "
+    "sets groups mods"
+))
 )  # fmt: skip
-_IRREGULAR: Final = frozenset("people children men women mice geese fish sheep deer students".split())
+_IRREGULAR: Final = frozenset(words("people children men women mice geese fish sheep deer students"))
 _PART: Final = re.compile(
     r"\s*(?:(?P<scale>square|sq\.?|cubic|cu\.?)\s+)?(?P<name>\\(?:euro|pounds|rupee)|\u00a4|[A-Za-zμΩ°¢¥]+\.?)"
     r"(?:\s*\^\s*\{?\s*(?P<power>-?[1-4])\s*\}?)?"
@@ -106,7 +111,7 @@ def glued(letters: str) -> bool:
 
 
 def read(text: str) -> Read | None:
-    """The unit that `text` is: `km/h`, `\\text{ square feet}`, `m^2`, `miles per hour`, `apples`; None if it is none."""
+    """The unit that `text` is: `km/h`, `\\text{ square feet}`, `m^2`, `apples`; None if it is none."""
     text = re.sub(r"\\(?:text|textrm|mbox|mathrm|operatorname|textnormal|hbox|rm)\s*\{([^{}]*)\}", r" \1 ", text)
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?\s*([CF])\b", r" °\1 ", text).replace("~", " ")
     text = re.sub(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r" \1 / \2 ", text)
@@ -144,6 +149,6 @@ def _counted(text: str) -> Read | None:
     """A plural of what is counted."""
     if not re.fullmatch("[a-z]{3,20}", text) or text in _NOT_COUNTED:
         return None
-    if not (text.endswith("s") and not text.endswith(("ss", "ous", "ths", "ies%")) or text in _IRREGULAR):
+    if not ((text.endswith("s") and not text.endswith(("ss", "ous", "ths", "ies%"))) or text in _IRREGULAR):
         return None
     return Read((), Fraction(1), text.removesuffix("s"))

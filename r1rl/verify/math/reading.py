@@ -1,0 +1,453 @@
+r"""A text as the value that it is. Nothing of the text is left out: what is not understood raises `UnreadableError`.
+
+A text is split at its separators (`or`, `;`, `,`), each item at its signs (`=`, `<`, `\in`), and what is left is a
+formula with the unit that may stand before or behind it.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Final
+
+from r1rl.verify.math import comparison, units
+from r1rl.verify.math.formula import Node, UnreadableError, number, parse, symbols
+from r1rl.verify.math.notation import DOLLAR, OR, words
+from r1rl.verify.math.values import (
+    Based,
+    Clock,
+    Congruent,
+    Dots,
+    Matrix,
+    Named,
+    Quantity,
+    Ratio,
+    Relation,
+    Several,
+    Span,
+    Value,
+    minus,
+)  # fmt: skip
+
+MAX_ITEMS: Final = 64
+
+_SEPARATOR: Final = re.compile(rf"[,;{OR}]")
+_STRONG: Final = re.compile(rf"[;{OR}]")
+_COMMA: Final = re.compile(",")
+_UNION: Final = re.compile(r"\\cup(?![A-Za-z])")
+_BAR: Final = re.compile(r"\||:")
+_SIGN: Final = re.compile(r"\\(?:le|ge|ne|in|approx|equiv)(?![A-Za-z])|<=|>=|!=|:=|==|[<>=]")
+_ROW: Final = re.compile(r"\\\\(?:\s*\[[^\]]*\])?")
+_CELL: Final = re.compile("&")
+_CLOCK: Final = re.compile(
+    r"([0-9]{1,2}):([0-9]{2})(?::00)?\s*(?:\\(?:text|mathrm|mbox)\s*\{)?\s*(?:([apAP])\s*\.?\s*[mM]\s*\.?)?\s*\}?"
+)
+_CLOCK_WORD: Final = re.compile(r"([0-9]{1,2})\s*(?:\\text\s*\{)?\s*o'clock\s*\}?")
+_TEXT: Final = re.compile(r"\\(?:text|textrm|mbox|mathrm|textnormal)\s*\{([^{}]*)\}")
+_BASED: Final = re.compile(
+    r"(?:\\(?:text|mathrm)\s*\{\s*)?\(?([0-9A-Fa-f]+)\s*\}?\s*\)?\s*_\s*\{?\s*([0-9]{1,2})\s*\}?"
+)
+_BASED_WORD: Final = re.compile(
+    r"([0-9A-F]+)\s*_?\{?\s*(?:\\text\s*\{)?\s*\(?\s*(?:in )?base\s*(?:\})?\s*([0-9]{1,2})\s*\)?\s*\}?\s*\}?"
+)
+_MODULO: Final = re.compile(r"(.+?)\s*,?\s*\(?\s*(?:\\mod|mod|modulo)\s*\{?\s*([0-9]{1,6})\s*\}?\s*\)?")
+_MATRIX: Final = re.compile(
+    r"\(?\[?\s*\\begin\s*\{([pbvBV]?matrix|array|smallmatrix)\}\s*(?:\{[lcr| ]*\})?(.*)\\end\s*\{\1\}\s*\)?\]?",
+    re.DOTALL,
+)
+_REALS: Final = re.compile(r"\\mathbb\s*\{?R\}?|\\text\s*\{\s*(?:all )?reals?(?: numbers?)?\s*\}|all real(?: number)?s")
+_OPEN, _CLOSE = "([{⟨", ")]}⟩"
+
+
+def _split(text: str, at: re.Pattern[str]) -> tuple[list[str], list[str]]:
+    """The parts of `text` between what `at` finds outside of brackets, and what it found."""
+    parts, found, start, depth, position = [], [], 0, 0, 0
+    while position < len(text):
+        char = text[position]
+        if depth == 0 and (match := at.match(text, position)):
+            parts.append(text[start:position].strip())
+            found.append(match[0])
+            position = start = match.end()
+            continue
+        if char == "\\" and position + 1 < len(text) and text[position + 1] in "\\,;:! ":
+            position += 2
+            continue
+        depth += (char in _OPEN) - (char in _CLOSE)
+        if depth < 0:
+            raise UnreadableError("a bracket closes that is not open")
+        position += 1
+    if depth:
+        raise UnreadableError("a bracket is not closed")
+    return [*parts, text[start:].strip()], found
+
+
+def read(text: str, *, letters: bool = False) -> Value:
+    """The value of normalised `text`. `letters`: a single letter behind a number may be a unit: "5 m".
+
+    Raises `UnreadableError`.
+    """
+    return _Reader(letters).whole(text.replace("\\langle", "⟨").replace("\\rangle", "⟩").strip())
+
+
+class _Reader:
+    def __init__(self, letters: bool) -> None:
+        self.letters = letters
+
+    def whole(self, text: str) -> Value:
+        for special in (_clock, _based, _ratio, self._congruence):
+            if (value := special(text)) is not None:
+                return value
+        groups = [group for group in _split(text, _STRONG)[0] if group]
+        parts = [[item for item in _split(group, _COMMA)[0] if item] for group in groups]
+        if (
+            len(parts) > 1
+            and all(len(items) > 1 for items in parts)
+            and all("=" in i for items in parts for i in items)
+        ):
+            return Several(tuple(self._list(items) for items in parts))
+        items = [item for group in parts for item in group]
+        if not items:
+            raise UnreadableError("it is empty")
+        return self._list(items)
+
+    def _list(self, items: Sequence[str]) -> Value:
+        if len(items) > MAX_ITEMS:
+            raise UnreadableError(f"more than {MAX_ITEMS} values")
+        found: list[Value] = []
+        for item in items:
+            value = self.item(item)
+            before = found[-1] if found else None
+            if isinstance(value, Quantity) and isinstance(before, Named) and before.node is not None:
+                value = replace(before, value=value)  # "x = 1, 2"
+            if (
+                isinstance(value, Quantity)
+                and isinstance(before, Relation)
+                and before.sign == "!="
+                and len(symbols(before.node)) == 1
+            ):
+                value = Relation("!=", minus(Node("symbol", name=next(iter(symbols(before.node)))), value.node))
+            found += value.items if isinstance(value, Several) and "\\{" not in item else [value]
+        return found[0] if len(found) == 1 else Several(tuple(found))
+
+    def item(self, text: str) -> Value:
+        """One value, which may be a set."""
+        if re.fullmatch(r"\\ldots|\.\.\.|…", text):
+            return Dots()
+        if _REALS.fullmatch(text):
+            return Quantity(Node("symbol", name="mathbb R"))
+        if text in ("\\emptyset", "\\{ \\}", "\\{\\}"):
+            return Several(())
+        if (inside := _inside(text, "\\{", "\\}")) is not None:
+            return self._set(inside)
+        if "\\pm" in text or "\\mp" in text:
+            plus, minus = (
+                re.sub(r"\\mp(?![A-Za-z])", other, re.sub(r"\\pm(?![A-Za-z])", sign, text))
+                for sign, other in (("+", "-"), ("-", "+"))
+            )
+            return Several((self.item(plus), self.item(minus)))
+        parts, signs = _split(text, _SIGN)
+        if signs:
+            return self._chain(parts, [sign.strip("\\") for sign in signs])
+        parts, _ = _split(text, _UNION)
+        if len(parts) > 1:
+            return Several(tuple(self.item(part) for part in parts))
+        if found := _MATRIX.fullmatch(text):
+            rows = [_split(row, _CELL)[0] for row in _split(found[2].strip(), _ROW)[0] if row]
+            return self._matrix(rows)
+        return self._bracketed(text) or self.quantity(text)
+
+    def _set(self, inside: str) -> Value:
+        parts, _ = _split(inside, _BAR)
+        if len(parts) == 2 and re.fullmatch(r"[A-Za-z]|\\[a-z]+|[A-Za-z]\s*\\in\s*\\mathbb\s*\{?[RZNQ]\}?", parts[0]):
+            return self.whole(parts[1])
+        if not inside.strip():
+            return Several(())
+        value = self.whole(inside)
+        return value if isinstance(value, Several) else Several((value,))
+
+    def _matrix(self, rows: Sequence[Sequence[str]]) -> Matrix:
+        if len({len(row) for row in rows}) != 1 or len(rows) * len(rows[0]) > MAX_ITEMS:
+            raise UnreadableError("a matrix of uneven rows")
+        return Matrix(tuple(tuple(self.item(cell) for cell in row) for row in rows))
+
+    def _bracketed(self, text: str) -> Value | None:
+        transposed = re.fullmatch(r"(.*[)\]])\s*\^\s*\{?\s*(?:T|\\top)\s*\}?", text)
+        inside = transposed[1].strip() if transposed else text
+        if len(inside) < 2 or inside[0] not in "([⟨" or inside[-1] not in ")]⟩":
+            return None
+        if _closes_early(inside):
+            return None
+        parts, commas = _split(inside[1:-1], _COMMA)
+        if not commas:
+            return None
+        if inside[0] == "[" and all(_inside(part, "[", "]") is not None for part in parts):
+            return self._matrix([_split(part[1:-1], _COMMA)[0] for part in parts])
+        if transposed or inside[0] == "⟨":
+            return self._matrix([[part] for part in parts])
+        return Span(inside[0], tuple(self.item(part) for part in parts), inside[-1])
+
+    # --- chains of equations and inequalities
+
+    def _chain(self, parts: list[str], signs: list[str]) -> Value:
+        if not parts[0] and signs[0] in ("=", "approx") and len(parts) > 1:
+            parts, signs = parts[1:], signs[1:]
+        if not all(parts):
+            raise UnreadableError("half of an equation")
+        if not signs:
+            return self.item(parts[0])
+        signs = [{"==": "=", ":=": "=", "<=": "le", ">=": "ge", "!=": "ne"}.get(sign, sign) for sign in signs]
+        if set(signs) <= {"<", ">", "le", "ge"}:
+            return self._inequality([parse(part) for part in parts], signs)
+        if signs == ["ne"]:
+            left, right = (parse(part) for part in parts)
+            return Relation("!=", minus(left, right))
+        if signs == ["in"]:
+            if parts[1].startswith("\\mathbb"):
+                return Named(_squeezed(parts[0]), None, self.item(parts[1]))
+            return Named(_squeezed(parts[0]), None, self.item(parts[1]))
+        if not set(signs) <= {"=", "approx", "equiv"}:
+            raise UnreadableError("signs of several kinds")
+        return self._equation(parts, signs)
+
+    def _inequality(self, nodes: list[Node], signs: list[str]) -> Value:
+        if len(nodes) == 3 and signs[0] in (">", "ge") and signs[1] in (">", "ge"):
+            nodes, signs = nodes[::-1], [_FLIPPED[sign] for sign in reversed(signs)]
+        if len(nodes) == 2 and signs[0] in (">", "ge"):
+            nodes, signs = nodes[::-1], [_FLIPPED[signs[0]]]
+        if set(signs) <= {"<", "le"} and len(nodes) <= 3:
+            unknown = [index for index, node in enumerate(nodes) if symbols(node) - {"infty"}]
+            if len(unknown) == 1 and nodes[unknown[0]].kind == "symbol" and (len(nodes) == 2 or unknown[0] == 1):
+                return _interval(nodes, signs, unknown[0])
+        pairs = []
+        for left, right, sign in zip(nodes, nodes[1:], signs, strict=False):
+            if sign in (">", "ge"):
+                left, right = right, left
+            pairs.append(Relation("<" if sign in ("<", ">") else "<=", minus(left, right)))
+        return pairs[0] if len(pairs) == 1 else Several(tuple(pairs))
+
+    def _equation(self, parts: list[str], signs: list[str]) -> Value:
+        *names, last = parts
+        value = self.item(last)
+        if not isinstance(value, Quantity):
+            if len(names) != 1:
+                raise UnreadableError("an equation of several parts")
+            if isinstance(value, Named | Relation | Clock | Ratio | Dots):
+                raise UnreadableError("an equation in an equation")
+            return Named(_squeezed(names[0]), _tried(names[0]), value)
+        quantities = [self.quantity(name) for name in names] + [value]
+        constants = [index for index, each in enumerate(quantities) if not symbols(each.node)]
+        if not constants:
+            if len(quantities) > 2:
+                raise UnreadableError("an equation of several parts")
+            return Named(_squeezed(names[0]), quantities[0].node, value)
+        told = quantities[constants[0]]
+        for index in constants[1:]:
+            about = "approx" in signs[constants[0] : index]
+            if not (
+                comparison.about(quantities[index], told)
+                if about
+                else comparison.same_quantity(quantities[index], told)
+            ):
+                raise UnreadableError("an equation that does not hold")
+        if len(constants) == len(quantities):
+            return told
+        unknown = next(index for index, each in enumerate(quantities) if symbols(each.node))
+        return Named(_squeezed(parts[unknown]), quantities[unknown].node, told)
+
+    def _congruence(self, text: str) -> Value | None:
+        found = _MODULO.fullmatch(text)
+        if found is None:
+            return None
+        left, sign, right = found[1].rpartition("\\equiv")
+        if not sign:
+            left, sign, right = found[1].rpartition("=")
+        return Congruent(_squeezed(left) if sign else "", parse(right.strip(" (")), int(found[2]))
+
+    # --- numbers and their units
+
+    def quantity(self, text: str) -> Quantity:
+        """A formula with the unit that may stand before or behind it."""
+        if found := _CURRENCY.match(text):
+            rest = text[found.end() :]
+            value = _NUMBER.match(rest)
+            tail = rest[value.end() :].strip() if value else ""
+            if value and (not tail or _PER.fullmatch(tail)):
+                return _quantity(found["sign"] + value[0], units.read(_CURRENCIES.get(found["mark"], found["mark"])))
+            if not value and not tail and (node := _tried(rest)) is not None and not symbols(node):
+                return Quantity(node, units.read(_CURRENCIES.get(found["mark"], found["mark"])))
+        if (found := _DEGREES.fullmatch(text)) and not re.search(
+            r"\\(?!frac|sqrt|pi|cdot|times)[A-Za-z]|[A-Za-z]{2}(?<!pi)", _bare(found[1])
+        ):
+            return _quantity(found[1], units.DEGREES)
+        if text.endswith("%") and "%" not in text[:-1]:
+            return _quantity(text[:-1], units.PERCENT)
+        if compound := self._compound(text):
+            return compound
+        if (found := _NUMBER.match(text)) and (rest := text[found.end() :]):
+            unit = self._unit(found[0], rest)
+            if unit is not None:
+                return _quantity(found[0], unit)
+        for start in (match.start() for match in _TEXT_COMMAND.finditer(text)):
+            unit = units.read(text[start:])
+            if unit is not None and start and (node := _tried(text[:start])) is not None:
+                return _quantity(text[:start], unit) if node else Quantity(node, unit)
+            tail = _TEXT.fullmatch(text[start:].strip())
+            words = tail[1].strip() if tail and start else ""
+            if re.search("[A-Za-z]{3}", words) and words not in _KNOWN:
+                raise UnreadableError(f"the words {words[:30]!r} after the value")
+        return _quantity(text, None)
+
+    def _unit(self, value: str, rest: str) -> units.Read | None:
+        """The unit in plain letters behind a plain number."""
+        spaced = value.endswith(" ") or rest[0] == " "
+        word = re.match(r"\s*([A-Za-z]+)", rest)
+        if rest.lstrip().startswith("(") and (found := re.fullmatch(r"\s*\(([a-z -]+)\)", rest)):
+            return units.read("units") if _NUMERALS.get(found[1].strip()) == value.strip() else None
+        if word and not spaced and not units.glued(word[1]):
+            return None
+        if re.fullmatch(r"\s*[A-Za-z]", rest) and not (
+            self.letters and spaced and re.fullmatch(r"[-+]?[0-9.]+\s*", value)
+        ):
+            return None
+        if not (
+            word
+            or rest.lstrip().startswith(
+                (
+                    "\\frac{",
+                    "\\text",
+                    "\\mathrm",
+                    "\\mbox",
+                    "\\operatorname",
+                    DOLLAR,
+                    "^",
+                    "%",
+                    "\\euro",
+                    "\\pounds",
+                    "\\rupee",
+                )
+            )
+        ):
+            return None
+        if not self.letters and word and len(word[1]) == 1 and not re.search("[A-Za-z]{2}|/", rest):
+            return None
+        return units.read(rest)
+
+    def _compound(self, text: str) -> Quantity | None:
+        """ "5 ft 6 in" and "2 hours 30 minutes" as one quantity."""
+        plain = _TEXT.sub(r" \1 ", text).replace("~", " ")
+        if not re.fullmatch(r"(?:\s*[0-9.]+\s*[A-Za-z]{1,10}\s*,?){2,3}", plain):
+            return None
+        total, bases = Fraction(0), set()
+        for value, word in re.findall(r"([0-9.]+)\s*([A-Za-z]+)", plain):
+            unit = units.read(word)
+            if unit is None or unit.counted or not re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", value):
+                return None
+            total += Fraction(value) * unit.size
+            bases.add(unit.bases)
+        if len(bases) != 1:
+            return None
+        return Quantity(number(total), units.Read(bases.pop(), Fraction(1)))
+
+
+_FLIPPED: Final = {"<": ">", ">": "<", "le": "ge", "ge": "le"}
+_KNOWN: Final = frozenset({"and", "or", "if", "max", "min", "sin", "cos", "tan", "log", "ln"})
+_DECIMAL: Final = re.compile(r"[-+]?\s*[0-9]*\.[0-9]+")
+_NUMBER: Final = re.compile(
+    r"[-+]?\s*(?:\(?[0-9]+\s*\+\s*\\frac\{[0-9]+\}\{[0-9]+\}\)|\\frac\s*\{?[0-9]+\}?\s*\{?[0-9]+\}?|"
+    r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3}(?![0-9]))?(?:\s*/\s*[0-9]+)?)"
+    r"(?:\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*(?:\{\s*-?[0-9]{1,4}\s*\}|-?[0-9]{1,4}))?\s*"
+)
+_CURRENCY: Final = re.compile(
+    rf"(?P<sign>[-+]?)\s*(?:US|USD|AU|CA|C|A)?\s*(?P<mark>{DOLLAR}|\\euro|\\pounds|\\rupee|Rs\.?|USD|EUR|¥)\s*"
+)
+_CURRENCIES: Final = {"Rs.": "Rs"}
+_PER: Final = re.compile(
+    r"(?:per|a|an|each|/)\s*[a-z]{1,12}|each|total|in total|\\text\s*\{\s*(?:per|a|each)[a-z ]{0,15}\}"
+)
+_DEGREES: Final = re.compile(r"(.+?)\s*\^\s*(?:\\circ|\{\s*\\circ\s*\}|\{\s*\\(?:text|mathrm)\s*\{\s*o\s*\}\s*\})\s*")
+_TEXT_COMMAND: Final = re.compile(
+    r"(?:\^\s*\{?\s*\\circ\s*\}?\s*)?\\(?:text|textrm|mbox|mathrm|operatorname|textnormal)\s*\{"
+)
+_NUMERALS: Final = {
+    word: str(value)
+    for value, word in enumerate(
+        words(
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+            "sixteen seventeen eighteen nineteen twenty"
+        )
+    )
+}
+
+
+def _bare(text: str) -> str:
+    return _TEXT.sub(" ", text)
+
+
+def _quantity(text: str, unit: units.Read | None) -> Quantity:
+    text = text.strip()
+    return Quantity(parse(text), unit, text if _DECIMAL.fullmatch(text) else "")
+
+
+def _tried(text: str) -> Node | None:
+    try:
+        return parse(text)
+    except UnreadableError:
+        return None
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"\s+", "", text)
+
+
+def _inside(text: str, opening: str, closing: str) -> str | None:
+    r"""What stands between the brackets around the whole of `text`, None where there are none."""
+    if not (text.startswith(opening) and text.endswith(closing) and len(text) >= len(opening) + len(closing)):
+        return None
+    return None if _closes_early(text) else text[len(opening) : len(text) - len(closing)].strip()
+
+
+def _closes_early(text: str) -> bool:
+    """Whether the bracket at the start closes before the end."""
+    depth = 0
+    for index, char in enumerate(text):
+        depth += (char in _OPEN) - (char in _CLOSE)
+        if depth == 0 and char in _CLOSE and index < len(text) - 1:
+            return True
+    return depth != 0
+
+
+def _interval(nodes: Sequence[Node], signs: Sequence[str], unknown: int) -> Span:
+    infinity = Node("symbol", name="infty")
+    low, opening = Node("product", (number(-1), infinity)), "("
+    high, closing = infinity, ")"
+    if unknown:
+        low, opening = nodes[unknown - 1], "[" if signs[unknown - 1] == "le" else "("
+    if unknown < len(nodes) - 1:
+        high, closing = nodes[unknown + 1], "]" if signs[unknown] == "le" else ")"
+    return Span(opening, (Quantity(low), Quantity(high)), closing, nodes[unknown].name)
+
+
+def _clock(text: str) -> Clock | None:
+    plain = _TEXT.sub(r"\1", text).strip()
+    if found := _CLOCK_WORD.fullmatch(plain):
+        return Clock(int(found[1]), 0, "")
+    found = _CLOCK.fullmatch(plain)
+    if found is None:
+        return None
+    return Clock(int(found[1]), int(found[2]), f"{found[3].lower()}m" if found[3] else "")
+
+
+def _based(text: str) -> Based | None:
+    found = _BASED.fullmatch(text) or _BASED_WORD.fullmatch(text)
+    if found is None or not re.search("[0-9]", found[1]):
+        return None
+    return Based(found[1].upper().lstrip("0") or "0", int(found[2]))
+
+
+def _ratio(text: str) -> Ratio | None:
+    text = re.sub(r"(?<=[0-9])\s*(?:\\text\s*\{\s*to\s*\}|\bto\b)\s*(?=[0-9])", ":", text)
+    if ":" not in text or "|" in text or "=" in text:
+        return None
+    parts, _ = _split(text, re.compile(":"))
+    nodes = [_tried(part) for part in parts]
+    return Ratio(tuple(node for node in nodes if node)) if len(parts) > 1 and all(nodes) else None
