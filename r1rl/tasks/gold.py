@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 FILE_NAME = "bad_gold.jsonl"  # the list of bad rows in the run folder: split, prompt_id, gold, reason
 CACHE_FROM_SECONDS = 1.0  # a check that took less is not worth a file
 _BATCH = 512  # items a call, so that the bar moves
-_LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy", "reasoning-gym")
+_LIBRARIES = ("mpmath", "sympy", "reasoning-gym")
 
 
 def check(verifier: str, rows: Sequence[Row], *, progress: bool = False) -> list[str]:
@@ -48,7 +48,7 @@ def check(verifier: str, rows: Sequence[Row], *, progress: bool = False) -> list
 
     Raises:
         RecipeError: the verifier cannot work here, for want of a package or of the sandbox.
-        RuntimeError: math-verify's processes cannot be started.
+        RuntimeError: the verifier's processes cannot be started.
     """
     started = time.monotonic()
     try:

@@ -1,6 +1,6 @@
 """The grader pool's worker processes: a nursery that imports once and forks them, and what runs in each of them.
 
-The nursery imports sympy once (a second or more) and then only forks, kills and reaps, so a worker that hung is
+The nursery imports what the judge needs once (sympy: a second or more) and then only forks, kills and reaps, so a worker that hung is
 replaced in milliseconds. It is started by `subprocess` rather than `multiprocessing`: a spawned child would import
 the caller's main module again, and with it torch. It has one thread, so forking it is safe, and each worker judges
 in its main thread.
@@ -98,7 +98,7 @@ class Nursery:
             problem = f"no sign of life: {error}"
         if problem:
             self.end()
-            raise RuntimeError(f"{judge} cannot be started: {problem}; try: pip install math-verify")
+            raise RuntimeError(f"{judge} cannot be started: {problem}")
 
     def fork(self) -> tuple[int, Connection]:
         """The process id of a new worker and the connection to it. Raises `EOFError` or `OSError` if there is none."""

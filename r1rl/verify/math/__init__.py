@@ -14,7 +14,8 @@ Policy, where graders differ:
 - A comma list is in any order; a point, an interval and a matrix are not. `x = 1 or x = 2` is the list 1, 2.
 - Two plain decimals are compared exactly (0.33 is not 0.333). A decimal of at least six digits stands for the number
   that it is the rounding of: 0.333333 is 1/3, and 0.3333 is not.
-- Equal to the letter is equal, also where gold is not understood.
+- Equal to the letter is equal, also where gold is not understood; any other answer is then `bad_gold`, and the gold
+  check leaves such a row out.
 """
 
 import re
@@ -125,6 +126,14 @@ def verify_many(items: list[tuple[str, str, dict[str, Any]]]) -> list[Verdict]:
             verdict = Verdict("unparseable", None, clip(reason))
         verdicts.append(verdict)
     return verdicts
+
+
+def check_gold(gold: str, meta: dict[str, Any]) -> Verdict:
+    """`correct` where gold is words or a value; `bad_gold` where only an answer that is the same to the letter is paid."""
+    (verdict,) = verify_many([("", gold, meta)])
+    if verdict.status != "bad_gold":
+        return Verdict("correct", None, "")
+    return Verdict("bad_gold", None, clip(f"{verdict.reason}; the verifier exact compares it as text"))
 
 
 def verify(answer: str, gold: str, meta: dict[str, Any]) -> Verdict:

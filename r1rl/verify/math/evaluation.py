@@ -325,8 +325,7 @@ def _extra_digits(*trees: Node) -> int:
         if node.kind == "number":
             digits = max(digits, node.value.numerator.bit_length() // 3)
         elif node.kind == "power":
-            exponents = [each.value for each in _numbers(node.args[1])]
-            digits = max([digits, *(int(min(exponent, 3_000)) for exponent in exponents)])
+            digits = max([digits, *(int(min(each.value, Fraction(3_000))) for each in _numbers(node.args[1]))])
     return min(digits, 3_000) if digits > 40 else 0
 
 

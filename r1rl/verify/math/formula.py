@@ -79,7 +79,13 @@ class _Token(NamedTuple):
     spaced: bool = False
 
 
+_TWO_WORDS: Final = re.compile(r"(?<![\\A-Za-z])([A-Za-z]{2,})\s+([A-Za-z]{2,})(?![A-Za-z])")
+
+
 def _tokens(text: str) -> list[_Token]:
+    for one, other in _TWO_WORDS.findall(text):
+        if not {one, other} & {*FUNCTIONS, *_WORDS, *GREEK}:
+            raise UnreadableError(f"the words {f'{one} {other}'[:30]!r}")
     found: list[_Token] = []
     spaced = False
     for match in _TOKEN.finditer(text):

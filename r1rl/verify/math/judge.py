@@ -18,6 +18,8 @@ from r1rl.verify.math.reading import read
 from r1rl.verify.math.values import Named, Quantity, Value
 from r1rl.verify.verdict import Verdict, clip, quote
 
+MAX_WORDS: Final = 8
+"""Gold of more words is prose, which no answer repeats."""
 _WARM_UP: Final = ((r"\frac{1}{\sqrt{3}}", r"\frac{\sqrt3}{3}"), ("x^2-1", "(x+1)(x-1)"), (r"5\text{ cm}", "5"))
 
 
@@ -78,6 +80,8 @@ _TEXT_ALONE: Final = re.compile(r"\\(?:text|textrm|mbox|mathrm|operatorname|text
 
 def _is_words(text: str, value: Value | None) -> bool:
     """Whether gold is words: `\\text{east}`, `no solution`, `yes`; `abc` is words and a product."""
+    if len(text.split()) > MAX_WORDS:
+        return False
     if alone := _TEXT_ALONE.fullmatch(text):
         return bool(alone[1].strip())
     plain = _TEXT_ALONE.sub(r"\1", text).replace("$", "")

@@ -292,9 +292,9 @@ class _Reader:
             if unit is not None and start and (node := _tried(text[:start])) is not None:
                 return _quantity(text[:start], unit) if node else Quantity(node, unit)
             tail = _TEXT.fullmatch(text[start:].strip())
-            words = tail[1].strip() if tail and start else ""
-            if re.search("[A-Za-z]{3}", words) and words not in _KNOWN:
-                raise UnreadableError(f"the words {words[:30]!r} after the value")
+            behind = tail[1].strip() if tail and start else ""
+            if re.search("[A-Za-z]{3}", behind) and behind not in _KNOWN:
+                raise UnreadableError(f"the words {behind[:30]!r} after the value")
         return _quantity(text, None)
 
     def _unit(self, value: str, rest: str) -> units.Read | None:
