@@ -1,9 +1,9 @@
 """The grader pool's worker processes: a nursery that imports once and forks them, and what runs in each of them.
 
-The nursery imports what the judge needs once (sympy: a second or more) and then only forks, kills and reaps, so a worker that hung is
-replaced in milliseconds. It is started by `subprocess` rather than `multiprocessing`: a spawned child would import
-the caller's main module again, and with it torch. It has one thread, so forking it is safe, and each worker judges
-in its main thread.
+The nursery imports what the judge needs once (sympy: a second or more) and then only forks, kills and reaps, so a
+worker that hung is replaced in milliseconds. It is started by `subprocess` rather than `multiprocessing`: a spawned
+child would import the caller's main module again, and with it torch. It has one thread, so forking it is safe, and
+each worker judges in its main thread.
 
 No process is orphaned: the nursery ends its workers and itself when its connection closes or its parent changes. A
 worker ends when its own connection closes, when the nursery dies (Linux) and, while it computes, by an alarm whose

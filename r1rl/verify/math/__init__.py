@@ -129,7 +129,7 @@ def verify_many(items: list[tuple[str, str, dict[str, Any]]]) -> list[Verdict]:
 
 
 def check_gold(gold: str, meta: dict[str, Any]) -> Verdict:
-    """`correct` where gold is words or a value; `bad_gold` where only an answer that is the same to the letter is paid."""
+    """`correct` where gold is words or a value, `bad_gold` where only the same text would be paid."""
     (verdict,) = verify_many([("", gold, meta)])
     if verdict.status != "bad_gold":
         return Verdict("correct", None, "")

@@ -291,8 +291,8 @@ class _Reader:
             unit = units.read(text[start:])
             if unit is not None and start and (node := _tried(text[:start])) is not None:
                 return _quantity(text[:start], unit) if node else Quantity(node, unit)
-            tail = _TEXT.fullmatch(text[start:].strip())
-            behind = tail[1].strip() if tail and start else ""
+            last = _TEXT.fullmatch(text[start:].strip())
+            behind = last[1].strip() if last and start else ""
             if re.search("[A-Za-z]{3}", behind) and behind not in _KNOWN:
                 raise UnreadableError(f"the words {behind[:30]!r} after the value")
         return _quantity(text, None)

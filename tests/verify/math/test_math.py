@@ -473,8 +473,10 @@ def test_thousands_separators_do_not_change_an_integer(number):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("12", 12), ("-1,234.5", -1234.5), ("12 apples", 12), ("$3", 3), (r"\frac{3}{4}", 0.75), ("1 1/2", 1.5)]
-    + [("3+4", None), ("x", None), ("12 or 13", None), ("twelve", None), ("", None), ("\\sqrt{4}", None)],
+    [
+        *[("12", 12), ("-1,234.5", -1234.5), ("12 apples", 12), ("$3", 3), (r"\frac{3}{4}", 0.75), ("1 1/2", 1.5)],
+        *[("3+4", None), ("x", None), ("12 or 13", None), ("twelve", None), ("", None), ("\\sqrt{4}", None)],
+    ],
 )
 def test_plain_numbers(text, value):
     assert math.plain_number(text) == value

@@ -137,6 +137,12 @@ def value_changed() -> dict[str, Change]:
     def only(of: Callable[[str], bool], change: Callable[[str], str]) -> Change:
         return lambda gold, chance: change(gold) if of(gold) else None
 
+    def squared(gold: str) -> bool:
+        return re.search(r"\^2(?![0-9])", gold) is not None
+
+    def followed(of: Callable[[str], bool], form: str, by: list[str]) -> Change:
+        return lambda gold, chance: gold + form.format(chance.choice(by)) if of(gold) and gold != "0" else None
+
     def reordered(gold: str, chance: random.Random) -> str | None:
         found = re.fullmatch(r"([(\[])([^()\[\]\\]*,[^()\[\]\\]*)([)\]])", gold)
         parts = found[2].split(",") if found else []
@@ -155,12 +161,12 @@ def value_changed() -> dict[str, Change]:
         "more": only(is_formula, lambda gold: f"({gold}) + 1"),
         "a little more": only(is_formula, lambda gold: rf"({gold})(1 + 10^{{-9}})" if gold != "0" else "1e-9"),
         "tenfold": only(lambda gold: is_formula(gold) and gold != "0", lambda gold: rf"10({gold})"),
-        "power": only(lambda gold: re.search(r"\^2(?![0-9])", gold) is not None, lambda gold: re.sub(r"\^2", "^3", gold, count=1)),
+        "power": only(squared, lambda gold: re.sub(r"\^2", "^3", gold, count=1)),
         "more values": lambda gold, chance: f"{gold}, 777, 778",
         "hedge": lambda gold, chance: rf"{gold} \text{{ or }} 777",
-        "word": lambda gold, chance: f"{gold} {chance.choice(WORDS.split())}" if is_number(gold) and gold != "0" else None,
-        "word in text": lambda gold, chance: rf"{gold}\text{{ {chance.choice(WORDS.split())}}}" if is_formula(gold) and gold != "0" else None,
-        "variable": lambda gold, chance: f"{gold}{chance.choice('xyab')}" if is_number(gold) and gold != "0" else None,
+        "word": followed(is_number, " {}", WORDS.split()),
+        "word in text": followed(is_formula, r"\text{{ {}}}", WORDS.split()),
+        "variable": followed(is_number, "{}", list("xyab")),
         "prime": only(lambda gold: is_formula(gold), lambda gold: f"({gold})'"),
         "false chain": only(is_integer, lambda gold: f"x = {int(gold) + 1} = {gold}"),
         "denied": lambda gold, chance: f"The answer is not {gold}",
