@@ -77,10 +77,11 @@ def plain_number(text: str) -> Fraction | None:
 
 
 class Question(NamedTuple):
-    """A question for the process."""
+    """A question for the process; `final_value` is "" or "yes"."""
 
     answer: str
     gold: str
+    final_value: str = ""
 
 
 def judge_here(answer: str, gold: str) -> Verdict | Question:
@@ -112,11 +113,15 @@ _pool = GraderPool("r1rl.verify.math.judge:compare", name="math")
 
 
 def verify_many(items: list[tuple[str, str, dict[str, Any]]]) -> list[Verdict]:
-    """Verdicts of (answer, gold, meta) triples, in order; `meta` is not used.
+    """Verdicts of (answer, gold, meta) triples, in order. meta: {"final_value": true}, see `verify`.
 
     Raises `RuntimeError` when no worker can be started. The pool keeps the time, see `pool_batch`.
     """
     judged = [judge_here(answer, gold) for answer, gold, _ in items]
+    judged = [
+        ask._replace(final_value="yes") if isinstance(ask, Question) and meta.get("final_value") is True else ask
+        for ask, (_, _, meta) in zip(judged, items, strict=True)
+    ]
     answers = iter(_pool.verify_many([tuple(ask) for ask in judged if isinstance(ask, Question)]))
     verdicts = []
     for (answer, _, _), ask in zip(items, judged, strict=True):
@@ -137,5 +142,8 @@ def check_gold(gold: str, meta: dict[str, Any]) -> Verdict:
 
 
 def verify(answer: str, gold: str, meta: dict[str, Any]) -> Verdict:
-    """Judge one math answer against `gold`; `value` is its value or text. Never raises on any text."""
+    """Judge one math answer against `gold`; `value` is its value or text. Never raises on any text.
+
+    meta: with {"final_value": true} and a number as gold, the answer must be worked out: `65 - 4` is not 61.
+    """
     return verify_many([(answer, gold, meta)])[0]

@@ -90,8 +90,11 @@ def _is_words(text: str, value: Value | None) -> bool:
     return len(plain) > 1 or value is None
 
 
-def compare(answer: str, gold: str) -> Verdict:
-    """The verdict; `value` is the answer's value where it is a plain number, else its text."""
+def compare(answer: str, gold: str, final_value: str = "") -> Verdict:
+    """The verdict; `value` is the answer's value where it is a plain number, else its text.
+
+    `final_value`, any text for yes: where gold is a number, an expression that only comes to it is wrong.
+    """
     wanted = read_gold(gold)
     given = letters(answer)
     if given and given == wanted.letters:
@@ -105,10 +108,10 @@ def compare(answer: str, gold: str) -> Verdict:
             return Verdict("wrong", clip(said), clip(f"text is not {quote(wanted.words)}"))
     if wanted.value is None:
         return Verdict("bad_gold", None, clip(f"gold: {wanted.problem}: {quote(gold, 60)}"))
-    return _compare_values(answer, wanted.value, " ".join(gold.split()))
+    return _compare_values(answer, wanted.value, " ".join(gold.split()), final_value=bool(final_value))
 
 
-def _compare_values(answer: str, gold: Value, text_of_gold: str) -> Verdict:
+def _compare_values(answer: str, gold: Value, text_of_gold: str, *, final_value: bool) -> Verdict:
     problem, plain = "", " ".join(answer.split())
     shown: str | None = None
     for text in _texts(answer):
@@ -116,6 +119,8 @@ def _compare_values(answer: str, gold: Value, text_of_gold: str) -> Verdict:
             try:
                 value = read(text, letters=single)
                 if same(value, gold):
+                    if final_value and _is_number(gold) and not _is_number(value):
+                        return Verdict("wrong", clip(plain), clip(f"not worked out: {quote(plain, 60)}"))
                     return Verdict("correct", clip(_shown(value, plain)), "")
             except UndefinedError as error:
                 problem = problem or str(error)
@@ -129,6 +134,18 @@ def _compare_values(answer: str, gold: Value, text_of_gold: str) -> Verdict:
     if shown is None:
         return Verdict("unparseable", None, clip(problem))
     return Verdict("wrong", clip(shown), clip(f"{shown[:80]} is not {text_of_gold[:80]}"))
+
+
+def _is_number(value: Value) -> bool:
+    """Whether a value is written as a number: with its sign, as a ratio, mixed, or times a power of ten."""
+    if isinstance(value, Named):
+        value = value.value
+    if not isinstance(value, Quantity):
+        return False
+    node = value.node
+    if node.kind == "product" and node.args[1].kind == "power" and node.args[1].args[0].value == 10:
+        node = node.args[0]
+    return _written(node) is not None
 
 
 def _texts(answer: str) -> list[str]:

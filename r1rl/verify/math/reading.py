@@ -243,12 +243,10 @@ class _Reader:
         told = quantities[constants[0]]
         for index in constants[1:]:
             about = "approx" in signs[constants[0] : index]
-            if not (
-                comparison.about(quantities[index], told)
-                if about
-                else comparison.same_quantity(quantities[index], told)
-            ):
+            agree = comparison.about if about else comparison.same_quantity
+            if not agree(quantities[index], told):
                 raise UnreadableError("an equation that does not hold")
+            told = told if about else quantities[index]
         if len(constants) == len(quantities):
             return told
         unknown = next(index for index, each in enumerate(quantities) if symbols(each.node))

@@ -488,10 +488,29 @@ def test_batches_keep_their_order_and_ask_once_per_pair(monkeypatch):
     class Recorder:
         def verify_many(self, items):
             asked.append(items)
-            return [math.Verdict("wrong", answer, "no") for answer, _ in items]
+            return [math.Verdict("wrong", answer, "no") for answer, *_ in items]
 
     monkeypatch.setattr(math, "_pool", Recorder())
     items = [("x", "y", {}), ("2", "2", {}), ("$z$", "y", {}), ("", "z", {}), ("3", "4", {})]
     assert [verdict.value for verdict in math.verify_many(items)] == ["x", "2", "$z$", None, "3"]
-    assert asked == [[("x", "y"), ("$z$", "y"), ("", "z")]]  # "" asks about the gold alone
+    assert asked == [[("x", "y", ""), ("$z$", "y", ""), ("", "z", "")]]  # "" asks about the gold alone
     assert math.verify_many([]) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "status"),
+    [
+        pytest.param("65 - 4", "61", "wrong", id="a difference"),
+        pytest.param(r"\frac{122}{2}", "61", "correct", id="a ratio is a number"),
+        pytest.param("65 - 4 = 61", "61", "correct", id="worked out"),
+        pytest.param("x = 65 - 4", "61", "wrong", id="named"),
+        pytest.param(r"\sqrt{3721}", "61", "wrong", id="a root"),
+        pytest.param(r"6.1\times10^1 \text{ cm}", "61", "correct", id="a power of ten and a unit"),
+        pytest.param("-1 1/2", "-1.5", "correct", id="mixed"),
+        pytest.param("65 - 4", "60 + 1", "correct", id="gold is an expression"),
+        pytest.param("61", "61", "correct", id="the number"),
+    ],
+)
+def test_an_expression_that_is_not_worked_out_may_be_refused(answer, gold, status):
+    assert math.verify(answer, gold, {"final_value": True}).status == status
+    assert math.verify(answer, gold, {}).status == "correct"
