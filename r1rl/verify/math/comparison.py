@@ -32,6 +32,16 @@ ROUNDED_DIGITS: Final = 6
 
 def same(answer: Value, gold: Value) -> bool:
     """Whether the answer is the gold value."""
+    if isinstance(answer, Named) and _is_name(answer) and isinstance(answer.value, Several | Span | Matrix):
+        answer = answer if isinstance(gold, Named) else answer.value
+    if (point := _point(answer)) and isinstance(gold, Span):
+        answer = point
+    if (point := _point(gold)) and isinstance(answer, Span | Named):
+        answer, gold = _point(answer) or answer, point
+    if isinstance(answer, Span) and isinstance(gold, Matrix):
+        answer = _column(answer)
+    if isinstance(answer, Matrix) and isinstance(gold, Span):
+        gold = _column(gold)
     if isinstance(answer, Several) and len(answer.items) == 1 and not isinstance(gold, Several):
         answer = answer.items[0]
     if isinstance(gold, Several) and len(gold.items) == 1 and not isinstance(answer, Several):
@@ -51,6 +61,30 @@ def same(answer: Value, gold: Value) -> bool:
     if type(answer) is not type(gold):
         return False
     return _BY_TYPE[type(gold)](answer, gold)
+
+
+def _point(value: Value) -> Span | None:
+    """`x = 3, y = -4` and `(x, y) = (3, -4)` as the point (3, -4), its coordinates in the order of their names."""
+    names: list[str] = []
+    if isinstance(value, Several):
+        named = [item for item in value.items if isinstance(item, Named) and item.node is not None]
+        names = [item.name for item in named]
+        items = [item.value for item in named]
+        if len(names) != len(value.items):
+            return None
+    elif isinstance(value, Named) and isinstance(value.value, Span) and value.name.startswith("("):
+        names, items = value.name[1:-1].split(","), list(value.value.items)
+    if len(names) < 2 or len(set(names)) != len(names) or len(names) != len(items):
+        return None
+    if not all(re.fullmatch("[A-Za-z]", name) for name in names):
+        return None
+    order = sorted(range(len(names)), key=names.__getitem__)
+    return Span("(", tuple(items[index] for index in order), ")", "".join(names[index] for index in order))
+
+
+def _column(point: Span) -> Value:
+    """A point as the vector that it is written for."""
+    return Matrix(tuple((item,) for item in point.items)) if (point.opening, point.closing) == ("(", ")") else point
 
 
 def _matched(answers: Sequence[Value], golds: Sequence[Value]) -> bool:
@@ -159,6 +193,18 @@ def _same_family(answer: Value, gold: Value) -> bool:
     return _same_nodes(_renamed(answer.node, given, wanted), gold.node)
 
 
+def same_family(answer: Value, gold: Value, parameter: str) -> bool:
+    """Whether the two are the same but for the letter of an integer: `k\\pi` and `n\\pi`."""
+    answer = answer.value if isinstance(answer, Named) else answer
+    if not (isinstance(answer, Quantity) and isinstance(gold, Quantity)):
+        return False
+    ours = symbols(answer.node) - symbols(gold.node)
+    if symbols(gold.node) - symbols(answer.node) != {parameter} or len(ours) != 1 or not ours <= _INTEGERS:
+        return False
+    return _same_nodes(_renamed(answer.node, next(iter(ours)), parameter), gold.node)
+
+
+_INTEGERS: Final = frozenset("knmltz")
 _CONSTANTS: Final = frozenset({"C", "C_1", "c_1"})
 _RENAMED: Final = _CONSTANTS | {"c", "k", "K", "A", "B", "D"}
 

@@ -50,10 +50,11 @@ FUNCTIONS: Final = {
 )},
     **{f"arc{name}": f"arc{name}" for name in ["sin", "cos", "tan", "cot", "sec", "csc"]},
     **{f"a{name}": f"arc{name}" for name in ["sin", "cos", "tan"]},
-    "log": "log", "lg": "lg", "tg": "tan", "ctg": "cot", "cosec": "csc", "arctg": "arctan", "sign": "sgn",
+    "log": "log", "lg": "log", "tg": "tan", "ctg": "cot", "cosec": "csc", "arctg": "arctan", "sign": "sgn",
     "sqrt": "sqrt", "binom": "binom",
 }  # fmt: skip
 _WORDS: Final = {"infinity": "infty", "inf": "infty", "oo": "infty", "infty": "infty", "pi": "pi"}
+_NO_ATOM: Final = frozenset(words("cdot times rfloor rceil end ne in le ge mod cup cap setminus approx equiv"))
 _PROSE: Final = frozenset(words("not nor the but yes never wrong false none nan maybe"))
 """Short words that are no product of letters."""
 _SEVERAL: Final = frozenset({"gcd", "lcm", "max", "min", "binom"})
@@ -202,7 +203,7 @@ class _Parser:
         if token.kind in ("number", "letter", "word"):
             return True
         if token.kind == "command":
-            return token.text not in ("cdot", "times")
+            return token.text not in _NO_ATOM
         if token.text == "|":
             return not self.bars
         return token.kind == "sign" and token.text in "([{"

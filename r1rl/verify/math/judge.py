@@ -10,10 +10,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from r1rl.verify.math import evaluation
-from r1rl.verify.math.comparison import same
+from r1rl.verify.math.comparison import same, same_family
 from r1rl.verify.math.evaluation import UndefinedError
 from r1rl.verify.math.formula import FUNCTIONS, GREEK, Node, UnreadableError, symbols
-from r1rl.verify.math.notation import normalise, without_prose, words_of
+from r1rl.verify.math.notation import integer_parameter, normalise, without_prose, words_of
 from r1rl.verify.math.reading import read
 from r1rl.verify.math.values import Named, Quantity, Value
 from r1rl.verify.verdict import Verdict, clip, quote
@@ -30,14 +30,19 @@ def warm_up() -> None:
 
 
 class Gold(NamedTuple):
-    """A gold answer: to the letter, as words (None if it is none), and as a value (None where `problem` says why)."""
+    """A gold answer: to the letter, as words (None if it is none), and as a value (None where `problem` says why).
+
+    `parameter` is the letter that may be any integer, "" if there is none.
+    """
 
     letters: str
     words: str | None
     value: Value | None
     problem: str
+    parameter: str
 
 
+_OPTION: Final = re.compile(r"(?:\\(?:text|mathrm|textrm)\s*\{)?\s*\(([A-E])\)\s*\}?\s+(.*[0-9\\].*)")
 _BLANKS: Final = re.compile(r"(?<![A-Za-z0-9])\s+|\s+(?![A-Za-z0-9])")
 
 
@@ -50,17 +55,18 @@ def letters(text: str) -> str:
 def read_gold(gold: str) -> Gold:
     """How a gold answer is read."""
     text = normalise(re.sub(r"^\s*\[\s*(['\"])([^'\"]*)\1\s*\]\s*$", r"\2", gold))
-    value, problem = None, ""
+    value, problem, parameter = None, "", integer_parameter(gold)
+    choice = _OPTION.fullmatch(text)  # a contest's "(D) 12"
     try:
-        value = _defined(read(without_prose(text)))
-        if isinstance(value, Named) and re.search(r"\\in\s*\\mathbb\s*\{?[ZN]|integer", gold):
+        value = _defined(read(without_prose(choice[2] if choice else text)))
+        if isinstance(value, Named) and parameter:
             value = value.value  # all solutions of an unknown
     except (UnreadableError, RecursionError, UndefinedError) as error:
         problem = str(error) if not isinstance(error, RecursionError) else "it is nested too deeply"
-    words = words_of(gold) if _is_words(text, value) else None
+    words = choice[1] if choice else words_of(gold) if _is_words(text, value) else None
     if words is not None and isinstance(value, Quantity) and value.node.name.startswith("word "):
         value = None
-    return Gold(_BLANKS.sub("", text), words, value, problem)
+    return Gold(_BLANKS.sub("", text), words, value, problem, parameter)
 
 
 def _defined(value: Value) -> Value:
@@ -100,25 +106,36 @@ def compare(answer: str, gold: str, final_value: str = "") -> Verdict:
     if given and given == wanted.letters:
         return Verdict("correct", clip(_shown(wanted.value, given)), "")
     if wanted.words is not None:
-        said = words_of(answer)
-        said = said if said == wanted.words else words_of(without_prose(normalise(answer)))
-        if said == wanted.words:
-            return Verdict("correct", clip(said), "")
+        said = [words_of(text) for text in (answer, *_texts(answer))]
+        if wanted.words in said or any(_says(each, wanted.words) for each in said):
+            return Verdict("correct", clip(wanted.words), "")
         if wanted.value is None:
-            return Verdict("wrong", clip(said), clip(f"text is not {quote(wanted.words)}"))
+            return Verdict("wrong", clip(said[0]), clip(f"text is not {quote(wanted.words)}"))
     if wanted.value is None:
         return Verdict("bad_gold", None, clip(f"gold: {wanted.problem}: {quote(gold, 60)}"))
-    return _compare_values(answer, wanted.value, " ".join(gold.split()), final_value=bool(final_value))
+    return _compare_values(
+        answer, wanted.value, wanted.parameter, " ".join(gold.split()), final_value=bool(final_value)
+    )
 
 
-def _compare_values(answer: str, gold: Value, text_of_gold: str, *, final_value: bool) -> Verdict:
+def _says(said: str, words: str) -> bool:
+    """Whether a sentence says the words: "yes, it is", "the day is tuesday"."""
+    if words in ("yes", "no"):
+        return said.startswith((f"{words},", f"{words}.", f"{words} ")) and not {"yes", "no"} <= set(
+            re.findall("[a-z]+", said)
+        )
+    found = re.fullmatch(r"(?:it|this|the(?: [a-z]+){1,3}) (?:is|wa|will be) (?:an? |the )?(.+)", said)
+    return found is not None and found[1] == words
+
+
+def _compare_values(answer: str, gold: Value, parameter: str, text_of_gold: str, *, final_value: bool) -> Verdict:
     problem, plain = "", " ".join(answer.split())
     shown: str | None = None
     for text in _texts(answer):
         for single in (False, True):
             try:
                 value = read(text, letters=single)
-                if same(value, gold):
+                if same(value, gold) or (parameter and same_family(value, gold, parameter)):
                     if final_value and _is_number(gold) and not _is_number(value):
                         return Verdict("wrong", clip(plain), clip(f"not worked out: {quote(plain, 60)}"))
                     return Verdict("correct", clip(_shown(value, plain)), "")
@@ -148,13 +165,17 @@ def _is_number(value: Value) -> bool:
     return _written(node) is not None
 
 
+_DISPLAYED: Final = re.compile(r"\\\[.*?\\\]|\$\$.*?\$\$|\\begin\{([a-z]+)\}.*?\\end\{\1\}", re.DOTALL)
+
+
 def _texts(answer: str) -> list[str]:
     """The answer without prose, and where it has several lines of which the others are prose, its last line."""
     found = [without_prose(normalise(answer))]
-    lines = [line for line in answer.splitlines() if line.strip()]
-    if len(lines) > 1 and all(re.search("[A-Za-z]{3}", line) for line in lines[:-1]) and "\\begin" not in answer:
+    displayed = _DISPLAYED.sub(lambda block: " ".join(block[0].split()), answer)
+    lines = [line for line in displayed.splitlines() if line.strip()]
+    if len(lines) > 1 and all(re.search("[A-Za-z]{3}|=", line) for line in lines[:-1]):
         found.append(without_prose(normalise(lines[-1])))
-    return found
+    return [*found, *(alone[1] for text in found if (alone := _TEXT_ALONE.fullmatch(text)))]
 
 
 def _shown(value: Value | None, text: str) -> str:

@@ -99,8 +99,9 @@ _MIXED: Final = re.compile(rf"(?<![0-9A-Za-z.}}^_)\]])([0-9]+)\s*{_NUMERATOR}(?!
 _PLAIN_MIXED: Final = re.compile(r"(?<![0-9A-Za-z.}^_)\]/])([0-9]+)[ ]([0-9]+)\s*/\s*([0-9]+)(?![0-9.^])")
 _TIMES_TEN: Final = re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)")
 _INTEGER_PARAMETER: Final = re.compile(
-    r",?\s*\(?\s*(?:\\text\{\s*)?(?:where |for |with )?(?:some |any |all )?(?:\}\s*)?\$?([a-zA-Z])\$?\s*"
-    r"(?:\\in\s*\\mathbb\{?[ZN]\}?(?:\^\+|_\+)?|(?:\\text\{\s*)?\s*(?:is|are) an(?:y)? integers?\s*\}?)\s*\)?\s*$"
+    r",?\s*\(?\s*(?:\\text\{\s*)?(?:where |for |with )?(?:some |any |all )?(?:integers? )?(?:\}\s*)?\$?([a-zA-Z])\$?\s*"
+    r"(?:\\in\s*(?:\\math(?:bb|bf)\s*\{?\s*[ZN]\s*\}?|[ZN]\b)(?:\^\+|_\+)?"
+    r"|(?:\\text\{\s*)?\s*(?:is|are) an(?:y)? integers?\s*\}?|(?<=integer \w)|(?<=integers \w))\s*\)?\s*$"
 )
 
 
@@ -113,7 +114,16 @@ def normalise(text: str) -> str:
             text = re.sub(rf"(?<=[0-9])\s*{char}", rf" \\frac{{{top}}}{{{bottom}}}", text)
             text = text.replace(char, rf"\frac{{{top}}}{{{bottom}}}")
     text = _without_marks(text)
-    text = text.replace("{,}", ",").replace("\\%", "%").replace("\\$", DOLLAR).replace("\\#", "#").replace("\\_", "_")
+    text = re.sub(r"(?<!\\)\\[()\[\]]", " ", text)  # of formulas inside a sentence
+    text = (
+        re.sub(r"^#{1,6}\s+", "", text)
+        .replace("{,}", ",")
+        .replace("{:}", ":")
+        .replace("\\%", "%")
+        .replace("\\$", DOLLAR)
+        .replace("\\#", "#")
+        .replace("\\_", "_")
+    )
     text = re.sub(r"\\text\s*\{\s*\u00a4\s*\}", DOLLAR, text)
     text = re.sub(r",\s*\\!\s*(?=[0-9]{3}(?![0-9]))", ",", text)
     text = re.sub(r"\\q?quad(?![A-Za-z])", " , ", text)
@@ -142,6 +152,12 @@ def normalise(text: str) -> str:
 def without_parameter(text: str) -> str:
     r"""Without the remark that a letter is any integer: `k\pi, k\in\mathbb{Z}`."""
     return _INTEGER_PARAMETER.sub("", text) or text
+
+
+def integer_parameter(text: str) -> str:
+    """The letter that a text says is any integer, "" if there is none."""
+    found = _INTEGER_PARAMETER.search(" ".join(text.translate(_SIGNS).split()).rstrip(" .$"))
+    return found[1] if found else ""
 
 
 def _raised(text: str) -> str:
@@ -272,23 +288,28 @@ def _plain_mixed(found: re.Match[str]) -> str:
 
 
 _CUE: Final = re.compile(
-    r"(?P<so>(?:so|thus|therefore|hence|then|and so|finally|we (?:get|have|find)(?: that)?)\b[,:]?\s*)?"
+    r"(?P<so>(?:so|thus|therefore|hence|then|and so|finally|that is|i\.e\.|we (?:get|have|find|obtain)(?: that)?)\b[,:]?\s*)?"
     r"(?P<core>(?:(?:the|my|our|a|an)\s+)?(?:(?:final|correct|required|desired|exact|total|simplified|numerical)\s+)*"
-    r"(?:answer|result|solution|value)\b\s*(?:is\b|are\b|equals\b|=|:|-)?\s*(?:equal to\b)?[:\s]*"
-    r"|(?:it|this|that)\s+(?:is|equals)\b\s*)?",
+    r"(?:answers?|ans|results?|solutions?|roots|values?)\b\.?\s*(?:is\b|are\b|equals\b|=|:|-)?"
+    r"|(?:it|this|that|which)\s+(?:is|equals|gives)\b|there (?:are|is)\b|equals\b|(?:the|our)(?:\s+(?!not\b|wrong|incorrect|"
+    r"false|opposite|negative|other|never|no\b)[a-z\-]+){1,5}?\s+(?:is|are|equals|=|:)(?=[\s:]))?"
+    r"(?P<then>\s*(?:equal to|therefore|thus|then|exactly|simply|now)\b)*[:\s]*",
     re.IGNORECASE,
 )
-_REASON: Final = re.compile(r",?\s+(?:because|since|as required|as desired)\b.*", re.IGNORECASE | re.DOTALL)
+_REASON: Final = re.compile(
+    r",?\s+(?:because|since|as required|as desired|is (?:the|our|my) (?:final )?answer|\(final answer\))(?!\w).*",
+    re.IGNORECASE | re.DOTALL,
+)
 _EQUALS: Final = re.compile(r"\s+(?:is equal to|equals|is)\s+(?=[-+\\0-9(\u00a4])")
 
 
 def without_prose(text: str) -> str:
     """Without the words that announce a value, "The answer is", and a reason after it. `text` is normalised."""
     text = _REASON.sub("", text)
-    if (first := re.match(r"\\(?:text|textrm|mbox)\s*\{([^{}]*)\}", text)) and _announces(first[1] + " "):
-        text = first[1] + " " + text[first.end() :]
-    if size := _announces(text):
-        text = text[size:]
+    for _ in range(2):  # "Final answer: The final answer is 5"
+        if (first := re.match(r"\\(?:text|textrm|mbox)\s*\{([^{}]*)\}", text)) and _announces(first[1] + " "):
+            text = first[1] + " " + text[first.end() :]
+        text = text[_announces(text) :]
     return _EQUALS.sub("=", text).strip()
 
 
@@ -315,6 +336,7 @@ def words_of(text: str) -> str:
     text = re.sub(r"^(?:option|choice|answer)[ :]+(?=\(?[A-Za-z]\)?$)", "", text, flags=re.IGNORECASE)
     text = re.sub(r"\(\s*([A-Za-z])\s*\)", r"\1", text)
     if len(text) > 1:
+        text = re.sub(r"^(?:there (?:is|are) )?(?:an? |the )?(?=[a-z]{2})", "", text, flags=re.IGNORECASE)
         text = _MONTHS.sub(r"\1", text.casefold())
         text = re.sub(r"\b([ap])\s*\.?\s*m\b\.?", r"\1m", text)
         text = re.sub(r"(?<=[a-z]{3})s$", "", text)

@@ -34,7 +34,7 @@ MAX_ITEMS: Final = 64
 _SEPARATOR: Final = re.compile(rf"[,;{OR}]")
 _STRONG: Final = re.compile(rf"[;{OR}]")
 _COMMA: Final = re.compile(",")
-_UNION: Final = re.compile(r"\\cup(?![A-Za-z])")
+_UNION: Final = re.compile(r"\\cup(?![A-Za-z])|U(?=\s*[(\[])")
 _BAR: Final = re.compile(r"\||:")
 _SIGN: Final = re.compile(r"\\(?:le|ge|ne|in|approx|equiv)(?![A-Za-z])|<=|>=|!=|:=|==|[<>=]")
 _ROW: Final = re.compile(r"\\\\(?:\s*\[[^\]]*\])?")
@@ -55,7 +55,12 @@ _MATRIX: Final = re.compile(
     r"\(?\[?\s*\\begin\s*\{([pbvBV]?matrix|array|smallmatrix)\}\s*(?:\{[lcr| ]*\})?(.*)\\end\s*\{\1\}\s*\)?\]?",
     re.DOTALL,
 )
-_REALS: Final = re.compile(r"\\mathbb\s*\{?R\}?|\\text\s*\{\s*(?:all )?reals?(?: numbers?)?\s*\}|all real(?: number)?s")
+_REALS: Final = re.compile(
+    r"\\mathbb\s*\{?R\}?|(?:\\text\s*\{\s*)?(?:the )?(?:set of )?(?:all )?reals?(?: numbers?)?\s*\}?|\\Reals",
+    re.IGNORECASE,
+)
+_INFINITY: Final = Node("symbol", name="infty")
+_REAL_LINE: Final = Span("(", (Quantity(Node("product", (number(-1), _INFINITY))), Quantity(_INFINITY)), ")")
 _OPEN, _CLOSE = "([{⟨", ")]}⟩"
 
 
@@ -94,9 +99,8 @@ class _Reader:
         self.letters = letters
 
     def whole(self, text: str) -> Value:
-        for special in (_clock, _based, _ratio, self._congruence):
-            if (value := special(text)) is not None:
-                return value
+        if (congruence := self._congruence(text)) is not None:
+            return congruence
         groups = [group for group in _split(text, _STRONG)[0] if group]
         parts = [[item for item in _split(group, _COMMA)[0] if item] for group in groups]
         if (
@@ -133,12 +137,18 @@ class _Reader:
         """One value, which may be a set."""
         if re.fullmatch(r"\\ldots|\.\.\.|…", text):
             return Dots()
+        for special in (_clock, _based, _ratio):
+            if (value := special(text)) is not None:
+                return value
         if _REALS.fullmatch(text):
-            return Quantity(Node("symbol", name="mathbb R"))
+            return _REAL_LINE
         if text in ("\\emptyset", "\\{ \\}", "\\{\\}"):
             return Several(())
         if (inside := _inside(text, "\\{", "\\}")) is not None:
             return self._set(inside)
+        if (inside := _inside(text, "{", "}")) is not None:
+            listed = any(_split(inside, at)[1] for at in (_COMMA, _BAR)) and inside.count("|") != 2
+            return self._set(inside) if listed else self.whole(inside)
         if "\\pm" in text or "\\mp" in text:
             plus, minus = (
                 re.sub(r"\\mp(?![A-Za-z])", other, re.sub(r"\\pm(?![A-Za-z])", sign, text))
@@ -231,7 +241,7 @@ class _Reader:
         if not isinstance(value, Quantity):
             if len(names) != 1:
                 raise UnreadableError("an equation of several parts")
-            if isinstance(value, Named | Relation | Clock | Ratio | Dots):
+            if isinstance(value, Named | Relation | Dots):
                 raise UnreadableError("an equation in an equation")
             return Named(_squeezed(names[0]), _tried(names[0]), value)
         quantities = [self.quantity(name) for name in names] + [value]
@@ -285,6 +295,8 @@ class _Reader:
             unit = self._unit(found[0], rest)
             if unit is not None:
                 return _quantity(found[0], unit)
+        if (found := _PLAIN_UNIT.fullmatch(text)) and (unit := units.read(found[2])) and not unit.counted:
+            return _quantity(found[1], unit)
         for start in (match.start() for match in _TEXT_COMMAND.finditer(text)):
             unit = units.read(text[start:])
             if unit is not None and start and (node := _tried(text[:start])) is not None:
@@ -360,8 +372,10 @@ _CURRENCY: Final = re.compile(
 )
 _CURRENCIES: Final = {"Rs.": "Rs"}
 _PER: Final = re.compile(
-    r"(?:per|a|an|each|/)\s*[a-z]{1,12}|each|total|in total|\\text\s*\{\s*(?:per|a|each)[a-z ]{0,15}\}"
+    r"(?:(?:per|a|an|each|every|/)\s*[a-z]{1,12}|each|total|in total|left|profit|(?:US )?dollars|USD)"
+    r"|\\text\s*\{\s*(?:per|a|each|every|dollars|USD|in total)[a-z ]{0,15}\}"
 )
+_PLAIN_UNIT: Final = re.compile(r"(.*[0-9}\)])\s+((?:square |cubic |sq\.? )?[a-z]{2,}(?: per [a-z]+|/[a-z]+)?)")
 _DEGREES: Final = re.compile(r"(.+?)\s*\^\s*(?:\\circ|\{\s*\\circ\s*\}|\{\s*\\(?:text|mathrm)\s*\{\s*o\s*\}\s*\})\s*")
 _TEXT_COMMAND: Final = re.compile(
     r"(?:\^\s*\{?\s*\\circ\s*\}?\s*)?\\(?:text|textrm|mbox|mathrm|operatorname|textnormal)\s*\{"
@@ -415,9 +429,8 @@ def _closes_early(text: str) -> bool:
 
 
 def _interval(nodes: Sequence[Node], signs: Sequence[str], unknown: int) -> Span:
-    infinity = Node("symbol", name="infty")
-    low, opening = Node("product", (number(-1), infinity)), "("
-    high, closing = infinity, ")"
+    low, opening = Node("product", (number(-1), _INFINITY)), "("
+    high, closing = _INFINITY, ")"
     if unknown:
         low, opening = nodes[unknown - 1], "[" if signs[unknown - 1] == "le" else "("
     if unknown < len(nodes) - 1:

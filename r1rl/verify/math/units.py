@@ -74,13 +74,16 @@ _NOT_COUNTED: Final = frozenset(
     {word + ending for word in _NUMBER_WORDS for ending in ("", "s", "es")}
     | set(words(
     "less plus minus times percents negatives positives factorials roots squares cubes powers remainders "
-    "digits zeros zeroes inverses opposites reciprocals logs bases exponents modulus as is this its was "
+    "zeros zeroes inverses opposites reciprocals logs bases exponents modulus as is this its was "
     "does has yes us thus plus always across perhaps guess unless sixes twenties thirties fifties items% "
-    "tens radians ones decimals places sums products differences quotients multiples factors divisors "
-    "sets groups mods"
+    "tens radians ones decimals places sums products differences quotients multiples "
+    "mods"
 ))
 )  # fmt: skip
 _IRREGULAR: Final = frozenset(words("people children men women mice geese fish sheep deer students"))
+_NO_ADJECTIVE: Final = frozenset(
+    words("not more less fewer other and but out over under above below than about nearly almost minus plus times off")
+)
 _PART: Final = re.compile(
     r"\s*(?:(?P<scale>square|sq\.?|cubic|cu\.?)\s+)?(?P<name>\\(?:euro|pounds|rupee)|\u00a4|[A-Za-zμΩ°¢¥]+\.?)"
     r"(?:\s*\^\s*\{?\s*(?P<power>-?[1-4])\s*\}?)?"
@@ -146,8 +149,12 @@ def read(text: str) -> Read | None:
 
 
 def _counted(text: str) -> Read | None:
-    """A plural of what is counted."""
-    if not re.fullmatch("[a-z]{3,20}", text) or text in _NOT_COUNTED:
+    """A plural of what is counted: "apples", "red apples", "cups of sugar per day"."""
+    text = re.sub(r" (?:of|per|in|on|from|for) [a-z ]{1,30}$| (?:each|left|total|altogether|remaining)$", "", text)
+    *adjectives, text = text.split(" ")
+    if len(adjectives) > 2 or any(word in _NOT_COUNTED or word in _NO_ADJECTIVE for word in adjectives):
+        return None
+    if not all(re.fullmatch("[a-z]{3,20}", word) for word in (*adjectives, text)) or text in _NOT_COUNTED:
         return None
     if not ((text.endswith("s") and not text.endswith(("ss", "ous", "ths", "ies%"))) or text in _IRREGULAR):
         return None
