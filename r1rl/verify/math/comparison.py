@@ -32,12 +32,14 @@ ROUNDED_DIGITS: Final = 6
 
 def same(answer: Value, gold: Value) -> bool:
     """Whether the answer is the gold value."""
-    if isinstance(answer, Named) and _is_name(answer) and isinstance(answer.value, Several | Span | Matrix):
+    if isinstance(answer, Named) and not isinstance(answer.value, Quantity):
         answer = answer if isinstance(gold, Named) else answer.value
     if (point := _point(answer)) and isinstance(gold, Span):
         answer = point
     if (point := _point(gold)) and isinstance(answer, Span | Named):
         answer, gold = _point(answer) or answer, point
+    if isinstance(answer, Span) and isinstance(gold, Several) and _is_python_list(answer):
+        answer = Several(answer.items)
     if isinstance(answer, Span) and isinstance(gold, Matrix):
         answer = _column(answer)
     if isinstance(answer, Matrix) and isinstance(gold, Span):
@@ -82,6 +84,12 @@ def _point(value: Value) -> Span | None:
     return Span("(", tuple(items[index] for index in order), ")", "".join(names[index] for index in order))
 
 
+def _is_python_list(span: Span) -> bool:
+    """Whether it is no interval: `[1, 3, 5]`, `[(1, 2), (3, 4)]`."""
+    square = (span.opening, span.closing) == ("[", "]")
+    return square and (len(span.items) > 2 or any(isinstance(item, Span) for item in span.items))
+
+
 def _column(point: Span) -> Value:
     """A point as the vector that it is written for."""
     return Matrix(tuple((item,) for item in point.items)) if (point.opening, point.closing) == ("(", ")") else point
@@ -103,7 +111,8 @@ def _matched(answers: Sequence[Value], golds: Sequence[Value]) -> bool:
 def _same_named(answer: Value, gold: Named) -> bool:
     constant = not isinstance(gold.value, Quantity) or not symbols(gold.value.node)
     if isinstance(answer, Named):
-        same_name = answer.name == gold.name or _function_names(answer.name, gold.name)
+        names = [re.sub(r"_\{?[0-9]\}?$", "", each.name) for each in (answer, gold)]
+        same_name = names[0] == names[1] or _function_names(*names)
         if same_name and same(answer.value, gold.value):
             return True
         if same_name and _same_family(answer.value, gold.value):
@@ -125,7 +134,12 @@ def _function_names(left: str, right: str) -> bool:
 def _is_name(named: Named) -> bool:
     """Whether what a value is of is a name, not a formula in which it could be hidden: `2x = 12` does not say 12."""
     node = named.node
-    return node is None or node.kind == "symbol" or (node.kind == "call" and node.name not in KNOWN)
+    return (
+        node is None
+        or re.fullmatch(r"[A-Za-z]\([^()]*\)", named.name) is not None
+        or node.kind == "symbol"
+        or (node.kind == "call" and node.name not in KNOWN)
+    )
 
 
 def _value_told(answer: Named, gold: Value) -> bool:

@@ -55,6 +55,11 @@ FUNCTIONS: Final = {
 }  # fmt: skip
 _WORDS: Final = {"infinity": "infty", "inf": "infty", "oo": "infty", "infty": "infty", "pi": "pi"}
 _NO_ATOM: Final = frozenset(words("cdot times rfloor rceil end ne in le ge mod cup cap setminus approx equiv"))
+_NAMES: Final = "sin|cos|tan|ln|log|sqrt|pi|exp|[A-Za-z]"
+_GLUED: Final = re.compile(
+    r"(?!sin$|cos$|tan$|log$|pi$|exp$|ln$|sqrt$)(?:[A-Za-z]?(?:sin|cos|tan|ln|log|sqrt|pi))+[A-Za-z]?"
+)
+"""Functions and letters without a blank between: `xcos`, `sinxcosx`."""
 _PROSE: Final = frozenset(words("not nor the but yes never wrong false none nan maybe"))
 """Short words that are no product of letters."""
 _SEVERAL: Final = frozenset({"gcd", "lcm", "max", "min", "binom"})
@@ -105,6 +110,8 @@ def _pieces(kind: str, text: str) -> list[tuple[str, str]]:
     if kind == "letters":
         if text in FUNCTIONS or text in _WORDS or text in GREEK:
             return [("command", text)]
+        if _GLUED.fullmatch(text):
+            return [piece for part in re.findall(_NAMES, text) for piece in _pieces(kind, part)]
         if len(text) > MAX_WORD or text.casefold() in _PROSE:
             raise UnreadableError(f"the word {text[:20]!r}")
         return [("letter", letter) for letter in text]

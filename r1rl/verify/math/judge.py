@@ -14,7 +14,7 @@ from r1rl.verify.math.comparison import same, same_family
 from r1rl.verify.math.evaluation import UndefinedError
 from r1rl.verify.math.formula import FUNCTIONS, GREEK, Node, UnreadableError, symbols
 from r1rl.verify.math.notation import integer_parameter, normalise, without_prose, words_of
-from r1rl.verify.math.reading import read
+from r1rl.verify.math.reading import NUMERALS, read
 from r1rl.verify.math.values import Named, Quantity, Value
 from r1rl.verify.verdict import Verdict, clip, quote
 
@@ -93,7 +93,7 @@ def _is_words(text: str, value: Value | None) -> bool:
     plain = _TEXT_ALONE.sub(r"\1", text).replace("$", "")
     if not _LETTERS_ONLY.fullmatch(plain) or plain in GREEK or plain in FUNCTIONS:
         return value is None and not re.search(r"[0-9\\=<>+*/^_{}|]", plain) and bool(re.search(r"[^\W\d_]{2}", plain))
-    return len(plain) > 1 or value is None
+    return len(plain) > 1 or value is None or plain.isupper()
 
 
 def compare(answer: str, gold: str, final_value: str = "") -> Verdict:
@@ -118,8 +118,15 @@ def compare(answer: str, gold: str, final_value: str = "") -> Verdict:
     )
 
 
+_NOTHING: Final = frozenset(
+    {"no solution", "no real solution", "no such", "does not exist", "dne", "empty set", r"\emptyset", "none"}
+)
+
+
 def _says(said: str, words: str) -> bool:
     """Whether a sentence says the words: "yes, it is", "the day is tuesday"."""
+    if words in _NOTHING:
+        return said in _NOTHING
     if words in ("yes", "no"):
         return said.startswith((f"{words},", f"{words}.", f"{words} ")) and not {"yes", "no"} <= set(
             re.findall("[a-z]+", said)
@@ -146,8 +153,6 @@ def _compare_values(answer: str, gold: Value, parameter: str, text_of_gold: str,
                 problem = problem or (str(error) if isinstance(error, UnreadableError) else "nested too deeply")
                 continue
             shown = shown or _shown(value, plain)
-        if shown:
-            break
     if shown is None:
         return Verdict("unparseable", None, clip(problem))
     return Verdict("wrong", clip(shown), clip(f"{shown[:80]} is not {text_of_gold[:80]}"))
@@ -175,7 +180,8 @@ def _texts(answer: str) -> list[str]:
     lines = [line for line in displayed.splitlines() if line.strip()]
     if len(lines) > 1 and all(re.search("[A-Za-z]{3}|=", line) for line in lines[:-1]):
         found.append(without_prose(normalise(lines[-1])))
-    return [*found, *(alone[1] for text in found if (alone := _TEXT_ALONE.fullmatch(text)))]
+    found += [alone[1].strip() for text in found if (alone := _TEXT_ALONE.fullmatch(text))]
+    return [NUMERALS.get(text.casefold(), text) for text in found]
 
 
 def _shown(value: Value | None, text: str) -> str:

@@ -35,7 +35,7 @@ _SIGNS: Final = str.maketrans(
         "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "±": r"\pm ",
         "∓": r"\mp ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
         "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "√": r"\sqrt ", "∛": r"\sqrt[3]", "°": r"^\circ ",
-        "′": "'", "’": "'", "‘": "'",
+        "º": r"^\circ ", "˚": r"^\circ ", "∶": ":", "∴": " ", "′": "'", "’": "'", "‘": "'",
         "“": '"', "”": '"', "€": r"\euro ", "£": r"\pounds ", "₹": r"\rupee ", "∠": r"\angle ", "→": "=", "⟹": "=",
         "⇒": "=", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "⟨": r"\langle ", "⟩": r"\rangle ", "‖": r"\|",
         "≅": r"\approx ", "∣": "|", "；": ";", "，": ",", "：": ":", "（": "(", "）": ")", "。": ".",
@@ -61,13 +61,13 @@ _SAME_COMMAND: Final = {
     "dotsc": "ldots", "hdots": "ldots", "lor": OR, "vee": OR, "land": OR, "wedge": OR, "div": "/", "lbrack": "[",
     "rbrack": "]", "lparen": "(", "rparen": ")", "dotsb": "ldots", "implies": "=", "Rightarrow": "=",
     "rightarrow": "=", "to": "=", "cr": "\\\\", "textdollar": DOLLAR, "sim": "approx", "simeq": "approx",
-    "exponentialE": "e", "bmod": "mod", "pmod": "mod", "textasciitilde": " ",
+    "bigcup": "cup", "bigcap": "cap", "exponentialE": "e", "bmod": "mod", "pmod": "mod", "textasciitilde": " ",
 }  # fmt: skip
 _LAYOUT: Final = frozenset(
     words(
         "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle "
         "scriptstyle large Large LARGE huge Huge small normalsize tiny bf rm it sf tt cal limits nolimits "
-        "mathstrut strut thinspace medspace thickspace enspace hfill notag nonumber newline boldmath"
+        "mathstrut strut therefore because thinspace medspace thickspace enspace hfill notag nonumber newline boldmath"
     )
 )
 _BOLD: Final = frozenset(
@@ -79,6 +79,9 @@ _COMMAND: Final = re.compile(r"\\([A-Za-z]+)\*?")
 _WORD_COMMAND: Final = re.compile(rf"\\(?:{_TEXT_COMMANDS})\s*\{{([^{{}}]*)\}}")
 _LONE_BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*([0-9A-Za-z])")
 _COLOUR: Final = re.compile(r"\\(?:text)?colou?r\s*(?:\[[^\]]*\])?\{[^{}]*\}")
+_ALIGNED: Final = re.compile(
+    r"\\begin\{(align\*?|aligned|gathered|split|equation\*?|gather\*?)\}(.*?)\\end\{\1\}", re.DOTALL
+)
 _BRACED: Final = re.compile(rf"\\(?:{'|'.join(sorted(_BOLD))})\s*\{{")
 _SPACING: Final = re.compile(r"(?<!\\)\\(?:[,;:!> ]|(?:hspace|vspace|hskip|phantom|label|tag)\s*\{[^{}]*\})|~")
 _AND_OR: Final = re.compile(
@@ -99,10 +102,11 @@ _MIXED: Final = re.compile(rf"(?<![0-9A-Za-z.}}^_)\]])([0-9]+)\s*{_NUMERATOR}(?!
 _PLAIN_MIXED: Final = re.compile(r"(?<![0-9A-Za-z.}^_)\]/])([0-9]+)[ ]([0-9]+)\s*/\s*([0-9]+)(?![0-9.^])")
 _TIMES_TEN: Final = re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)")
 _INTEGER_PARAMETER: Final = re.compile(
-    r",?\s*\(?\s*(?:\\text\{\s*)?(?:where |for |with )?(?:some |any |all )?(?:integers? )?(?:\}\s*)?\$?([a-zA-Z])\$?\s*"
-    r"(?:\\in\s*(?:\\math(?:bb|bf)\s*\{?\s*[ZN]\s*\}?|[ZN]\b)(?:\^\+|_\+)?"
-    r"|(?:\\text\{\s*)?\s*(?:is|are) an(?:y)? integers?\s*\}?|(?<=integer \w)|(?<=integers \w))\s*\)?\s*$"
+    r",?\s*\(?\s*(?:\\text\s*\{\s*)?(?:where |for |with )?(?:some |any |all )?(?P<integer>integers?\s*)?(?:\}\s*)?"
+    r"\$?(?P<letter>[a-zA-Z])\$?\s*(?(integer)|(?:\\in\s*(?:\\math(?:bb|bf)\s*\{?\s*[ZN]\s*\}?|[ZN]\b)(?:\^\+|_\+)?"
+    r"|(?:\\text\s*\{\s*)?\s*(?:is|are) an(?:y)? integers?\s*\}?))\s*\)?\s*$"
 )
+_CONDITION: Final = re.compile(r"^([^,(]*(?:\([^()]*\)[^,(]*)*?)\s*[,(]\s*\(?\s*[A-Za-z]\s*\\ne\s*-?[0-9]+\s*\)?$")
 
 
 def normalise(text: str) -> str:
@@ -129,12 +133,16 @@ def normalise(text: str) -> str:
     text = re.sub(r"\\q?quad(?![A-Za-z])", " , ", text)
     text = _SPACING.sub(_space, re.sub(r"\\+\s*$", " ", text))
     text = _dollars(text)
-    text = _COLOUR.sub(" ", text)
+    text = _ALIGNED.sub(lambda found: found[2].replace("&", " "), _COLOUR.sub(" ", text))
+    text = re.sub(r"\{\s*(\w+)\s*\\choose\s*(\w+)\s*\}", r"\\binom{\1}{\2}", text).replace("+/-", r"\pm ")
+    text = re.sub(r"\\(?:text|mathrm)\s*\{\s*mod\s*\}", r"\\mod ", text)
     text = _LONE_BOX.sub(r" \1", text)
     text = unwrap(_unbraced(text), (("{", "}"),), whole=is_whole)
     text = _COMMAND.sub(_command, text)
     text = text.replace("**", "^").replace("\\\\ ", "\\\\")
     text = without_parameter(text)
+    if (condition := _CONDITION.match(text)) and "\\ne " not in condition[1] and condition[1].strip():
+        text = condition[1]  # "1/(x+1), x != -1"
     text = _AND_OR.sub(f" {OR} ", text)
     text = _SCALE.sub(lambda found: rf" \times 10^{{{_SCALES[found[2]]}}} {found[1] or ''}", text)
     text = re.sub(r"\\text\s*\{\s*\}", " ", text)
@@ -157,7 +165,7 @@ def without_parameter(text: str) -> str:
 def integer_parameter(text: str) -> str:
     """The letter that a text says is any integer, "" if there is none."""
     found = _INTEGER_PARAMETER.search(" ".join(text.translate(_SIGNS).split()).rstrip(" .$"))
-    return found[1] if found else ""
+    return found["letter"] if found else ""
 
 
 def _raised(text: str) -> str:
@@ -291,13 +299,15 @@ _CUE: Final = re.compile(
     r"(?P<so>(?:so|thus|therefore|hence|then|and so|finally|that is|i\.e\.|we (?:get|have|find|obtain)(?: that)?)\b[,:]?\s*)?"
     r"(?P<core>(?:(?:the|my|our|a|an)\s+)?(?:(?:final|correct|required|desired|exact|total|simplified|numerical)\s+)*"
     r"(?:answers?|ans|results?|solutions?|roots|values?)\b\.?\s*(?:is\b|are\b|equals\b|=|:|-)?"
-    r"|(?:it|this|that|which)\s+(?:is|equals|gives)\b|there (?:are|is)\b|equals\b|(?:the|our)(?:\s+(?!not\b|wrong|incorrect|"
-    r"false|opposite|negative|other|never|no\b)[a-z\-]+){1,5}?\s+(?:is|are|equals|=|:)(?=[\s:]))?"
-    r"(?P<then>\s*(?:equal to|therefore|thus|then|exactly|simply|now)\b)*[:\s]*",
+    r"|(?:it|this|that|which)\s+(?:is|equals|gives)\b|there (?:are|is)\b|equals\b|(?:i|we|she|he|they|you|it) (?:gets?|got|finds?|ha(?:s|ve)|obtains?|needs?)\b|(?:the|our)(?:\s+(?!not\b|wrong|incorrect|"
+    r"false|opposite|negative|other|never|no\b)[a-z\-]+){1,5}?\s+(?:is|are|equals|=|:)(?=[\s:])"
+    r"|(?!(?:not|wrong|incorrect|false|never)\b)[a-z]{4,20}(?:\s+[a-z]{1,12}){0,3}\s*[=:](?!=))?"
+    r"(?P<then>\s*(?:(?:should|must|would|will) be|equal to|therefore|thus|then|exactly|simply|now|approximately|about|roughly)\b)*"
+    r"[:\s]*",
     re.IGNORECASE,
 )
 _REASON: Final = re.compile(
-    r",?\s+(?:because|since|as required|as desired|is (?:the|our|my) (?:final )?answer|\(final answer\))(?!\w).*",
+    r",?\s+(?:because|since|as required|as desired|(?:is|as) (?:the|our|my) (?:final )?answer|\(final answer\))(?!\w).*",
     re.IGNORECASE | re.DOTALL,
 )
 _EQUALS: Final = re.compile(r"\s+(?:is equal to|equals|is)\s+(?=[-+\\0-9(\u00a4])")
@@ -316,7 +326,7 @@ def without_prose(text: str) -> str:
 def _announces(text: str) -> int:
     """How many characters at the start only announce what follows."""
     found = _CUE.match(text)
-    return found.end() if found and (found["so"] or found["core"]) else 0
+    return found.end() if found and (found["so"] or found["core"] or found["then"]) else 0
 
 
 _MONTHS: Final = re.compile(
@@ -332,7 +342,7 @@ def words_of(text: str) -> str:
     text = normalise(text)
     for _ in range(3):
         text = _WORD_COMMAND.sub(r" \1 ", text)
-    text = " ".join(text.replace('"', " ").replace("~", " ").split()).strip(" .")
+    text = " ".join(text.replace('"', " ").replace("~", " ").split()).strip(" .!")
     text = re.sub(r"^(?:option|choice|answer)[ :]+(?=\(?[A-Za-z]\)?$)", "", text, flags=re.IGNORECASE)
     text = re.sub(r"\(\s*([A-Za-z])\s*\)", r"\1", text)
     if len(text) > 1:

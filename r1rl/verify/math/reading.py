@@ -42,7 +42,7 @@ _CELL: Final = re.compile("&")
 _CLOCK: Final = re.compile(
     r"([0-9]{1,2}):([0-9]{2})(?::00)?\s*(?:\\(?:text|mathrm|mbox)\s*\{)?\s*(?:([apAP])\s*\.?\s*[mM]\s*\.?)?\s*\}?"
 )
-_CLOCK_WORD: Final = re.compile(r"([0-9]{1,2})\s*(?:\\text\s*\{)?\s*o'clock\s*\}?")
+_CLOCK_WORD: Final = re.compile(r"([0-9]{1,2})\s*(?:o'clock|([ap])\s*\.?\s*m\.?)")
 _TEXT: Final = re.compile(r"\\(?:text|textrm|mbox|mathrm|textnormal)\s*\{([^{}]*)\}")
 _BASED: Final = re.compile(
     r"(?:\\(?:text|mathrm)\s*\{\s*)?\(?([0-9A-Fa-f]+)\s*\}?\s*\)?\s*_\s*\{?\s*([0-9]{1,2})\s*\}?"
@@ -52,7 +52,8 @@ _BASED_WORD: Final = re.compile(
 )
 _MODULO: Final = re.compile(r"(.+?)\s*,?\s*\(?\s*(?:\\mod|mod|modulo)\s*\{?\s*([0-9]{1,6})\s*\}?\s*\)?")
 _MATRIX: Final = re.compile(
-    r"\(?\[?\s*\\begin\s*\{([pbvBV]?matrix|array|smallmatrix)\}\s*(?:\{[lcr| ]*\})?(.*)\\end\s*\{\1\}\s*\)?\]?",
+    r"(?P<factor>[^&]{1,40}?)??\s*(?:\\cdot)?\s*\(?\[?\s*\\begin\s*\{(?P<kind>[pbvBV]?matrix|array|smallmatrix)\}\s*"
+    r"(?:\{[lcr| ]*\})?(?P<cells>.*)\\end\s*\{(?P=kind)\}\s*\)?\]?(?P<transposed>\s*\^\s*\{?\s*(?:T|\\top)\s*\}?)?",
     re.DOTALL,
 )
 _REALS: Final = re.compile(
@@ -162,12 +163,19 @@ class _Reader:
         if len(parts) > 1:
             return Several(tuple(self.item(part) for part in parts))
         if found := _MATRIX.fullmatch(text):
-            rows = [_split(row, _CELL)[0] for row in _split(found[2].strip(), _ROW)[0] if row]
-            return self._matrix(rows)
+            rows = [_split(row, _CELL)[0] for row in _split(found["cells"].strip(), _ROW)[0] if row]
+            if found["transposed"]:
+                rows = [list(column) for column in zip(*rows, strict=False)]
+            factor = _tried(found["factor"]) if found["factor"] else None
+            if found["factor"] and factor is None:
+                raise UnreadableError("a factor before a matrix")
+            return self._matrix(rows, factor)
         return self._bracketed(text) or self.quantity(text)
 
     def _set(self, inside: str) -> Value:
         parts, _ = _split(inside, _BAR)
+        if len(parts) == 2 and re.fullmatch(r"[A-Za-z]\s*\\in\s*\\mathbb\s*\{?[ZN]\}?", parts[1]):
+            return self.whole(parts[0])
         if len(parts) == 2 and re.fullmatch(r"[A-Za-z]|\\[a-z]+|[A-Za-z]\s*\\in\s*\\mathbb\s*\{?[RZNQ]\}?", parts[0]):
             return self.whole(parts[1])
         if not inside.strip():
@@ -175,10 +183,13 @@ class _Reader:
         value = self.whole(inside)
         return value if isinstance(value, Several) else Several((value,))
 
-    def _matrix(self, rows: Sequence[Sequence[str]]) -> Matrix:
+    def _matrix(self, rows: Sequence[Sequence[str]], factor: Node | None = None) -> Matrix:
         if len({len(row) for row in rows}) != 1 or len(rows) * len(rows[0]) > MAX_ITEMS:
             raise UnreadableError("a matrix of uneven rows")
-        return Matrix(tuple(tuple(self.item(cell) for cell in row) for row in rows))
+        cells = tuple(tuple(self.item(cell) for cell in row) for row in rows)
+        if factor is None:
+            return Matrix(cells)
+        return Matrix(tuple(tuple(_times(factor, cell) for cell in row) for row in cells))
 
     def _bracketed(self, text: str) -> Value | None:
         transposed = re.fullmatch(r"(.*[)\]])\s*\^\s*\{?\s*(?:T|\\top)\s*\}?", text)
@@ -244,6 +255,8 @@ class _Reader:
             if isinstance(value, Named | Relation | Dots):
                 raise UnreadableError("an equation in an equation")
             return Named(_squeezed(names[0]), _tried(names[0]), value)
+        if len(names) == 1 and _SAYING.match(names[0]) and not symbols(value.node):
+            return Named(_squeezed(names[0]), None, value)
         quantities = [self.quantity(name) for name in names] + [value]
         constants = [index for index, each in enumerate(quantities) if not symbols(each.node)]
         if not constants:
@@ -312,7 +325,7 @@ class _Reader:
         spaced = value.endswith(" ") or rest[0] == " "
         word = re.match(r"\s*([A-Za-z]+)", rest)
         if rest.lstrip().startswith("(") and (found := re.fullmatch(r"\s*\(([a-z -]+)\)", rest)):
-            return units.read("units") if _NUMERALS.get(found[1].strip()) == value.strip() else None
+            return units.read("units") if NUMERALS.get(found[1].strip()) == value.strip() else None
         if word and not spaced and not units.glued(word[1]):
             return None
         if re.fullmatch(r"\s*[A-Za-z]", rest) and not (
@@ -375,12 +388,14 @@ _PER: Final = re.compile(
     r"(?:(?:per|a|an|each|every|/)\s*[a-z]{1,12}|each|total|in total|left|profit|(?:US )?dollars|USD)"
     r"|\\text\s*\{\s*(?:per|a|each|every|dollars|USD|in total)[a-z ]{0,15}\}"
 )
+_SAYING: Final = re.compile(r"\\(?:int|iint|lim|sum|prod|Pr)(?![A-Za-z])|[A-Za-z]\([^()]*\)$")
+"""What a value is of, and no equation to solve: an integral, a limit, `P(X=1)`."""
 _PLAIN_UNIT: Final = re.compile(r"(.*[0-9}\)])\s+((?:square |cubic |sq\.? )?[a-z]{2,}(?: per [a-z]+|/[a-z]+)?)")
 _DEGREES: Final = re.compile(r"(.+?)\s*\^\s*(?:\\circ|\{\s*\\circ\s*\}|\{\s*\\(?:text|mathrm)\s*\{\s*o\s*\}\s*\})\s*")
 _TEXT_COMMAND: Final = re.compile(
     r"(?:\^\s*\{?\s*\\circ\s*\}?\s*)?\\(?:text|textrm|mbox|mathrm|operatorname|textnormal)\s*\{"
 )
-_NUMERALS: Final = {
+NUMERALS: Final = {
     word: str(value)
     for value, word in enumerate(
         words(
@@ -389,6 +404,12 @@ _NUMERALS: Final = {
         )
     )
 }
+
+
+def _times(factor: Node, cell: Value) -> Value:
+    if not isinstance(cell, Quantity):
+        raise UnreadableError("a matrix of something else than numbers")
+    return Quantity(Node("product", (factor, cell.node)))
 
 
 def _bare(text: str) -> str:
@@ -441,7 +462,7 @@ def _interval(nodes: Sequence[Node], signs: Sequence[str], unknown: int) -> Span
 def _clock(text: str) -> Clock | None:
     plain = _TEXT.sub(r"\1", text).strip()
     if found := _CLOCK_WORD.fullmatch(plain):
-        return Clock(int(found[1]), 0, "")
+        return Clock(int(found[1]), 0, f"{found[2]}m" if found[2] else "")
     found = _CLOCK.fullmatch(plain)
     if found is None:
         return None

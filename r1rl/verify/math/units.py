@@ -118,9 +118,10 @@ def read(text: str) -> Read | None:
     text = re.sub(r"\\(?:text|textrm|mbox|mathrm|operatorname|textnormal|hbox|rm)\s*\{([^{}]*)\}", r" \1 ", text)
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?\s*([CF])\b", r" °\1 ", text).replace("~", " ")
     text = re.sub(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r" \1 / \2 ", text)
-    text = " ".join(text.split()).strip(" .")
+    text = re.sub(r" (?:old|tall|long|wide|high|deep|away|ago|later|apart)$", "", " ".join(text.split()).strip(" ."))
     if text in ("%", "percent", "pct", "per cent", "percentage", "percentage points", "percents"):
         return PERCENT
+    text = re.sub(r"(?<=[a-z]) of [a-z ]{1,30}$| (?:each|left|total|altogether|remaining)$", "", text)
     if not text or len(text) > 60:
         return None
     found: dict[str, int] = {}
@@ -150,7 +151,7 @@ def read(text: str) -> Read | None:
 
 def _counted(text: str) -> Read | None:
     """A plural of what is counted: "apples", "red apples", "cups of sugar per day"."""
-    text = re.sub(r" (?:of|per|in|on|from|for) [a-z ]{1,30}$| (?:each|left|total|altogether|remaining)$", "", text)
+    text = re.sub(r" (?:per|in|on|from|for) [a-z ]{1,30}$", "", text)
     *adjectives, text = text.split(" ")
     if len(adjectives) > 2 or any(word in _NOT_COUNTED or word in _NO_ADJECTIVE for word in adjectives):
         return None

@@ -74,6 +74,13 @@ EQUAL = {
         x equals 12 | 12
         The answer is 12 because 3 * 4 is 12 | 12
         12 (twelve) | 12
+        twelve | 12
+        The total number of apples is \\(12\\). | 12
+        **Answer:** $12$ | 12
+        We get 12 | 12
+        Final answer: The final answer is \\boxed{12} | 12
+        distance = 12 | 12
+        \\text{12} | 12
     """,
     "units": r"""
         $12 | 12
@@ -88,6 +95,11 @@ EQUAL = {
         12 m^2 | 12
         12 km/h | 12
         12 square feet | 12
+        12 cups of sugar | 12
+        12 blue marbles | 12
+        12 years old | 12
+        $12 every day | 12
+        3\sqrt{13} units | 3\sqrt{13}
         12 | 12\text{ mph}
         12 miles per hour | 12\text{ mph}
         3\text{ m} | 300\text{ cm}
@@ -128,6 +140,11 @@ EQUAL = {
         \lambda_{\text{max}} | \lambda_{max}
         \frac{1}{2004!} | \frac{1}{2004!}
         theta | \theta
+        \lfloor \pi \rfloor | 3
+        2xcos(x^2) | 2x\cos(x^2)
+        {10 \choose 3} | \binom{10}{3}
+        \begin{aligned} x &= 5 \end{aligned} | 5
+        \frac{1}{x+1}, x \neq -1 | \frac{1}{x+1}
     """,
     "lists, intervals, matrices": r"""
         (1,2) | (1,2)
@@ -150,6 +167,16 @@ EQUAL = {
         \begin{pmatrix} 0.5 \\ -2 \end{pmatrix} | \begin{pmatrix} 1/2 \\ -2 \end{pmatrix}
         [[1,2],[3,4]] | \begin{bmatrix}1&2\\3&4\end{bmatrix}
         \langle 1,2 \rangle | \begin{pmatrix}1\\2\end{pmatrix}
+        (1,2) | \begin{pmatrix}1\\2\end{pmatrix}
+        \begin{pmatrix}1&2\end{pmatrix}^T | \begin{pmatrix}1\\2\end{pmatrix}
+        \frac12\begin{pmatrix}2\\4\end{pmatrix} | \begin{pmatrix}1\\2\end{pmatrix}
+        x=3, y=-4 | (3,-4)
+        (a,b)=(2,3) | a=2,b=3
+        x \in (-\infty,2)\cup(3,\infty) | (-\infty,2) U (3,\infty)
+        {1, -2} | 1,-2
+        [1, 3, 5] | 1,3,5
+        (-\infty,\infty) | \mathbb{R}
+        k\pi \text{ for integer } k | x=n\pi, n\in\mathbb{Z}
     """,
     "equations": r"""
         x = 12 | 12
@@ -181,6 +208,14 @@ EQUAL = {
         all real numbers | \mathbb{R}
         第一象限 | 第一象限
         odd $n$ | odd $n$
+        The day is Tuesday. | \text{Tuesday}
+        Yes, it is. | yes
+        There is no solution | \text{no solution}
+        \emptyset | \text{no solution}
+        (D) | \textbf{(D)}\ 12
+        12 | \textbf{(D)}\ 12
+        \text{(B)} | B
+        5 p.m. | 5:00 \text{ PM}
     """,
 }
 
@@ -309,8 +344,10 @@ UNEQUAL = {
         1:10 | 3:30
         3:30 am | 3:30 pm
         Tuesday | \text{Monday}
-        twelve | 12
+        thirteen | 12
         12 | twelve
+        Yes and no | yes
+        H | \text{h}
         p - Q | p - q
     """,
     "powers beyond bounds": """
@@ -360,7 +397,7 @@ def test_wrong_answers_say_both_sides(answer, gold, reason):
         pytest.param("1\u200b2", "control character '\\u200b'", id="zero width"),
         pytest.param("\u0661\u0662", "is not ASCII", id="unicode digits"),
         pytest.param("12\\text{ below zero}", "the words 'below zero' after the value", id="words"),
-        pytest.param("twelve", "the word 'twelve'", id="number word"),
+        pytest.param("a dozen eggs", "the words 'dozen eggs'", id="number word"),
         pytest.param("12 13", "several numbers", id="two numbers"),
         pytest.param("12\n13", "several numbers", id="two lines"),
         pytest.param("5=12", "an equation that does not hold", id="false equation"),
