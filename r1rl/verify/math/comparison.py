@@ -268,6 +268,8 @@ def _same_ratio(answer: Value, gold: Ratio) -> bool:
         return _same_nodes(answer.node, Node("quotient", gold.parts))
     if not isinstance(answer, Ratio) or len(answer.parts) != len(gold.parts):
         return False
+    if any(evaluation.is_zero(part) for part in answer.parts) != any(evaluation.is_zero(part) for part in gold.parts):
+        return False
     first = [Node("product", (answer.parts[0], part)) for part in gold.parts[1:]]
     second = [Node("product", (gold.parts[0], part)) for part in answer.parts[1:]]
     return all(_same_nodes(left, right) for left, right in zip(first, second, strict=True))
@@ -332,6 +334,8 @@ def _in_radians(quantity: Quantity) -> Quantity:
 
 
 def _equal(answer: Quantity, gold: Quantity) -> bool:
+    if symbols(answer.node) and not symbols(gold.node) and evaluation.is_zero(gold.node):
+        return False  # "0 dozen" is as good as no answer
     if _same_nodes(answer.node, gold.node):
         return True
     if bool(answer.digits) == bool(gold.digits):
@@ -346,7 +350,7 @@ def about(one: Quantity, other: Quantity, least_digits: int = 1) -> bool:
     places = len(text.partition(".")[2])
     if not decimal.digits or symbols(exact.node) or len(text.replace(".", "").lstrip("0")) < least_digits:
         return not decimal.digits and _same_nodes(one.node, other.node)
-    return evaluation.within(decimal.node, exact.node, Fraction(1, 10**places))
+    return evaluation.rounds_to(exact.node, decimal.node, places)
 
 
 def _same_span(answer: Span, gold: Span) -> bool:

@@ -379,14 +379,21 @@ def proportional(left: Node, right: Node) -> Number | None:
         return ratios[0] if all(_close(ratio, ratios[0]) for ratio in ratios) else None
 
 
-def within(decimal: Node, exact: Node, step: Fraction) -> bool:
-    """Whether a decimal is less than one `step`, its last place, away from a value, and has its sign."""
+def rounds_to(exact: Node, decimal: Node, places: int) -> bool:
+    """Whether a value that has no end at so many decimal places is rounded or cut to a decimal of them."""
     with mp.workdps(DIGITS):
         try:
-            left, right = _float(evaluate(decimal, {})), _float(evaluate(exact, {}))
+            value, shown = evaluate(exact, {}), evaluate(decimal, {})
         except UndefinedError:
             return False
-        return bool(_is_real(right) and left * right > 0 and abs(left - right) < _float(step))
+        scale = 10**places
+        if isinstance(value, Fraction) and (value * scale).denominator == 1:
+            return bool(value == shown)
+        value, shown = _float(value), _float(shown)
+        if not _is_real(value) or value * shown <= 0:
+            return False
+        off = abs(value - shown) * scale
+        return bool(off <= 0.5 or (abs(shown) < abs(value) and off < 1))
 
 
 def is_positive(value: Number) -> bool:

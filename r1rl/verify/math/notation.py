@@ -36,8 +36,8 @@ _SIGNS: Final = str.maketrans(
         "∓": r"\mp ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
         "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "√": r"\sqrt ", "∛": r"\sqrt[3]", "°": r"^\circ ",
         "º": r"^\circ ", "˚": r"^\circ ", "∶": ":", "∴": " ", "′": "'", "’": "'", "‘": "'",
-        "“": '"', "”": '"', "€": r"\euro ", "£": r"\pounds ", "₹": r"\rupee ", "∠": r"\angle ", "→": "=", "⟹": "=",
-        "⇒": "=", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "⟨": r"\langle ", "⟩": r"\rangle ", "‖": r"\|",
+        "“": '"', "”": '"', "€": r"\euro ", "£": r"\pounds ", "₹": r"\rupee ", "∠": r"\angle ",
+        "\u00a0": " ", "\u2009": " ", "\u202f": " ", "⟨": r"\langle ", "⟩": r"\rangle ", "‖": r"\|",
         "≅": r"\approx ", "∣": "|", "；": ";", "，": ",", "：": ":", "（": "(", "）": ")", "。": ".",
         DOLLAR: " ", OR: " ",
     }
@@ -58,9 +58,8 @@ _SAME_COMMAND: Final = {
     "vert": "|", "mid": "|", "lVert": "|", "rVert": "|", "varnothing": "emptyset", "degree": "^\\circ", "colon": ":",
     "imath": "i", "thickapprox": "approx", "dbinom": "binom", "tbinom": "binom", "mathrm{i}": "i", "Bbb": "mathbb",
     "mathbf{R}": "mathbb{R}", "bullet": "cdot", "ast": "cdot", "star": "cdot", "dots": "ldots", "cdots": "ldots",
-    "dotsc": "ldots", "hdots": "ldots", "lor": OR, "vee": OR, "land": OR, "wedge": OR, "div": "/", "lbrack": "[",
-    "rbrack": "]", "lparen": "(", "rparen": ")", "dotsb": "ldots", "implies": "=", "Rightarrow": "=",
-    "rightarrow": "=", "to": "=", "cr": "\\\\", "textdollar": DOLLAR, "sim": "approx", "simeq": "approx",
+    "dotsc": "ldots", "hdots": "ldots", "div": "/", "lbrack": "[",
+    "rbrack": "]", "lparen": "(", "rparen": ")", "dotsb": "ldots", "cr": "\\\\", "textdollar": DOLLAR, "sim": "approx", "simeq": "approx",
     "bigcup": "cup", "bigcap": "cap", "exponentialE": "e", "bmod": "mod", "pmod": "mod", "textasciitilde": " ",
 }  # fmt: skip
 _LAYOUT: Final = frozenset(
@@ -102,8 +101,9 @@ _MIXED: Final = re.compile(rf"(?<![0-9A-Za-z.}}^_)\]])([0-9]+)\s*{_NUMERATOR}(?!
 _PLAIN_MIXED: Final = re.compile(r"(?<![0-9A-Za-z.}^_)\]/])([0-9]+)[ ]([0-9]+)\s*/\s*([0-9]+)(?![0-9.^])")
 _TIMES_TEN: Final = re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)")
 _INTEGER_PARAMETER: Final = re.compile(
-    r",?\s*\(?\s*(?:\\text\s*\{\s*)?(?:where |for |with )?(?:some |any |all )?(?P<integer>integers?\s*)?(?:\}\s*)?"
-    r"\$?(?P<letter>[a-zA-Z])\$?\s*(?(integer)|(?:\\in\s*(?:\\math(?:bb|bf)\s*\{?\s*[ZN]\s*\}?|[ZN]\b)(?:\^\+|_\+)?"
+    r"(?:,\s*\(?|\(|(?<=\s)(?=\\text|where |for |with ))\s*(?:\\text\s*\{\s*)?(?:where |for |with )?(?:some |any |all )?"
+    r"(?P<integer>integers?\s*)?(?:\}\s*)?\$?(?P<letter>[a-zA-Z])\$?\s*"
+    r"(?(integer)|(?:\\in\s*(?:\\math(?:bb|bf)\s*\{?\s*[ZN]\s*\}?|[ZN]\b)(?:\^\+|_\+)?"
     r"|(?:\\text\s*\{\s*)?\s*(?:is|are) an(?:y)? integers?\s*\}?))\s*\)?\s*$"
 )
 _CONDITION: Final = re.compile(r"^([^,(]*(?:\([^()]*\)[^,(]*)*?)\s*[,(]\s*\(?\s*[A-Za-z]\s*\\ne\s*-?[0-9]+\s*\)?$")
@@ -136,6 +136,7 @@ def normalise(text: str) -> str:
     text = _ALIGNED.sub(lambda found: found[2].replace("&", " "), _COLOUR.sub(" ", text))
     text = re.sub(r"\{\s*(\w+)\s*\\choose\s*(\w+)\s*\}", r"\\binom{\1}{\2}", text).replace("+/-", r"\pm ")
     text = re.sub(r"\\(?:text|mathrm)\s*\{\s*mod\s*\}", r"\\mod ", text)
+    text = re.sub(r"\\not\s*=", r"\\ne ", text)
     text = _LONE_BOX.sub(r" \1", text)
     text = unwrap(_unbraced(text), (("{", "}"),), whole=is_whole)
     text = _COMMAND.sub(_command, text)
@@ -159,7 +160,7 @@ def normalise(text: str) -> str:
 
 def without_parameter(text: str) -> str:
     r"""Without the remark that a letter is any integer: `k\pi, k\in\mathbb{Z}`."""
-    return _INTEGER_PARAMETER.sub("", text) or text
+    return text if re.search(r"[<>]|\\[lg]e(?![a-z])", text) else _INTEGER_PARAMETER.sub("", text) or text
 
 
 def integer_parameter(text: str) -> str:
@@ -255,7 +256,7 @@ def _outside_brackets(text: str) -> str:
 
     def joined(found: re.Match[str]) -> str:
         before = text[: found.start()]
-        if before.count("(") + before.count("[") > before.count(")") + before.count("]"):
+        if sum(map(before.count, ("(", "[", "\\{"))) > sum(map(before.count, (")", "]", "\\}"))):
             return found[0]
         return found[0].replace(",", "")
 
@@ -298,7 +299,7 @@ def _plain_mixed(found: re.Match[str]) -> str:
 _CUE: Final = re.compile(
     r"(?P<so>(?:so|thus|therefore|hence|then|and so|finally|that is|i\.e\.|we (?:get|have|find|obtain)(?: that)?)\b[,:]?\s*)?"
     r"(?P<core>(?:(?:the|my|our|a|an)\s+)?(?:(?:final|correct|required|desired|exact|total|simplified|numerical)\s+)*"
-    r"(?:answers?|ans|results?|solutions?|roots|values?)\b\.?\s*(?:is\b|are\b|equals\b|=|:|-)?"
+    r"(?:answers?|ans|results?|solutions?|roots|values?)\b\.?\s*(?:is\b|are\b|equals\b|=|:)?"
     r"|(?:it|this|that|which)\s+(?:is|equals|gives)\b|there (?:are|is)\b|equals\b|(?:i|we|she|he|they|you|it) (?:gets?|got|finds?|ha(?:s|ve)|obtains?|needs?)\b|(?:the|our)(?:\s+(?!not\b|wrong|incorrect|"
     r"false|opposite|negative|other|never|no\b)[a-z\-]+){1,5}?\s+(?:is|are|equals|=|:)(?=[\s:])"
     r"|(?!(?:not|wrong|incorrect|false|never)\b)[a-z]{4,20}(?:\s+[a-z]{1,12}){0,3}\s*[=:](?!=))?"
@@ -307,10 +308,13 @@ _CUE: Final = re.compile(
     re.IGNORECASE,
 )
 _REASON: Final = re.compile(
-    r",?\s+(?:because|since|as required|as desired|(?:is|as) (?:the|our|my) (?:final )?answer|\(final answer\))(?!\w).*",
+    r",?\s+(?:(?:because|since|as required|as desired)\b(?!.*(?:[0-9]|n't\b|\bnot\b|\bwrong\b|\bbut\b))"
+    r"|(?:is|as) (?:the|our|my) (?:final )?answer\b(?!\s*\S)|\(final answer\)).*",
     re.IGNORECASE | re.DOTALL,
 )
-_EQUALS: Final = re.compile(r"\s+(?:is equal to|equals|is)\s+(?=[-+\\0-9(\u00a4])")
+_EQUALS: Final = re.compile(
+    r"^([^A-Za-z]*(?:\\?[A-Za-z]{1,2}(?![A-Za-z])[^A-Za-z]*)+?)\s+(?:is equal to|equals|is)\s+(?=[-+\\0-9(\u00a4])"
+)
 
 
 def without_prose(text: str) -> str:
@@ -320,7 +324,7 @@ def without_prose(text: str) -> str:
         if (first := re.match(r"\\(?:text|textrm|mbox)\s*\{([^{}]*)\}", text)) and _announces(first[1] + " "):
             text = first[1] + " " + text[first.end() :]
         text = text[_announces(text) :]
-    return _EQUALS.sub("=", text).strip()
+    return _EQUALS.sub(r"\1=", text).strip()
 
 
 def _announces(text: str) -> int:
@@ -347,7 +351,7 @@ def words_of(text: str) -> str:
     text = re.sub(r"\(\s*([A-Za-z])\s*\)", r"\1", text)
     if len(text) > 1:
         text = re.sub(r"^(?:there (?:is|are) )?(?:an? |the )?(?=[a-z]{2})", "", text, flags=re.IGNORECASE)
-        text = _MONTHS.sub(r"\1", text.casefold())
+        text = _MONTHS.sub(r"\1", re.sub(r"[^\W\d_]{2,}", lambda word: word[0].casefold(), text))
         text = re.sub(r"\b([ap])\s*\.?\s*m\b\.?", r"\1m", text)
-        text = re.sub(r"(?<=[a-z]{3})s$", "", text)
+        text = re.sub(r"\b(solution|root|value|number|answer|point|line)s\b", r"\1", text)
     return text
