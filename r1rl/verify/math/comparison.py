@@ -32,10 +32,12 @@ ROUNDED_DIGITS: Final = 6
 
 def same(answer: Value, gold: Value) -> bool:
     """Whether the answer is the gold value."""
-    if isinstance(answer, Named) and not isinstance(answer.value, Quantity):
-        answer = answer if isinstance(gold, Named) else answer.value
     if (point := _point(answer)) and isinstance(gold, Span):
         answer = point
+    if isinstance(answer, Named) and not isinstance(answer.value, Quantity) and not isinstance(gold, Named):
+        answer = answer.value
+    if isinstance(gold, Named) and isinstance(answer, Span) and answer.name not in ("", gold.name):
+        return False
     if (point := _point(gold)) and isinstance(answer, Span | Named):
         answer, gold = _point(answer) or answer, point
     if isinstance(answer, Span) and isinstance(gold, Several) and _is_python_list(answer):
@@ -49,13 +51,14 @@ def same(answer: Value, gold: Value) -> bool:
     if isinstance(gold, Several) and len(gold.items) == 1 and not isinstance(answer, Several):
         gold = gold.items[0]
     if isinstance(gold, Several):
-        return isinstance(answer, Several) and _matched(answer.items, gold.items)
+        return isinstance(answer, Several) and _same_several(answer, gold)
     if isinstance(gold, Named):
         return _same_named(answer, gold)
     if isinstance(gold, Congruent):
         return _same_residue(answer, gold)
     if isinstance(answer, Congruent):
-        return isinstance(gold, Quantity) and _same_nodes(answer.node, gold.node)
+        named = re.fullmatch(r"[A-Za-z]?", answer.name) is not None
+        return named and isinstance(gold, Quantity) and _same_nodes(answer.node, gold.node)
     if isinstance(answer, Named):
         return _value_told(answer, gold)
     if isinstance(gold, Ratio):
@@ -81,7 +84,7 @@ def _point(value: Value) -> Span | None:
     if not all(re.fullmatch("[A-Za-z]", name) for name in names):
         return None
     order = sorted(range(len(names)), key=names.__getitem__)
-    return Span("(", tuple(items[index] for index in order), ")", "".join(names[index] for index in order))
+    return Span("(", tuple(items[index] for index in order), ")", ",".join(names[index] for index in order))
 
 
 def _is_python_list(span: Span) -> bool:
@@ -93,6 +96,19 @@ def _is_python_list(span: Span) -> bool:
 def _column(point: Span) -> Value:
     """A point as the vector that it is written for."""
     return Matrix(tuple((item,) for item in point.items)) if (point.opening, point.closing) == ("(", ")") else point
+
+
+def _same_several(answer: Several, gold: Several) -> bool:
+    inequalities = any(isinstance(item, Span) and item.name for item in (*answer.items, *gold.items))
+    if answer.union != gold.union and not inequalities:
+        return False
+    names = {item.name for item in gold.items if isinstance(item, Named)}
+    unnamed = not any(isinstance(item, Named) for item in answer.items)
+    dots = any(isinstance(item, Dots) for item in gold.items)
+    if dots or (len(names) > 1 and unnamed):  # the order tells which is which
+        pairs = zip(answer.items, gold.items, strict=False)
+        return len(answer.items) == len(gold.items) and all(same(*pair) for pair in pairs)
+    return _matched(answer.items, gold.items)
 
 
 def _matched(answers: Sequence[Value], golds: Sequence[Value]) -> bool:
@@ -148,7 +164,7 @@ def _value_told(answer: Named, gold: Value) -> bool:
         given = _as_relation(answer)
         return given is not None and _same_relation(given, gold)
     if isinstance(answer.value, Quantity) and symbols(answer.value.node):
-        if not _is_name(answer) or not isinstance(gold, Quantity):
+        if not _is_name(answer) or not isinstance(gold, Quantity) or gold.node.kind == "symbol":
             return False
         if answer.node is not None and answer.node.kind == "symbol" and answer.node.name in symbols(gold.node):
             return False  # "y = x" does not say y
@@ -159,8 +175,11 @@ def _value_told(answer: Named, gold: Value) -> bool:
 
 def _is_asked_for(named: Named) -> bool:
     """Whether what a value is of is what a question asks for, `m + n` or `|AB|`, and no equation: `2x + y = 0`."""
-    if named.node is None or len(symbols(named.node)) < 2 or _holds_factor(named.node):
+    names = symbols(named.node) if named.node is not None else frozenset()
+    if named.node is None or len(names) < 2 or _holds_factor(named.node):
         return False
+    if {"x", "y"} <= names and "^" in named.name:
+        return False  # a curve
     return not isinstance(named.value, Quantity) or not evaluation.is_zero(named.value.node)
 
 
@@ -202,7 +221,8 @@ def _same_family(answer: Value, gold: Value) -> bool:
     if len(theirs) != 1 or len(ours) != 1:
         return False
     (wanted,), (given,) = theirs, ours
-    if wanted not in _CONSTANTS or given not in _RENAMED or not symbols(gold.node) - theirs:
+    others = symbols(gold.node) - theirs
+    if wanted not in _CONSTANTS or given not in _RENAMED or not others or not others <= _ARGUMENTS:
         return False
     return _same_nodes(_renamed(answer.node, given, wanted), gold.node)
 
@@ -219,6 +239,7 @@ def same_family(answer: Value, gold: Value, parameter: str) -> bool:
 
 
 _INTEGERS: Final = frozenset("knmltz")
+_ARGUMENTS: Final = frozenset({"x", "t", "y", "u", "z", "s", "theta"})
 _CONSTANTS: Final = frozenset({"C", "C_1", "c_1"})
 _RENAMED: Final = _CONSTANTS | {"c", "k", "K", "A", "B", "D"}
 
@@ -287,7 +308,9 @@ def _comparable(answer: Quantity, gold: Quantity) -> Iterable[tuple[Quantity, Qu
     """The pairs of plain formulas of which one must be equal, by the units of both."""
     ours, theirs = answer.unit, gold.unit
     if ours == theirs or ((ours is None or theirs is None) and units.PERCENT not in (ours, theirs)):
-        yield answer, gold
+        holds_pi = "pi" in _names(answer.node) | _names(gold.node)
+        if ours == theirs or not (holds_pi and units.DEGREES in (ours, theirs)):
+            yield answer, gold
     if ours == theirs:
         return
     percents = [unit == units.PERCENT for unit in (ours, theirs)]
@@ -358,7 +381,17 @@ def _same_span(answer: Span, gold: Span) -> bool:
         return False
     if answer.name and gold.name and answer.name != gold.name:
         return False
+    if (answer.name or gold.name) and "," not in answer.name + gold.name and not _is_interval(gold):
+        return False
     return all(same(*pair) for pair in zip(answer.items, gold.items, strict=True))
+
+
+def _is_interval(span: Span) -> bool:
+    """Whether a pair of brackets can be an interval: its ends are in order."""
+    ends = [item.node if isinstance(item, Quantity) else None for item in span.items]
+    if len(ends) != 2 or ends[0] is None or ends[1] is None:
+        return False
+    return not evaluation.is_above(ends[0], ends[1])
 
 
 def _same_matrix(answer: Matrix, gold: Matrix) -> bool:
@@ -384,3 +417,9 @@ def _same_sum_family(answer: Quantity, gold: Quantity) -> bool:
     """`x^2 + C` and `x^2 + K`."""
     terms = gold.node.args if gold.node.kind == "sum" else ()
     return any(term.kind == "symbol" and term.name in _CONSTANTS for term in terms) and _same_family(answer, gold)
+
+
+def is_residue(node: Node, modulus: int) -> bool:
+    """Whether a number is one that is left by a division."""
+    values = evaluation.whole_values(node, "", (0,))
+    return values is not None and 0 <= values[0] < modulus

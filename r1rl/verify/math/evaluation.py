@@ -24,12 +24,17 @@ from r1rl.verify.math.formula import Node, symbols
 DIGITS: Final = 80
 _SAME: Final = mpmath.mpf(10) ** -60
 _REAL: Final = mpmath.mpf(10) ** -50
-_MAX_BITS: Final = 100_000
+_MAX_BITS: Final = 60_000
 _MAX_MAGNITUDE: Final = 1_000_000  # of a power's logarithm
-_MAX_TERMS: Final = 1_000
+_MAX_TERMS: Final = 300
+_MAX_EVALUATIONS: Final = 1_500  # of the terms of sums, in one comparison
+_BUDGET: Final = [_MAX_EVALUATIONS]
 _MAX_FACTORIAL: Final = 5_000
 _LEAST_POINTS: Final = 3
-_FIXED: Final = ("positive",) * 4 + ("any",) * 4 + ("large",) * 2 + ("whole",) * 5
+_FIXED: Final = (
+    *("positive", "positive", "positive", "negative", "low", "odd", "even", "any", "any", "large", "large"),
+    *("whole",) * 5,
+)
 
 Number = Any  # a Fraction where the value is exact, else mpmath's mpf or mpc
 At = Mapping[str, Number]
@@ -72,8 +77,8 @@ def _quotient(node: Node, at: At) -> Number:
 
 
 def _bounded(value: Fraction) -> Number:
-    if value.numerator.bit_length() + value.denominator.bit_length() > _MAX_BITS:
-        return _float(value)
+    if value.numerator.bit_length() > _MAX_BITS or value.denominator.bit_length() > _MAX_BITS:
+        raise UndefinedError("a number that is too long")
     return value
 
 
@@ -89,9 +94,10 @@ def power(base: Number, exponent: Number) -> Number:
         if isinstance(base, Fraction):
             if abs(base) in (0, 1):
                 return base**times
-            bits = base.numerator.bit_length() + base.denominator.bit_length()
-            if bits * abs(times) <= _MAX_BITS:
+            if max(base.numerator.bit_length(), base.denominator.bit_length()) * abs(times) <= _MAX_BITS:
                 return base**times
+            if base.denominator == 1 or times < 0:
+                raise UndefinedError("a power that is too long")
     base, exponent = _float(base), _float(exponent)
     if not base:
         if _is_real(exponent) and mpmath.re(exponent) > 0:
@@ -118,9 +124,9 @@ def call(name: str, values: Sequence[Number]) -> Number:
         return _unknown(name, values)
     try:
         found = _FUNCTIONS[name](*values)
-    except (ZeroDivisionError, ValueError, TypeError, OverflowError) as error:
+    except (ArithmeticError, ValueError, TypeError) as error:
         raise UndefinedError(str(error)) from error
-    if not mpmath.isfinite(found):
+    if not mpmath.isfinite(found) or abs(found) > mpmath.mpf(10) ** 40:
         raise UndefinedError("not finite")
     return found
 
@@ -142,7 +148,7 @@ def _small(value: Number, limit: int) -> int | None:
 
 def _factorial(value: Number) -> Number | None:
     whole = _small(value, _MAX_FACTORIAL)
-    return None if whole is None else Fraction(math.factorial(whole))
+    return None if whole is None else _whole_factorial(whole)
 
 
 def _double_factorial(value: Number) -> Number:
@@ -257,6 +263,9 @@ def _series(node: Node, at: At) -> Number:
         raise UndefinedError("a sum without small bounds")
     total: Number = Fraction(0) if node.name == "sum" else Fraction(1)
     for value in range(start, end + 1):
+        _BUDGET[0] -= 1
+        if _BUDGET[0] < 0:
+            raise UndefinedError("a sum of too many terms")
         each = evaluate(body, {**at, index.name: Fraction(value)})
         exact = isinstance(total, Fraction) and isinstance(each, Fraction)
         left, right = (total, each) if exact else (_float(total), _float(each))
@@ -292,22 +301,35 @@ def _is_real(value: Number) -> bool:
     return isinstance(value, Fraction) or abs(mpmath.im(value)) <= _REAL * (1 + abs(value))
 
 
+@lru_cache(maxsize=4_096)
+def _whole_factorial(value: int) -> Fraction:
+    return Fraction(math.factorial(value))
+
+
 @lru_cache(maxsize=65_536)
 def _drawn(name: str, kind: str) -> Number:
-    """A value that depends on the name alone, of one of four kinds."""
+    """A value that depends on the name alone, of one of several kinds."""
     seed = int.from_bytes(hashlib.sha256(f"{kind} {name}".encode()).digest()[:16], "big")
     share = Fraction(seed % 1_000_003, 1_000_003)
     if kind == "whole":
-        return Fraction(1 + seed % 9)
+        return Fraction(1 + seed % 19)
     if kind == "large":
-        return 5 + 15 * share
+        return 5 + 55 * share
     value = Fraction(1, 5) + 3 * share
-    return -value if kind == "any" and seed >> 64 & 1 else value
+    if kind == "low":
+        return -4 - 5 * value
+    return -value if kind == "negative" or (kind == "any" and seed >> 64 & 1) else value
 
 
 def points(names: frozenset[str]) -> list[dict[str, Number]]:
     """The points at which formulas in these unknowns are compared."""
-    return [{name: _drawn(f"{name} {index}", kind) for name in names} for index, kind in enumerate(_FIXED)]
+    found = []
+    for index, kind in enumerate(_FIXED):
+        at = {name: _drawn(f"{name} {index}", kind) for name in names}
+        if kind in ("odd", "even"):  # the odd or the even names are negative
+            at = {name: at[name] * (-1 if place % 2 == (kind == "odd") else 1) for place, name in enumerate(sorted(at))}
+        found.append(at)
+    return found
 
 
 def value_of(tree: Node) -> Number:
@@ -324,9 +346,12 @@ def _extra_digits(*trees: Node) -> int:
         waiting += node.args
         if node.kind == "number":
             digits = max(digits, node.value.numerator.bit_length() // 3)
+        elif node.name == "factorial":
+            digits = max([digits, *(4 * int(min(each.value, Fraction(750))) for each in _numbers(node))])
         elif node.kind == "power":
             digits = max([digits, *(int(min(each.value, Fraction(3_000))) for each in _numbers(node.args[1]))])
-    return min(digits, 3_000) if digits > 40 else 0
+    limit = 400 if any(symbols(tree) for tree in trees) else 3_000  # each point costs as much
+    return min(digits, limit) if digits > 40 else 0
 
 
 def _numbers(tree: Node) -> list[Node]:
@@ -345,27 +370,48 @@ def _close(left: Number, right: Number) -> bool:
 def _pairs(left: Node, right: Node) -> list[tuple[Number, Number]]:
     """The values of both wherever they can be compared."""
     names = symbols(left) | symbols(right)
-    found = []
+    found, missed = [], 0
+    _BUDGET[0] = _MAX_EVALUATIONS
     for at in points(names) if names else [{}]:
         try:
-            values = evaluate(left, at), evaluate(right, at)
+            wanted = evaluate(right, at)
         except UndefinedError:
             continue
+        missed += not _is_whole(at)
+        try:
+            values = evaluate(left, at), wanted
+        except UndefinedError:
+            continue
+        missed -= not _is_whole(at)
         if _is_real(values[0]) == _is_real(values[1]) and (
             _is_real(values[0]) or all(value > 0 for value in at.values())
         ):
             found.append(values)
-    return found
+    return [] if names and missed > len(_FIXED) // 3 else found  # what has a value elsewhere is not the same
+
+
+def _is_whole(at: At) -> bool:
+    return all(value.denominator == 1 for value in at.values())
 
 
 def same(left: Node, right: Node) -> bool:
     """Whether two formulas have the same value, for all values of their unknowns."""
     if left == right:
         return True
+    if "infty" in symbols(left) | symbols(right):
+        return _infinite(left) is not None and _infinite(left) == _infinite(right)
     with mp.workdps(DIGITS + _extra_digits(left, right)):
         pairs = _pairs(left, right)
         needed = _LEAST_POINTS if symbols(left) | symbols(right) else 1
         return len(pairs) >= needed and all(_close(*pair) for pair in pairs)
+
+
+def _infinite(node: Node) -> int | None:
+    """1 for infinity, -1 for its negative, None for all else."""
+    if node.kind == "product" and node.args[0].kind == "number" and abs(node.args[0].value) == 1:
+        inner = _infinite(node.args[1])
+        return None if inner is None else int(node.args[0].value) * inner
+    return 1 if node.kind == "symbol" and node.name == "infty" else None
 
 
 def proportional(left: Node, right: Node) -> Number | None:
@@ -421,3 +467,15 @@ def is_zero(tree: Node) -> bool:
         return not value_of(tree)
     except UndefinedError:
         return False
+
+
+def is_above(left: Node, right: Node) -> bool:
+    """Whether a number is above or at another one; infinities count, what has no value does not."""
+    ends = [_infinite(node) for node in (left, right)]
+    if ends[0] is not None or ends[1] is not None:
+        return (ends[0] or 0) > 0 or (ends[1] or 0) < 0
+    try:
+        values = [_float(value_of(node)) for node in (left, right)]
+    except UndefinedError:
+        return False
+    return all(map(_is_real, values)) and bool(mpmath.re(values[0]) >= mpmath.re(values[1]))

@@ -41,7 +41,7 @@ GREEK: Final = frozenset(
     words(
         "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho "
         "sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi "
-        "Omega ell hbar aleph odot oplus partial nabla Re Im"
+        "Omega ell hbar aleph odot oplus nabla Re Im"
     )
 )
 FUNCTIONS: Final = {
@@ -239,6 +239,8 @@ class _Parser:
                 node = Node("call", (node,), "doublefactorial" if double else "factorial")
             elif self.sees("%"):
                 self.take()
+                if self.begins_atom() or self.sees("%"):
+                    self.fail("a percent sign inside a formula")
                 node = Node("quotient", (node, number(100)))
             elif self.sees("^") and (size := self.degree_sign()):
                 self.at += size
@@ -357,6 +359,8 @@ class _Parser:
         if token.kind == "sign" and token.text == "{":
             self.take()
             return self.group("}")
+        if token.kind == "number" and not token.text.isdigit():
+            self.fail("a decimal without braces")
         if token.kind == "number" and digit and len(token.text) > 1:
             self.tokens[self.at : self.at + 1] = [_Token("digit", token.text[0]), _Token("number", token.text[1:])]
             self.take()
@@ -386,7 +390,10 @@ class _Parser:
                 letters += self.take().text
             return Node("symbol", name=self.named(f"{name} {letters}"))
         if name in _DECORATED:
-            return Node("symbol", name=self.named(f"{name} {self.raw()}"))
+            raw = self.raw()
+            if raw.isdigit():
+                self.fail(f"\\{name} of a number")
+            return Node("symbol", name=self.named(f"{name} {raw}"))
         if name in GREEK or name in ("pi", "infty"):
             return Node("symbol", name=self.named(name))
         self.fail(f"the command \\{name}")
@@ -401,7 +408,7 @@ class _Parser:
     def function(self, name: str) -> Node:
         base: Node | None = None
         power: Node | None = None
-        while self.sees("_", "^"):
+        while (base is None and self.sees("_")) or (power is None and self.sees("^")):
             if self.take().text == "_":
                 base = self.braced(digit=False)
             else:
@@ -423,7 +430,7 @@ class _Parser:
 
     def call(self, name: str, found: tuple[Node, ...]) -> Node:
         limit = 2 if name in ("log", "binom") else 1
-        if name not in _SEVERAL and len(found) > limit:
+        if (name not in _SEVERAL and len(found) > limit) or (name == "binom" and len(found) != 2):
             self.fail(f"{name} of {len(found)} values")
         return Node("call", found, name)
 

@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 from r1rl.verify.math import evaluation
 from r1rl.verify.math.comparison import same, same_family
 from r1rl.verify.math.evaluation import UndefinedError
-from r1rl.verify.math.formula import FUNCTIONS, GREEK, Node, UnreadableError, symbols
-from r1rl.verify.math.notation import integer_parameter, normalise, without_prose, words_of
+from r1rl.verify.math.formula import FUNCTIONS, GREEK, MAX_WORD, Node, UnreadableError, symbols
+from r1rl.verify.math.notation import AND, OR, integer_parameter, normalise, without_prose, words, words_of
 from r1rl.verify.math.reading import NUMERALS, read
-from r1rl.verify.math.values import Named, Quantity, Value
+from r1rl.verify.math.values import Named, Quantity, Several, Value
 from r1rl.verify.verdict import Verdict, clip, quote
 
 MAX_WORDS: Final = 8
@@ -63,10 +63,10 @@ def read_gold(gold: str) -> Gold:
             value = value.value  # all solutions of an unknown
     except (UnreadableError, RecursionError, UndefinedError) as error:
         problem = str(error) if not isinstance(error, RecursionError) else "it is nested too deeply"
-    words = choice[1] if choice else words_of(gold) if _is_words(text, value) else None
-    if words is not None and isinstance(value, Quantity) and value.node.name.startswith("word "):
+    said = choice[1] if choice else words_of(gold) if _is_words(text, value) else None
+    if said is not None and isinstance(value, Quantity) and value.node.name.startswith("word "):
         value = None
-    return Gold(_BLANKS.sub("", text), words, value, problem, parameter)
+    return Gold(_BLANKS.sub("", text), said, value, problem, parameter)
 
 
 def _defined(value: Value) -> Value:
@@ -80,6 +80,7 @@ def _defined(value: Value) -> Value:
     return value
 
 
+_PLAIN_WORDS: Final = frozenset(words("yes no true false even odd east west north south none red blue green up down"))
 _LETTERS_ONLY: Final = re.compile(r"(?=.*[^\W\d_]{2})[^\W\d_]+(?:(?: |, |'|\. ?|-)[^\W\d_]+)*")
 _TEXT_ALONE: Final = re.compile(r"\\(?:text|textrm|mbox|mathrm|operatorname|textnormal)\s*\{([^{}]*)\}")
 
@@ -93,10 +94,22 @@ def _is_words(text: str, value: Value | None) -> bool:
     plain = _TEXT_ALONE.sub(r"\1", text).replace("$", "")
     if not _LETTERS_ONLY.fullmatch(plain) or plain in GREEK or plain in FUNCTIONS:
         return value is None and not re.search(r"[0-9\\=<>+*/^_{}|]", plain) and bool(re.search(r"[^\W\d_]{2}", plain))
-    return len(plain) > 1 or value is None or plain.isupper()
+    if value is None or len(plain) > MAX_WORD or " " in plain or plain in _PLAIN_WORDS:
+        return True
+    return bool(re.fullmatch("[A-Z]|[A-Z][a-z]*[aeiou][a-z]*", plain))
 
 
 def compare(answer: str, gold: str, final_value: str = "") -> Verdict:
+    """`judged`, whatever it raises: a bug here, found by hostile text, must not stop a training."""
+    try:
+        return judged(answer, gold, final_value)
+    except MemoryError:
+        raise
+    except Exception as error:
+        return Verdict("unparseable", None, f"the reader raised {type(error).__name__}")
+
+
+def judged(answer: str, gold: str, final_value: str = "") -> Verdict:
     """The verdict; `value` is the answer's value where it is a plain number, else its text.
 
     `final_value`, any text for yes: where gold is a number, an expression that only comes to it is wrong.
@@ -142,6 +155,8 @@ def _compare_values(answer: str, gold: Value, parameter: str, text_of_gold: str,
         for single in (False, True):
             try:
                 value = read(text, letters=single)
+                if _joined_otherwise(text, text_of_gold, gold):
+                    continue
                 if same(value, gold) or (parameter and same_family(value, gold, parameter)):
                     if final_value and _is_number(gold) and not _is_number(value):
                         return Verdict("wrong", clip(plain), clip(f"not worked out: {quote(plain, 60)}"))
@@ -158,6 +173,15 @@ def _compare_values(answer: str, gold: Value, parameter: str, text_of_gold: str,
     return Verdict("wrong", clip(shown), clip(f"{shown[:80]} is not {text_of_gold[:80]}"))
 
 
+def _joined_otherwise(answer: str, text_of_gold: str, gold: Value) -> bool:
+    """Whether the one says "and" and the other "or" of things that are no numbers: "A and B"."""
+    if not isinstance(gold, Several) or not any(
+        isinstance(each, Quantity) and symbols(each.node) for each in gold.items
+    ):
+        return False
+    return {AND, OR} <= {sign for sign in (AND, OR) if sign in answer + normalise(text_of_gold)}
+
+
 def _is_number(value: Value) -> bool:
     """Whether a value is written as a number: with its sign, as a ratio, mixed, or times a power of ten."""
     if isinstance(value, Named):
@@ -170,6 +194,10 @@ def _is_number(value: Value) -> bool:
     return _written(node) is not None
 
 
+_LEADS_ON: Final = re.compile(
+    r"^(?!.*\banswer\b.*[0-9])(?:.*[A-Za-z]{3}.*[.:,;]\s*\**|.*=.*|\s*\\[\[\]]\s*|\*\*.*\*\*)$"
+)
+"""A line before the last one that works towards it, and is no answer itself."""
 _DISPLAYED: Final = re.compile(r"\\\[.*?\\\]|\$\$.*?\$\$|\\begin\{([a-z]+)\}.*?\\end\{\1\}", re.DOTALL)
 
 
@@ -178,7 +206,7 @@ def _texts(answer: str) -> list[str]:
     found = [without_prose(normalise(answer))]
     displayed = _DISPLAYED.sub(lambda block: " ".join(block[0].split()), answer)
     lines = [line for line in displayed.splitlines() if line.strip()]
-    if len(lines) > 1 and all(re.search("[A-Za-z]{3}|=", line) for line in lines[:-1]):
+    if len(lines) > 1 and all(_LEADS_ON.search(line) for line in lines[:-1]):
         found.append(without_prose(normalise(lines[-1])))
     found += [alone[1].strip() for text in found if (alone := _TEXT_ALONE.fullmatch(text))]
     return [NUMERALS.get(text.casefold(), text) for text in found]

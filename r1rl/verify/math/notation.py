@@ -23,6 +23,9 @@ def words(text: str) -> list[str]:
     return text.split()
 
 
+AND: Final = "\u2227"
+"""Stands for `and`."""
+
 _SUPERSCRIPTS: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _SUBSCRIPTS: Final = str.maketrans("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n")
 _VULGAR: Final = {"½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5),
@@ -39,7 +42,7 @@ _SIGNS: Final = str.maketrans(
         "“": '"', "”": '"', "€": r"\euro ", "£": r"\pounds ", "₹": r"\rupee ", "∠": r"\angle ",
         "\u00a0": " ", "\u2009": " ", "\u202f": " ", "⟨": r"\langle ", "⟩": r"\rangle ", "‖": r"\|",
         "≅": r"\approx ", "∣": "|", "；": ";", "，": ",", "：": ":", "（": "(", "）": ")", "。": ".",
-        DOLLAR: " ", OR: " ",
+        DOLLAR: " ", OR: " ", AND: " ",
     }
     | dict(zip("αβγδεζηθικλμνξπρστυφχψω", (f"\\{name} " for name in
         words(
@@ -71,7 +74,7 @@ _LAYOUT: Final = frozenset(
 )
 _BOLD: Final = frozenset(
     "boldsymbol mathbf bm textbf textit emph underline uline boxed fbox bold mathit mathsf textsf mathnormal mbox* "
-    "textnormal* ensuremath cancel displaystyle* textsl textup pmb".replace("*", "").split()
+    "textnormal* ensuremath displaystyle* textsl textup pmb".replace("*", "").split()
 ) - {"mbox", "textnormal", "displaystyle"}  # fmt: skip
 _TEXT_COMMANDS: Final = r"text|textrm|mbox|mathrm|operatorname\*?|textnormal|hbox|rm|mathop|texttt|mathtt"
 _COMMAND: Final = re.compile(r"\\([A-Za-z]+)\*?")
@@ -93,7 +96,7 @@ _SPACED_GROUPS: Final = re.compile(
     r"([-+\s\u00a4]*)([1-9][0-9]{0,2}(?:[ _][0-9]{3})+)((?:\.[0-9]+)?(?:[^0-9].*)?)", re.DOTALL
 )
 _PERIOD: Final = re.compile(
-    r"(?<![0-9.])([0-9]*)\.([0-9]{0,20})(?:\\(?:overline|bar|dot)\s*(?:\{([0-9]{1,20})\}|([0-9]))|\(([0-9]{1,20})\))"
+    r"(?<![0-9.])([0-9]*)\.([0-9]{0,20})\\(?:overline|bar|dot)\s*(?:\{([0-9]{1,20})\}|([0-9]))(?![0-9])"
 )
 _DOTTED: Final = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]{1,40})\s*(?:\.\.\.|\\ldots|\u2026)")
 _NUMERATOR: Final = r"\\frac\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))"
@@ -111,7 +114,7 @@ _CONDITION: Final = re.compile(r"^([^,(]*(?:\([^()]*\)[^,(]*)*?)\s*[,(]\s*\(?\s*
 
 def normalise(text: str) -> str:
     """`text` in one spelling, see the module. Applying it twice changes nothing."""
-    text = text.translate(_SIGNS)
+    text = re.sub(r"[ \t]{2,}", " ", text.translate(_SIGNS))
     text = _raised(text)
     for char, (top, bottom) in _VULGAR.items():
         if char in text:
@@ -144,7 +147,7 @@ def normalise(text: str) -> str:
     text = without_parameter(text)
     if (condition := _CONDITION.match(text)) and "\\ne " not in condition[1] and condition[1].strip():
         text = condition[1]  # "1/(x+1), x != -1"
-    text = _AND_OR.sub(f" {OR} ", text)
+    text = _AND_OR.sub(lambda found: f" {OR if 'or' in found[0] else AND} ", text)
     text = _SCALE.sub(lambda found: rf" \times 10^{{{_SCALES[found[2]]}}} {found[1] or ''}", text)
     text = re.sub(r"\\text\s*\{\s*\}", " ", text)
     if spaced := _SPACED_GROUPS.fullmatch(text.strip()):
@@ -308,12 +311,12 @@ _CUE: Final = re.compile(
     re.IGNORECASE,
 )
 _REASON: Final = re.compile(
-    r",?\s+(?:(?:because|since|as required|as desired)\b(?!.*(?:[0-9]|n't\b|\bnot\b|\bwrong\b|\bbut\b))"
+    r",?\s+(?:(?:because|since|as required|as desired)\b(?!.*(?:n't\b|\bnot\b|\bwrong\b|\bbut\b|\binstead\b))"
     r"|(?:is|as) (?:the|our|my) (?:final )?answer\b(?!\s*\S)|\(final answer\)).*",
     re.IGNORECASE | re.DOTALL,
 )
 _EQUALS: Final = re.compile(
-    r"^([^A-Za-z]*(?:\\?[A-Za-z]{1,2}(?![A-Za-z])[^A-Za-z]*)+?)\s+(?:is equal to|equals|is)\s+(?=[-+\\0-9(\u00a4])"
+    r"^([^A-Za-z\\]*(?:\\?[A-Za-z]{1,2}(?![A-Za-z])[^A-Za-z\\]*)+?)\s+(?:is equal to|equals|is)\s+(?=[-+\\0-9(\u00a4])"
 )
 
 

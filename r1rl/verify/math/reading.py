@@ -12,7 +12,7 @@ from typing import Final
 
 from r1rl.verify.math import comparison, units
 from r1rl.verify.math.formula import Node, UnreadableError, number, parse, symbols
-from r1rl.verify.math.notation import DOLLAR, OR, words
+from r1rl.verify.math.notation import AND, DOLLAR, OR, words
 from r1rl.verify.math.values import (
     Based,
     Clock,
@@ -31,13 +31,12 @@ from r1rl.verify.math.values import (
 
 MAX_ITEMS: Final = 64
 
-_SEPARATOR: Final = re.compile(rf"[,;{OR}]")
-_STRONG: Final = re.compile(rf"[;{OR}]")
+_STRONG: Final = re.compile(rf"[;{OR}{AND}]")
 _COMMA: Final = re.compile(",")
 _UNION: Final = re.compile(r"\\cup(?![A-Za-z])|U(?=\s*[(\[])")
 _BAR: Final = re.compile(r"\||:")
 _SIGN: Final = re.compile(r"\\(?:le|ge|ne|in|approx|equiv)(?![A-Za-z])|<=|>=|!=|:=|==|[<>=]")
-_ROW: Final = re.compile(r"\\\\(?:\s*\[[^\]]*\])?")
+_ROW: Final = re.compile(r"\\\\(?:\s*\[\s*-?[0-9.]+\s*(?:pt|em|ex|mm|cm|in)\s*\])?")
 _CELL: Final = re.compile("&")
 _CLOCK: Final = re.compile(
     r"([0-9]{1,2}):([0-9]{2})(?::00)?\s*(?:\\(?:text|mathrm|mbox)\s*\{)?\s*(?:([apAP])\s*\.?\s*[mM]\s*\.?)?\s*\}?"
@@ -52,7 +51,7 @@ _BASED_WORD: Final = re.compile(
 )
 _MODULO: Final = re.compile(r"(.+?)\s*,?\s*\(?\s*(?:\\mod|mod|modulo)\s*\{?\s*([0-9]{1,6})\s*\}?\s*\)?")
 _MATRIX: Final = re.compile(
-    r"(?P<factor>[^&]{1,40}?)??\s*(?:\\cdot)?\s*\(?\[?\s*\\begin\s*\{(?P<kind>[pbvBV]?matrix|array|smallmatrix)\}\s*"
+    r"(?P<factor>[^&]{1,40}?)??\s*(?:\\cdot)?\s*\(?\[?\s*\\begin\s*\{(?P<kind>[pbB]?matrix|array|smallmatrix)\}\s*"
     r"(?:\{[lcr| ]*\})?(?P<cells>.*)\\end\s*\{(?P=kind)\}\s*\)?\]?(?P<transposed>\s*\^\s*\{?\s*(?:T|\\top)\s*\}?)?",
     re.DOTALL,
 )
@@ -92,6 +91,8 @@ def read(text: str, *, letters: bool = False) -> Value:
 
     Raises `UnreadableError`.
     """
+    if re.search(r"\\frac\s*\{\s*d(?:\^|[a-z]?\s*\})|\\nabla|\\vec.*\\(?:times|cdot)", text):
+        raise UnreadableError("a derivative or a product of vectors")
     return _Reader(letters).whole(text.replace("\\langle", "⟨").replace("\\rangle", "⟩").strip())
 
 
@@ -102,20 +103,21 @@ class _Reader:
     def whole(self, text: str) -> Value:
         if (congruence := self._congruence(text)) is not None:
             return congruence
-        groups = [group for group in _split(text, _STRONG)[0] if group]
+        groups, joints = _split(text, _STRONG)
+        groups = [group for group in groups if group]
         parts = [[item for item in _split(group, _COMMA)[0] if item] for group in groups]
         if (
             len(parts) > 1
             and all(len(items) > 1 for items in parts)
             and all("=" in i for items in parts for i in items)
         ):
-            return Several(tuple(self._list(items) for items in parts))
+            return Several(tuple(self._list(items, []) for items in parts))
         items = [item for group in parts for item in group]
         if not items:
             raise UnreadableError("it is empty")
-        return self._list(items)
+        return self._list(items, joints)
 
-    def _list(self, items: Sequence[str]) -> Value:
+    def _list(self, items: Sequence[str], joints: Sequence[str]) -> Value:
         if len(items) > MAX_ITEMS:
             raise UnreadableError(f"more than {MAX_ITEMS} values")
         found: list[Value] = []
@@ -131,11 +133,18 @@ class _Reader:
                 and len(symbols(before.node)) == 1
             ):
                 value = Relation("!=", minus(Node("symbol", name=next(iter(symbols(before.node)))), value.node))
+            if len(items) == 1:
+                return value
+            if isinstance(value, Several) and not value.items:
+                raise UnreadableError("nothing, in a list")
             found += value.items if isinstance(value, Several) and "\\{" not in item else [value]
+        found = _intersected(found) if AND in "".join(joints) else found
         return found[0] if len(found) == 1 else Several(tuple(found))
 
     def item(self, text: str) -> Value:
         """One value, which may be a set."""
+        if "\\not" in text.replace("\\notin", "\\not"):
+            raise UnreadableError("a negation")
         if re.fullmatch(r"\\ldots|\.\.\.|…", text):
             return Dots()
         for special in (_clock, _based, _ratio):
@@ -161,7 +170,7 @@ class _Reader:
             return self._chain(parts, [sign.strip("\\") for sign in signs])
         parts, _ = _split(text, _UNION)
         if len(parts) > 1:
-            return Several(tuple(self.item(part) for part in parts))
+            return Several(tuple(self.item(part) for part in parts), union=True)
         if found := _MATRIX.fullmatch(text):
             rows = [_split(row, _CELL)[0] for row in _split(found["cells"].strip(), _ROW)[0] if row]
             if found["transposed"]:
@@ -176,10 +185,14 @@ class _Reader:
         parts, _ = _split(inside, _BAR)
         if len(parts) == 2 and re.fullmatch(r"[A-Za-z]\s*\\in\s*\\mathbb\s*\{?[ZN]\}?", parts[1]):
             return self.whole(parts[0])
-        if len(parts) == 2 and re.fullmatch(r"[A-Za-z]|\\[a-z]+|[A-Za-z]\s*\\in\s*\\mathbb\s*\{?[RZNQ]\}?", parts[0]):
+        if len(parts) == 2 and re.fullmatch(r"[A-Za-z]|\\[a-z]+|[A-Za-z]\s*\\in\s*\\mathbb\s*\{?R\}?", parts[0]):
+            if not _split(parts[1], _SIGN)[1]:
+                raise UnreadableError("a set without a condition")
             return self.whole(parts[1])
         if not inside.strip():
             return Several(())
+        if inside.startswith("\\{") or inside in ("\\emptyset", "\\varnothing"):
+            raise UnreadableError("a set of sets")
         value = self.whole(inside)
         return value if isinstance(value, Several) else Several((value,))
 
@@ -223,9 +236,10 @@ class _Reader:
             left, right = (parse(part) for part in parts)
             return Relation("!=", minus(left, right))
         if signs == ["in"]:
-            if parts[1].startswith("\\mathbb"):
-                return Named(_squeezed(parts[0]), None, self.item(parts[1]))
-            return Named(_squeezed(parts[0]), None, self.item(parts[1]))
+            value = self.item(parts[1])
+            if not isinstance(value, Several | Span) or not _NAME.fullmatch(_squeezed(parts[0])):
+                raise UnreadableError("what is in what")
+            return Named(_squeezed(parts[0]), None, value)
         if not set(signs) <= {"=", "approx", "equiv"}:
             raise UnreadableError("signs of several kinds")
         return self._equation(parts, signs)
@@ -254,6 +268,8 @@ class _Reader:
                 raise UnreadableError("an equation of several parts")
             if isinstance(value, Named | Relation | Dots):
                 raise UnreadableError("an equation in an equation")
+            if not _NAME.fullmatch(_squeezed(names[0])):
+                raise UnreadableError("a value of what")
             return Named(_squeezed(names[0]), _tried(names[0]), value)
         if len(names) == 1 and _SAYING.match(names[0]) and not symbols(value.node):
             return Named(_squeezed(names[0]), None, value)
@@ -272,6 +288,8 @@ class _Reader:
             told = told if about else quantities[index]
         if len(constants) == len(quantities):
             return told
+        if any("infty" in symbols(each.node) for each in quantities):
+            raise UnreadableError("infinity in an equation")
         unknown = next(index for index, each in enumerate(quantities) if symbols(each.node))
         return Named(_squeezed(parts[unknown]), quantities[unknown].node, told)
 
@@ -282,7 +300,10 @@ class _Reader:
         left, sign, right = found[1].rpartition("\\equiv")
         if not sign:
             left, sign, right = found[1].rpartition("=")
-        return Congruent(_squeezed(left) if sign else "", parse(right.strip(" (")), int(found[2]))
+        residue = parse(right.strip(" ("))
+        if not sign and not symbols(residue) and not comparison.is_residue(residue, int(found[2])):
+            raise UnreadableError("no least residue")
+        return Congruent(_squeezed(left) if sign else "", residue, int(found[2]))
 
     # --- numbers and their units
 
@@ -292,7 +313,7 @@ class _Reader:
             rest = text[found.end() :]
             value = _NUMBER.match(rest)
             tail = rest[value.end() :].strip() if value else ""
-            if value and (not tail or _PER.fullmatch(tail)):
+            if value and (not tail or (_PER.fullmatch(tail) and not units.changes_number(tail))):
                 return _quantity(found["sign"] + value[0], units.read(_CURRENCIES.get(found["mark"], found["mark"])))
             if not value and not tail and (node := _tried(rest)) is not None and not symbols(node):
                 return Quantity(node, units.read(_CURRENCIES.get(found["mark"], found["mark"])))
@@ -311,7 +332,7 @@ class _Reader:
         if (found := _PLAIN_UNIT.fullmatch(text)) and (unit := units.read(found[2])) and not unit.counted:
             return _quantity(found[1], unit)
         for start in (match.start() for match in _TEXT_COMMAND.finditer(text)):
-            unit = units.read(text[start:])
+            unit = None if "\\text" in text[:start] or "\\mathrm" in text[:start] else units.read(text[start:])
             if unit is not None and start and (node := _tried(text[:start])) is not None:
                 return _quantity(text[:start], unit) if node else Quantity(node, unit)
             last = _TEXT.fullmatch(text[start:].strip())
@@ -322,37 +343,22 @@ class _Reader:
 
     def _unit(self, value: str, rest: str) -> units.Read | None:
         """The unit in plain letters behind a plain number."""
-        spaced = value.endswith(" ") or rest[0] == " "
-        word = re.match(r"\s*([A-Za-z]+)", rest)
-        if rest.lstrip().startswith("(") and (found := re.fullmatch(r"\s*\(([a-z -]+)\)", rest)):
+        if found := re.fullmatch(r"\s*\(([a-z -]+)\)", rest):  # "12 (twelve)"
             return units.read("units") if NUMERALS.get(found[1].strip()) == value.strip() else None
-        if word and not spaced and not units.glued(word[1]):
-            return None
-        if re.fullmatch(r"\s*[A-Za-z]", rest) and not (
-            self.letters and spaced and re.fullmatch(r"[-+]?[0-9.]+\s*", value)
+        if rest.lstrip().startswith(
+            ("\\text", "\\mathrm", "\\mbox", "\\operatorname", DOLLAR, "^", "\\euro", "\\pounds")
         ):
+            return units.read(rest)
+        names = re.findall("[A-Za-z]+", rest.replace("\\frac", ""))
+        ratio = re.fullmatch(r"\s*\\frac\s*\{[A-Za-z]{1,2}\}\s*\{[A-Za-z]{1,2}\}", rest)
+        spaced = value.endswith(" ") or rest[0] == " " or ratio
+        if not names or not (rest.lstrip()[0].isalpha() or ratio) or not (spaced or units.glued(names[0])):
             return None
-        if not (
-            word
-            or rest.lstrip().startswith(
-                (
-                    "\\frac{",
-                    "\\text",
-                    "\\mathrm",
-                    "\\mbox",
-                    "\\operatorname",
-                    DOLLAR,
-                    "^",
-                    "%",
-                    "\\euro",
-                    "\\pounds",
-                    "\\rupee",
-                )
-            )
-        ):
-            return None
-        if not self.letters and word and len(word[1]) == 1 and not re.search("[A-Za-z]{2}|/", rest):
-            return None
+        if all(len(name) == 1 for name in names):  # variables, unless it is an answer and written as units are
+            one = len(names) == 1 and names[0] in "mgslLVNJW"
+            written = one or ratio or re.fullmatch(r"\s*[a-z]\s*/\s*[a-z](?:\^\{?2\}?)?|\s*J s", rest)
+            if not (self.letters and written and re.fullmatch(r"[-+0-9. eE^{}\\times]+", value)):
+                return None
         return units.read(rest)
 
     def _compound(self, text: str) -> Quantity | None:
@@ -385,9 +391,14 @@ _CURRENCY: Final = re.compile(
 )
 _CURRENCIES: Final = {"Rs.": "Rs"}
 _PER: Final = re.compile(
-    r"(?:(?:per|a|an|each|every|/)\s*[a-z]{1,12}|each|total|in total|left|profit|(?:US )?dollars|USD)"
+    r"(?:(?:per|an?|each|every)\s+[a-z]{1,12}|/\s*[a-z]{1,12}|each|total|in total|left|profit|(?:US )?dollars|USD)"
     r"|\\text\s*\{\s*(?:per|a|each|every|dollars|USD|in total)[a-z ]{0,15}\}"
 )
+_NAME: Final = re.compile(
+    r"(?:[A-Za-z]{1,3}|\\(?:vec|overrightarrow|mathbf|text|mathrm|angle|triangle)?\{?[A-Za-z ]{1,12}\}?)"
+    r"(?:'|_\{?\w{1,4}\}?|\^\{?-1\}?|\^\{?T\}?)*(?:\([^()]*\))?|\([A-Za-z](?:,[A-Za-z])+\)"
+)
+"""The name of a point, set, matrix or function."""
 _SAYING: Final = re.compile(r"\\(?:int|iint|lim|sum|prod|Pr)(?![A-Za-z])|[A-Za-z]\([^()]*\)$")
 """What a value is of, and no equation to solve: an integral, a limit, `P(X=1)`."""
 _PLAIN_UNIT: Final = re.compile(r"(.*[0-9}\)])\s+((?:square |cubic |sq\.? )?[a-z]{2,}(?: per [a-z]+|/[a-z]+)?)")
@@ -449,6 +460,18 @@ def _closes_early(text: str) -> bool:
     return depth != 0
 
 
+def _intersected(found: list[Value]) -> list[Value]:
+    """`x >= -2 and x <= 5` as one interval. Raises `UnreadableError` for other conditions that must hold together."""
+    spans = [value for value in found if isinstance(value, Span) and value.name]
+    if not spans:
+        return found
+    if len(found) == len(spans) == 2 and spans[0].name == spans[1].name:
+        low, high = sorted(spans, key=lambda span: span.items[0] == _REAL_LINE.items[0])
+        if low.items[1] == _REAL_LINE.items[1] and high.items[0] == _REAL_LINE.items[0]:
+            return [Span(low.opening, (low.items[0], high.items[1]), high.closing, low.name)]
+    raise UnreadableError("conditions that hold together")
+
+
 def _interval(nodes: Sequence[Node], signs: Sequence[str], unknown: int) -> Span:
     low, opening = Node("product", (number(-1), _INFINITY)), "("
     high, closing = _INFINITY, ")"
@@ -473,7 +496,10 @@ def _based(text: str) -> Based | None:
     found = _BASED.fullmatch(text) or _BASED_WORD.fullmatch(text)
     if found is None or not re.search("[0-9]", found[1]):
         return None
-    return Based(found[1].upper().lstrip("0") or "0", int(found[2]))
+    digits, base = found[1], int(found[2])
+    if not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits):
+        return None
+    return Based(digits.upper().lstrip("0") or "0", base)
 
 
 def _ratio(text: str) -> Ratio | None:

@@ -73,7 +73,9 @@ _NUMBER_WORDS: Final = words(
 _NOT_COUNTED: Final = frozenset(
     {word + ending for word in _NUMBER_WORDS for ending in ("", "s", "es")}
     | set(words(
-    "less plus minus times percents negatives positives factorials roots squares cubes powers remainders "
+    "gives equals makes means goes takes comes needs costs shows leaves remains says lies fails seems looks becomes "
+            "holds works exceeds ends hours% besides sometimes afterwards otherwise% nowadays hardly% "
+            "myriads cosines sines tangents logarithms less plus minus times percents negatives positives factorials roots squares cubes powers remainders "
     "zeros zeroes inverses opposites reciprocals logs bases exponents modulus as is this its was "
     "does has yes us thus plus always across perhaps guess unless sixes twenties thirties fifties items% "
     "tens radians ones decimals places sums products differences quotients multiples "
@@ -88,6 +90,11 @@ _PART: Final = re.compile(
     r"\s*(?:(?P<scale>square|sq\.?|cubic|cu\.?)\s+)?(?P<name>\\(?:euro|pounds|rupee)|\u00a4|[A-Za-zμΩ°¢¥]+\.?)"
     r"(?:\s*\^\s*\{?\s*(?P<power>-?[1-4])\s*\}?)?"
 )
+
+
+def changes_number(text: str) -> bool:
+    """Whether a word of `text` makes another number of the one before it: "a dozen", "per thousand"."""
+    return any(word in _NOT_COUNTED for word in re.findall("[a-z]+", text))
 
 
 class Read(NamedTuple):
@@ -156,6 +163,8 @@ def _counted(text: str) -> Read | None:
     if len(adjectives) > 2 or any(word in _NOT_COUNTED or word in _NO_ADJECTIVE for word in adjectives):
         return None
     if not all(re.fullmatch("[a-z]{3,20}", word) for word in (*adjectives, text)) or text in _NOT_COUNTED:
+        return None
+    if re.search(r"(?:wards|illions|ties|ithms|ifies|dicts|nesses)$", text):
         return None
     if not ((text.endswith("s") and not text.endswith(("ss", "ous", "ths", "ies%"))) or text in _IRREGULAR):
         return None

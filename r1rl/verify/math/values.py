@@ -17,9 +17,10 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Several:
-    """Values in any order: a list, a set, a union."""
+    """Values in any order: a list, a set, or the union of intervals."""
 
     items: "tuple[Value, ...]"
+    union: bool = False
 
 
 @dataclass(frozen=True)
