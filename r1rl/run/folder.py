@@ -19,7 +19,7 @@ from r1rl.ground.errors import RecipeError
 from r1rl.store import store
 
 _PACKAGES = (
-    "r1rl", "torch", "transformers", "trl", "accelerate", "datasets", "math-verify", "pyarrow", "vllm", "deepspeed",
+    "r1rl", "torch", "transformers", "trl", "accelerate", "datasets", "mpmath", "pyarrow", "vllm", "deepspeed",
 )  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

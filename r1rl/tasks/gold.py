@@ -1,7 +1,8 @@
 """Gold preflight: before the first step every gold answer must be judged correct against itself.
 
 What the check is, by verifier: `check_gold(gold, meta) -> Verdict` where the verifier's module has one (a Countdown
-target is no answer, so there it is whether the target can be made), else `verify(gold, gold, meta)`. `correct` passes.
+target is no answer, so there it is whether the target can be made), `check_golds([(gold, meta), ...])` where rows are
+tried with one another's answers, else `verify(gold, gold, meta)`. `correct` passes.
 A module's `require()`, if any, is called first and raises `RuntimeError` where the verifier cannot work at all.
 """
 
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 FILE_NAME = "bad_gold.jsonl"  # the list of bad rows in the run folder: split, prompt_id, gold, reason
 CACHE_FROM_SECONDS = 1.0  # a check that took less is not worth a file
 _BATCH = 512  # items a call, so that the bar moves
-_LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy", "reasoning-gym")
+_LIBRARIES = ("mpmath", "sympy", "reasoning-gym")
 
 
 def check(verifier: str, rows: Sequence[Row], *, progress: bool = False) -> list[str]:
@@ -48,7 +49,7 @@ def check(verifier: str, rows: Sequence[Row], *, progress: bool = False) -> list
 
     Raises:
         RecipeError: the verifier cannot work here, for want of a package or of the sandbox.
-        RuntimeError: math-verify's processes cannot be started.
+        RuntimeError: the verifier's processes cannot be started.
     """
     started = time.monotonic()
     try:
@@ -149,9 +150,12 @@ def most_common(reasons: Iterable[str]) -> tuple[str, int]:
 
 def _judge_golds(verifier: str, rows: list[Row], *, progress: bool) -> list[Verdict]:
     check_gold = getattr(verify.module(verifier), "check_gold", None)
+    check_golds = getattr(verify.module(verifier), "check_golds", None)
     verdicts: list[Verdict] = []
     for batch in batches(rows, len(rows), "checking gold answers", progress=progress):
-        if check_gold is None:
+        if check_golds is not None:
+            verdicts += check_golds([(row.gold, row.meta) for row in batch])
+        elif check_gold is None:
             verdicts += verify.verify_many(verifier, [(row.gold, row.gold, row.meta) for row in batch])
         else:
             with ThreadPoolExecutor(usable_cores()) as pool:  # for those that wait for processes of their own

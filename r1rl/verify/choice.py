@@ -1,13 +1,14 @@
 r"""Choice: is the answer the letter of the right option?
 
-Read as B: `B`, `b`, `(b)`, `[B]`, `B.`, `B)`, `**B**`, `$B$`, `\boxed{B}`, `\text{B}`, `Option B`, `(b) text`, and
-`B. text` with `.`, `)`, `:` or a dash between. Where meta has the options' texts, the text after the letter must be
-that option's.
+Read as B: `B`, `b`, `(b)`, `[B]`, `B.`, `B)`, `**B**`, `$B$`, `\boxed{B}`, `\text{B}`, `Option B`, "The correct answer
+is B", `(b) text`, and `B. text` with `.`, `)`, `:`, `=` or a dash between. Where meta has the options' texts, the text
+after the letter must be that option's.
 Everything that names a second letter (`A or B`, `B, C`, `B. or C`) is unparseable: hedging is not answering. So is
-prose before the letter, and the text without its letter.
+other prose before the letter, and the text without its letter.
 """
 
 import re
+import unicodedata
 from typing import Any
 
 from r1rl.verify.exact import normalise
@@ -17,12 +18,27 @@ from r1rl.verify.verdict import Verdict, clip, quote
 MAX_CHARS = 2_000
 """Longest answer, in characters."""
 
-_WRAPPERS = (("**", "**"), ("$", "$"), ("\\boxed{", "}"), ("\\text{", "}"), ("\\mathrm{", "}"), ("\\textbf{", "}"))
+_WRAPPERS = (
+    ("$", "$"),
+    ("\\(", "\\)"),
+    ("\\[", "\\]"),
+    ("\\boxed{", "}"),
+    ("`", "`"),
+    ("*", "*"),
+    ('"', '"'),
+    ("'", "'"),
+)
+_MARKED = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|boldsymbol|textrm|underline)\{([^{}]*)\}")
+_NO_MEANING = re.compile(r"\*\*|__|```|[\u2713\u2714\u2705]\ufe0f?|\\(?=\s)")
+_BULLET = re.compile(r"\A\s*(?:#{1,6}|[-*\u2022])\s+")
+_ANNOUNCED = re.compile(
+    r"(?:(?:so|thus|therefore|hence),?\s+)?(?:(?:the|my)\s+)?(?:(?:final|correct|right|best)\s+)*(?:answer|option|choice)"
+    r"(?:\s*(?:is|:|=|-|\u2013)\s*|\s+)(?:(?:option|choice)\s+)?",
+    re.IGNORECASE,
+)
 _LETTER = re.compile(
-    r"(?:(?:option|choice|answer)[ :]{1,3})?"
-    r"(?:(?:\((?P<round>[a-z])\)|\[(?P<square>[a-z])\])(?=$|[\s.):,\-\u2013\u2014])"
-    r"|(?P<bare>[a-z])(?=\s*(?:$|[.):,\-\u2013\u2014])))"
-    r"[\s.):,\-\u2013\u2014]*(?P<rest>.*)",
+    r"(?:\(\s*(?P<round>[a-z])\s*\)?|\[\s*(?P<square>[a-z])\s*\]?|(?P<bare>[a-z]))(?=$|[\s.):,'=\-\u2013\u2014])"
+    r"(?P<joint>[\s.):,'=\-\u2013\u2014]*)(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL | re.ASCII,
 )
 _SINGLE = re.compile(r"(?<![\w'\u2019])[A-Za-z](?![\w'\u2019])", re.ASCII)
@@ -52,7 +68,7 @@ def read(answer: str, options: dict[str, str]) -> tuple[str | None, str]:
     """The letter that the answer gives and "", or None and the reason. Linear, at most `MAX_CHARS`."""
     if len(answer) > MAX_CHARS:
         return None, f"too long: {len(answer)} characters, at most {MAX_CHARS}"
-    text = unwrap(answer, _WRAPPERS)
+    text = _bare(answer)
     found = _LETTER.fullmatch(text)
     if not found:
         return None, f"not one letter: {quote(text)}" if text else "empty"
@@ -63,11 +79,24 @@ def read(answer: str, options: dict[str, str]) -> tuple[str | None, str]:
     if not rest:
         return letter, ""
     if options[letter]:
-        same = normalise(rest).rstrip(".") == normalise(options[letter]).rstrip(".")
+        said = {normalise(each).rstrip(".") for each in (rest, rest.removeprefix("(").removesuffix(")"))}
+        same = normalise(options[letter]).rstrip(".") in said
         return (letter, "") if same else (None, f"the text after {letter} is not that of option {letter}")
+    if found["bare"] and not found["joint"].strip():
+        return None, f"not one letter: {quote(text)}"
     if second := _SINGLE.search(_ARTICLE.sub(" ", rest)):
         return None, f"names {quote(second[0])} after {letter}"
     return letter, ""
+
+
+def _bare(answer: str) -> str:
+    """The answer without Markdown, LaTeX around words, full-width letters and what only announces it."""
+    text = _NO_MEANING.sub(" ", unicodedata.normalize("NFKC", answer).replace("\u201c", '"').replace("\u201d", '"'))
+    text = _BULLET.sub("", unwrap(text, _WRAPPERS), count=1)
+    text = unwrap(_MARKED.sub(r"\1", text), _WRAPPERS)
+    if announced := _ANNOUNCED.match(text):
+        text = text[announced.end() :]
+    return unwrap(text, _WRAPPERS)
 
 
 def verify(answer: str, gold: str, meta: dict[str, Any]) -> Verdict:

@@ -2,7 +2,8 @@ r"""Arithmetic expressions of a model: tokens, tree, exact value, normal form. N
 
 The text is one expression over `+ - * / ( )`. Also read: the unicode signs for minus, times, dot and
 division, `\times \cdot \div`, `\frac{a}{b}`, a wrapping `\boxed{}`, `$...$`, `\(...\)` or `\[...\]`, a
-trailing `= 22`. Not an expression: exponents, `//`, juxtaposition such as `(3)(5)`, decimals, leading zeros,
+trailing or leading `22 =`; square brackets and braces group, `x` between numbers is a sign, Markdown and LaTeX's
+spacing are left out. Not an expression: exponents, `//`, juxtaposition such as `(3)(5)`, decimals, leading zeros,
 digits that are not ASCII, and a sign before a number (a given number is used as it is; -3 was not given).
 
 Text is hostile: length, tokens and digits are bounded before any work, and every walk keeps its own stack, so
@@ -176,11 +177,40 @@ def parse(text: str, *, max_chars: int = MAX_CHARS, max_tokens: int = MAX_TOKENS
 def parse_equation(text: str) -> tuple[Expression, Fraction | None]:
     """`expression` or `expression = value`; the claimed value is None if none is written.
 
-    Only a plain value may follow the `=`: `22`, `-3`, `7/2`, `3.5`. Raises `ExpressionError`.
+    Only a plain value may follow the `=`: `22`, `-3`, `7/2`, `3.5`. Steps, "3*5 = 15, 15+7 = 22", are the expression
+    that they make. Raises `ExpressionError`.
     """
-    left, *claims = _inside(text, MAX_CHARS).split("=")
+    text = plain(text)
+    steps = _STEPS.split(text) if len(text) <= MAX_CHARS else []
+    whole = len(steps) > 1 and all("=" in step for step in steps)
+    return _joined(steps) if whole else _one_equation(text)
+
+
+def _joined(steps: list[str]) -> tuple[Expression, Fraction | None]:
+    """The expression that steps make: a result stands for its step the first time that it is used."""
+    results: dict[int, Expression] = {}
+    for step in steps:
+        tree, claim = _one_equation(step)
+        done: list[Expression] = []
+        for node in postorder(tree):
+            if isinstance(node, Operation):
+                right, left = done.pop(), done.pop()
+                done.append(Operation(node.operator, left, right))
+            else:
+                done.append(results.pop(node.value, node))
+        if claim is None or evaluate(done[0]) != claim:
+            raise _not_an_expression(f"the step {quote(step.strip())} does not hold")
+        if claim.denominator == 1:
+            results[int(claim)] = done[0]
+    return done[0], claim
+
+
+def _one_equation(text: str) -> tuple[Expression, Fraction | None]:
+    left, *claims = _EQUALS.split(_inside(text, MAX_CHARS))
     if len(claims) > 1:
         raise _not_an_expression("more than one '='")
+    if claims and plain_value(left) is not None and plain_value(claims[0]) is None:
+        left, claims = claims[0], [left]  # "22 = 3*5 + 7"
     tree = parse(left)
     if not claims:
         return tree, None
@@ -189,6 +219,39 @@ def parse_equation(text: str) -> tuple[Expression, Fraction | None]:
         shown = quote(claims[0].strip(_SPACES)) if claims[0].strip(_SPACES) else "nothing"
         raise _not_an_expression(f"no plain value after '=', but {shown}")
     return tree, claim
+
+
+_EQUALS = re.compile("==?|\u2192|\u21d2|\\\\(?:to|rightarrow|Rightarrow)(?![A-Za-z])")
+_STEPS = re.compile(r"[,;\n]")
+_MARKS = (
+    *MATH_WRAPPERS,
+    ("```", "```"),
+    ("**", "**"),
+    ("`", "`"),
+    ("\\mathbf{", "}"),
+    ("\\text{", "}"),
+    ("\\boldsymbol{", "}"),
+)
+_ANNOUNCED = re.compile(
+    r"(?:the )?(?:final )?(?:answer|expression|solution)(?: is\b)?\s*[:=]?\s*(?=[0-9(\[{\\$`*])", re.IGNORECASE
+)
+_LAYOUT = re.compile(r"\\[,;:! ]|~|\\q?quad(?![A-Za-z])")
+_LETTER_TIMES = re.compile(r"(?<=[0-9)\]}])(?<!\b0)\s*[xX]\s*(?=[0-9(\[{])")
+_GROUPED = str.maketrans({"[": "(", "]": ")", "{": "(", "}": ")", "\u2217": "*"})
+
+
+def plain(text: str) -> str:
+    """An expression as a model hands it in, without Markdown, announcement, full stop and layout."""
+    if len(text) > MAX_CHARS:
+        return text
+    text = unwrap(_ANNOUNCED.sub("", text.strip(), count=1), _MARKS, _without_full_stop)
+    text = _LETTER_TIMES.sub("*", _LAYOUT.sub(" ", text))
+    return text if "\\" in text else text.translate(_GROUPED)  # the braces of commands stay
+
+
+def _without_full_stop(text: str) -> str:
+    text = text.strip(_SPACES)
+    return text[:-1].rstrip(_SPACES) if text.endswith(".") else text
 
 
 def _inside(text: str, max_chars: int) -> str:

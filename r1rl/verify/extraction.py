@@ -7,9 +7,10 @@ r"""The committed answer of a completion, by one of four policies.
 | `boxed-in-answer` | the one `\boxed{...}` inside the one `<answer>` pair | R1's template with boxed answers |
 | `last-number` | the last number of the text | base models without any format; GSM8K's old custom |
 
-Only the first and the third leave a policy nothing to hedge with. `boxed` never looks before the last box, even where
-that is cut off: an earlier box is a thought, not an answer. `last-number` pays for naming a number last, whatever the
-text says about it.
+Only the first and the third leave a policy nothing to hedge with. `boxed` and `last-number` look behind the last
+`</think>` alone, and find nothing where a `<think>` was not closed: what is thought is no answer. `boxed` never looks
+before the last box, even where that is cut off. `last-number` pays for naming a number last, whatever the text says
+about it.
 
 Every policy is linear in the text and returns at most `MAX_ANSWER_CHARS` characters.
 """
@@ -18,6 +19,7 @@ import re
 from collections.abc import Callable
 
 OPEN, CLOSE = "<answer>", "</answer>"
+OPEN_THOUGHTS, CLOSE_THOUGHTS = "<think>", "</think>"
 BOX = "\\boxed"
 MAX_ANSWER_CHARS = 10_000
 """A longer content is no answer; verifiers have tighter limits of their own."""
@@ -30,6 +32,7 @@ Policy = Callable[[str], tuple[str | None, str]]
 """`policy(text) -> (answer, "")` or `(None, reason)`; the answer is stripped and not empty."""
 
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is a sign, not a group
+_BARE_BOX = re.compile(r"[ \t]*((?<=[ \t])[-+]?[0-9][0-9.,/]{0,50}(?<![.,/])|(?<=[ \t])[A-Za-z])(?![A-Za-z0-9{])")
 _UNSIGNED = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
 _NUMBER = re.compile(rf"(?:(?<![0-9A-Za-z)\]}}])[-\u2212])?{_UNSIGNED}(?:/{_UNSIGNED})?")
 
@@ -57,15 +60,28 @@ def extract(text: str) -> tuple[str | None, str]:
     return content, ""
 
 
+def _behind_thoughts(text: str) -> int | None:
+    """Where the last thinking ends, 0 without any, None where it is not closed."""
+    closed = text.rfind(CLOSE_THOUGHTS)
+    if text.find(OPEN_THOUGHTS, max(closed, 0)) >= 0:
+        return None
+    return 0 if closed < 0 else closed + len(CLOSE_THOUGHTS)
+
+
 def boxed(text: str) -> tuple[str | None, str]:
     r"""Policy `boxed`: the content of the last `\boxed{...}`, its braces balanced, `\{` and `\}` not counted.
 
-    Of nested boxes the inner one is the last.
+    Of nested boxes the inner one is the last. `\boxed 5` is read too.
     """
-    at = text.rfind(BOX)
+    said = _behind_thoughts(text)
+    if said is None:
+        return None, f"no {CLOSE_THOUGHTS}"
+    at = text.rfind(BOX, said)
     if at < 0:
         return None, f"no {BOX}"
     start = at + len(BOX)
+    if bare := _BARE_BOX.match(text, start):
+        return bare[1], ""
     while start < len(text) and text[start] in " \t\r\n":
         start += 1
     if not text.startswith("{", start):
@@ -99,10 +115,13 @@ def last_number(text: str) -> tuple[str | None, str]:
 
     A minus sign counts as such unless it follows a letter, a digit or a closing bracket.
     """
-    end = max(text.rfind(digit) for digit in "0123456789") + 1
+    said = _behind_thoughts(text)
+    if said is None:
+        return None, f"no {CLOSE_THOUGHTS}"
+    end = max(text.rfind(digit, said) for digit in "0123456789") + 1
     if end == 0:
         return None, "no number"
-    start = max(0, end - MAX_NUMBER_CHARS - 2)  # room for what decides about a sign
+    start = max(said, end - MAX_NUMBER_CHARS - 2)  # room for what decides about a sign
     *_, found = _NUMBER.finditer(text[start:end])
     if len(found[0]) > MAX_NUMBER_CHARS:
         return None, f"number longer than {MAX_NUMBER_CHARS} characters"

@@ -4,14 +4,19 @@ reasoning-gym 0.1.25 gives the answer to `eval` in four scorers (binary_matrix, 
 string_insertion) and to sympy's `parse_expr`, which evaluates Python, in five (countdown, puzzle24,
 polynomial_multiplication and both integrations). `warm_up` puts `ast.literal_eval` and `read_expression` in their
 places.
+
+Some pay more than their rows' answers: `nan` for every complex number, "0" for every probability, any four numbers
+that make 24, a name that cancels out (`x/x`) for a number that is missing. `_objection` looks again at what they pay.
 """
 
 import ast
+import cmath
 import functools
 import importlib
 import json
 import math
 import operator
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -24,6 +29,8 @@ MAX_EXPONENT = 999
 """Limits on an expression for sympy: characters, digits of an integer, a constant exponent."""
 NONSENSE = "?!"
 """No data set's answer: a scorer that pays for it is not to be trusted."""
+TOLERANCE = 0.01
+"""Largest relative error that is paid where the row's answer is a number, whatever the scorer's own tolerance."""
 
 Scorer = Callable[[str, dict[str, Any]], float]
 
@@ -32,6 +39,8 @@ _EVALUATE_THEIR_OWN = ("bitwise_arithmetic", "basic_arithmetic", "generators_00_
 _FUNCTION_NAMES = "sin cos tan cot sec csc asin acos atan sinh cosh tanh exp log ln sqrt Abs"
 _FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 _CONSTANTS = frozenset({"pi", "E", "I"})
+_FROM_GIVEN_NUMBERS = frozenset({"countdown", "puzzle24"})
+_ARITHMETIC = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Constant)
 
 
 def warm_up() -> None:
@@ -123,19 +132,65 @@ def _scorer(dataset: str) -> Scorer | None:
 
 
 class Row(NamedTuple):
-    """A usable row: how its answers are marked, and its entry as JSON."""
+    """A usable row: its data set, how its answers are marked, and its entry as JSON."""
 
+    dataset: str
     scorer: Scorer
     entry: str
     tuples: bool = False  # JSON's lists must be tuples again: arc_agi compares its metadata with them
 
-    def mark(self, answer: str) -> float:
-        """The scorer's mark on a fresh copy of the entry: scorers may change theirs."""
+    def mark(self, answer: str) -> tuple[float, str]:
+        """The mark on a fresh copy of the entry (scorers may change theirs), and why it is not the full one."""
         entry = json.loads(self.entry)
         if self.tuples:
             entry["metadata"] = _as_tuples(entry.get("metadata"))
         mark = float(self.scorer(answer, entry))
-        return mark if math.isfinite(mark) else 0.0
+        if not 1 <= mark < math.inf:
+            mark = mark if math.isfinite(mark) else 0.0
+            return mark, f"the scorer's mark is {mark:g}, not 1"
+        objection = _objection(self.dataset, answer, json.loads(self.entry))
+        return (0.0, objection) if objection else (mark, "")
+
+
+def _objection(dataset: str, answer: str, entry: dict[str, Any]) -> str:
+    """Why an answer that the scorer pays is not the row's, "" where nothing speaks against it."""
+    if dataset in _FROM_GIVEN_NUMBERS:
+        metadata = entry["metadata"]
+        nodes = list(ast.walk(ast.parse(answer.strip(), mode="eval")))
+        used = [node.value for node in nodes if isinstance(node, ast.Constant)]
+        if not all(isinstance(node, _ARITHMETIC) and not isinstance(node, ast.Pow) for node in nodes):
+            return "more than + - * / and numbers"
+        if sorted(map(repr, used)) != sorted(map(repr, metadata["numbers"])):
+            return "not the row's numbers"
+        target = metadata.get("target", 24)
+        return "" if read_expression(answer) == target else f"not exactly {target}"
+    if not isinstance(entry["answer"], str):
+        return ""
+    if duration := re.fullmatch(r"(\d+) [a-z]+", entry["answer"]):  # such scorers read one number and stop
+        one = set(map(int, re.findall(r"\d+", answer))) <= {int(duration[1])}
+        return "" if one else "more than the row's number"
+    if not re.fullmatch(r"\[.*\]|\S+|\S+ [+-] \S+i", entry["answer"].strip()):  # a grid: several may be right
+        return ""
+    gold, given = _numbers(entry["answer"]), _numbers(answer)
+    if not gold or not given or not all(map(cmath.isfinite, gold)):
+        return ""
+    if not all(map(cmath.isfinite, given)):
+        return "no finite number"
+    near = all(abs(one - other) <= TOLERANCE * abs(other) for one, other in zip(given, gold, strict=False))
+    return "" if near else "too far from the row's number"
+
+
+def _numbers(text: str) -> list[complex] | None:
+    """The one number that a text is, or the numbers of a list in their order of size; None for any other text."""
+    try:
+        if text.lstrip().startswith("["):
+            return [complex(value) for value in sorted(map(float, json.loads(text.replace("'", '"'))))]
+        # the scorers drop commas and blanks, and call the imaginary unit i
+        plain = re.sub(r"[\s,()]", "", text).lower()
+        numerator, _, denominator = re.sub("i(?!nf|nity|ty)", "j", plain).partition("/")
+        return [complex(numerator) / complex(denominator or "1")]
+    except (ValueError, TypeError, ArithmeticError, RecursionError):
+        return None
 
 
 def _as_tuples(value: Any) -> Any:
@@ -158,10 +213,10 @@ def _read_row(gold: str, text: str) -> Row | str:
     entry.setdefault("answer", gold)
     reference, problem = entry["answer"], ""
     for tuples in (False, True):
-        row = Row(scorer, json.dumps(entry), tuples)
+        row = Row(content["dataset"], scorer, json.dumps(entry), tuples)
         try:
             # without a reference (several answers are right) there is only nonsense to try
-            mark = 1.0 if reference is None else row.mark(reference)
+            mark = 1.0 if reference is None else row.mark(reference)[0]
         except Exception as error:
             problem = f"the scorer raised {type(error).__name__} on it"
             continue
@@ -177,9 +232,14 @@ def _read_row(gold: str, text: str) -> Row | str:
 
 def _pays_nonsense(row: Row) -> bool:
     try:
-        return row.mark(NONSENSE) >= 1
+        return row.mark(NONSENSE)[0] >= 1
     except Exception:
         return False
+
+
+def prepare(_: str, gold: str, row: str) -> None:
+    """Make the data set's scorer and read the row, before the clock of an item starts."""
+    _read_row(gold, row)
 
 
 def score(answer: str, gold: str, row: str) -> Verdict:
@@ -190,11 +250,9 @@ def score(answer: str, gold: str, row: str) -> Verdict:
     if not answer:
         return Verdict("unparseable", None, "no answer")
     try:
-        mark = read.mark(answer)
+        mark, problem = read.mark(answer)
     except (MemoryError, RecursionError):
         raise
     except Exception as error:  # a scorer that stumbles over hostile text must not stop a training
         return Verdict("unparseable", None, f"the scorer raised {type(error).__name__}")
-    if mark >= 1:
-        return Verdict("correct", f"{mark:g}", "")
-    return Verdict("wrong", f"{mark:g}", f"the scorer's mark is {mark:g}, not 1")
+    return Verdict("wrong" if problem else "correct", f"{mark:g}", clip(problem))

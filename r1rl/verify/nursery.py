@@ -1,9 +1,9 @@
 """The grader pool's worker processes: a nursery that imports once and forks them, and what runs in each of them.
 
-The nursery imports sympy once (a second or more) and then only forks, kills and reaps, so a worker that hung is
-replaced in milliseconds. It is started by `subprocess` rather than `multiprocessing`: a spawned child would import
-the caller's main module again, and with it torch. It has one thread, so forking it is safe, and each worker judges
-in its main thread.
+The nursery imports what the judge needs once (sympy: a second or more) and then only forks, kills and reaps, so a
+worker that hung is replaced in milliseconds. It is started by `subprocess` rather than `multiprocessing`: a spawned
+child would import the caller's main module again, and with it torch. It has one thread, so forking it is safe, and
+each worker judges in its main thread.
 
 No process is orphaned: the nursery ends its workers and itself when its connection closes or its parent changes. A
 worker ends when its own connection closes, when the nursery dies (Linux) and, while it computes, by an alarm whose
@@ -47,17 +47,23 @@ serve(judge, parent, Limits(*limits))
 """
 
 Judge = Callable[..., Verdict]
+Prepare = Callable[..., object]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Wall-clock seconds of an item and of a batch's late items; memory in bytes; items until a worker is replaced."""
+    """Wall-clock seconds of an item and of a batch's late items; memory in bytes; items until a worker is replaced.
+
+    `prepare_seconds` is not 0 where the judge's module has `prepare(*item)`: what an item needs that has nothing to do
+    with its answer. It has that time before the item's clock starts.
+    """
 
     item_seconds: float = 3.0
     batch_seconds: float = 4.0
     memory_bytes: int = 1 << 30
     resident_bytes: int = 512 << 20
     items_per_worker: int = 1000
+    prepare_seconds: float = 0.0
 
 
 def encode(message: Any) -> bytes:
@@ -98,7 +104,7 @@ class Nursery:
             problem = f"no sign of life: {error}"
         if problem:
             self.end()
-            raise RuntimeError(f"{judge} cannot be started: {problem}; try: pip install math-verify")
+            raise RuntimeError(f"{judge} cannot be started: {problem}")
 
     def fork(self) -> tuple[int, Connection]:
         """The process id of a new worker and the connection to it. Raises `EOFError` or `OSError` if there is none."""
@@ -152,6 +158,7 @@ def serve(judge_name: str, parent_pid: int, limits: Limits) -> None:
         module_name, _, function_name = judge_name.partition(":")
         module = import_module(module_name)
         judge: Judge = getattr(module, function_name)
+        prepare = module.prepare if limits.prepare_seconds else None
         getattr(module, "warm_up", lambda: None)()
     except Exception as error:  # reported to the pool, which raises
         control.send(clip(f"{type(error).__name__}: {error}"))
@@ -168,7 +175,7 @@ def serve(judge_name: str, parent_pid: int, limits: Limits) -> None:
             if not told:
                 continue
             if (doomed := control.recv()) is None:
-                pid = _fork(control, judge, limits)
+                pid = _fork(control, judge, prepare, limits)
                 children |= {pid} - {0}
                 control.send(pid)
             elif doomed in children:
@@ -191,7 +198,7 @@ def _limit_process(memory_bytes: int) -> None:
         file.write("1000")  # out of memory, the kernel should take a grader, never the trainer
 
 
-def _fork(control: Connection, judge: Judge, limits: Limits) -> int:
+def _fork(control: Connection, judge: Judge, prepare: Prepare | None, limits: Limits) -> int:
     """A new worker on the connection that the pool sends: its process id, 0 if the system forks none."""
     descriptor, nursery_pid = reduction.recv_handle(control), os.getpid()
     with contextlib.closing(Connection(descriptor)) as pool:
@@ -204,7 +211,7 @@ def _fork(control: Connection, judge: Judge, limits: Limits) -> int:
         try:
             control.close()
             _die_with(nursery_pid)
-            _work(pool, judge, limits)
+            _work(pool, judge, prepare, limits)
         finally:
             os._exit(0)
 
@@ -218,12 +225,17 @@ def _die_with(parent_pid: int) -> None:
             os._exit(1)
 
 
-def _work(pool: Connection, judge: Judge, limits: Limits) -> None:
+def _work(pool: Connection, judge: Judge, prepare: Prepare | None, limits: Limits) -> None:
     """One worker: each message is an item, answered at once, until the pool is gone or the worker is worn out."""
     served, last = 0, False
     with contextlib.suppress(EOFError, OSError):
         while not last:
             item = decode(pool.recv_bytes())
+            if prepare:
+                signal.setitimer(signal.ITIMER_REAL, limits.prepare_seconds + 1.0)
+                with contextlib.suppress(Exception):  # the judge meets it again, and says so
+                    prepare(*item)
+                pool.send_bytes(encode({"prepared": True}))
             signal.setitimer(signal.ITIMER_REAL, limits.item_seconds + 1.0)
             reply = _judge(judge, item)
             signal.setitimer(signal.ITIMER_REAL, 0)

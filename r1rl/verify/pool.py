@@ -44,6 +44,7 @@ class _Worker:
     limit: float = 0.0
     deadline: float = 0.0
     starved: float = 0.0  # `_starved_seconds` when it began
+    preparing: bool = False  # the item's own clock has not started
 
 
 _pools: "weakref.WeakSet[GraderPool]" = weakref.WeakSet()
@@ -177,9 +178,13 @@ class GraderPool:
 
     def _begin(self, batch: Batch, worker: _Worker) -> None:
         if worker.queue:
-            worker.began, worker.limit = time.monotonic(), batch.next_limit()
-            worker.deadline = worker.began + worker.limit
-            worker.starved = _starved_seconds(worker.pid)
+            worker.preparing = batch.prepare_seconds_left > 0
+            self._start_clock(worker, batch.prepare_limit() if worker.preparing else batch.next_limit())
+
+    def _start_clock(self, worker: _Worker, limit: float) -> None:
+        worker.began, worker.limit = time.monotonic(), limit
+        worker.deadline = worker.began + limit
+        worker.starved = _starved_seconds(worker.pid)
 
     def _collect(self, batch: Batch) -> None:
         """Wait for the next answer, death or limit, and see to all of them."""
@@ -200,6 +205,11 @@ class GraderPool:
                 self._late(batch, worker)
 
     def _receive(self, batch: Batch, worker: _Worker, reply: dict[str, Any]) -> None:
+        if "prepared" in reply:
+            if worker.preparing:
+                worker.preparing = False
+                self._start_clock(worker, batch.next_limit())
+            return
         index = worker.queue.popleft()
         if "error" in reply:
             batch.errors.append(reply["error"])
@@ -212,13 +222,17 @@ class GraderPool:
 
     def _late(self, batch: Batch, worker: _Worker) -> None:
         """Kill a worker whose item had its time; one that waited for a core gets more, up to `item_seconds`."""
-        spent, last = self._spent(worker), worker.began + self.limits.item_seconds
+        most = self.limits.prepare_seconds if worker.preparing else self.limits.item_seconds
+        spent, last = self._spent(worker), worker.began + most
         if spent < worker.limit and worker.deadline < last:
             worker.deadline = min(last, time.monotonic() + max(0.005, worker.limit - spent))
             return
         index = worker.queue.popleft()
         self._drop(batch, worker)
-        batch.overdue(index, worker.limit, spent)
+        if worker.preparing:
+            batch.unprepared(index, worker.limit, spent)
+        else:
+            batch.overdue(index, worker.limit, spent)
 
     def _spent(self, worker: _Worker) -> float:
         """Seconds that a worker's item had: of those that it waited for a core, at most half of all are let off."""
@@ -228,13 +242,17 @@ class GraderPool:
     def _died(self, batch: Batch, worker: _Worker) -> None:
         """A worker died at its first item, which is tried once more."""
         index = worker.queue.popleft()
-        batch.seconds_left -= self._spent(worker)
+        if worker.preparing:
+            batch.prepare_seconds_left -= self._spent(worker)
+        else:
+            batch.seconds_left -= self._spent(worker)
+            batch.untried += 1
         self._drop(batch, worker)
         batch.deaths[index] += 1
         if batch.deaths[index] >= _MAX_DEATHS:
+            batch.untried -= 1
             batch.settle(index, Verdict("timeout", None, "the worker died on this item"), final=False)
         else:
-            batch.untried += 1
             batch.waiting.appendleft(index)
 
     def _drop(self, batch: Batch, worker: _Worker) -> None:

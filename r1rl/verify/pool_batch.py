@@ -6,6 +6,9 @@ equal share or `MIN_TRY_SECONDS`, so every item gets a try. Items that were late
 with an equal share of what is left, up to `item_seconds`. An item that never had its full `item_seconds` is `timeout`
 with that reason and is not remembered.
 
+Where the judge prepares items (`prepare_seconds`), their clocks start after that. A batch may lose that much time, once
+for each worker, to items that did not get ready: they are `timeout`. When it is spent, preparing counts as judging.
+
 On a busy machine (Linux) the time that a shortened limit passes without a core counts half: an honest item is
 not late because others compute. So `batch_seconds` costs at most twice that, as wall time of all workers.
 """
@@ -42,6 +45,8 @@ class Batch:
         self.errors: list[str] = []
         self.item_seconds = limits.item_seconds
         self.seconds_left = limits.batch_seconds * workers * max(1.0, len(items) / SMALL_BATCH)
+        self.prepare_seconds = limits.prepare_seconds
+        self.prepare_seconds_left = limits.prepare_seconds * workers
         self.floor = min(limits.item_seconds, max(MIN_TRY_SECONDS, self.seconds_left / max(1, len(items)) / 2))
         self.second_tries = False
         for index, message in enumerate(self.messages):
@@ -64,6 +69,16 @@ class Batch:
             spare = self.seconds_left / max(1, self.untried)
         self.untried -= 1
         return min(self.item_seconds, max(self.floor, spare))
+
+    def prepare_limit(self) -> float:
+        """Seconds in which an item that begins now must be ready for its clock to start."""
+        return max(self.floor, min(self.prepare_seconds, self.prepare_seconds_left))
+
+    def unprepared(self, index: int, limit: float, spent: float) -> None:
+        """An item was not ready within `limit`, after `spent` seconds."""
+        self.untried -= 1
+        self.prepare_seconds_left -= spent
+        self.settle(index, Verdict("timeout", None, f"not ready to be judged within {limit:.2g} s"), final=False)
 
     def overdue(self, index: int, limit: float, spent: float) -> None:
         """An item broke the `limit` it had, after `spent` seconds."""

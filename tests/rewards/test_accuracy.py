@@ -65,7 +65,7 @@ def test_meta_that_is_no_object_makes_the_row_unjudgeable(meta):
 
 
 @pytest.mark.parametrize("completion", ["<answer>1</answer>", "no answer", "<answer>?</answer>"])
-@pytest.mark.parametrize(("verifier", "gold"), [("countdown", "one"), ("math", "one"), ("math", r"\frac{1}{0}")])
+@pytest.mark.parametrize(("verifier", "gold"), [("countdown", "one"), ("math", r"\frac{n}{"), ("math", r"\frac{1}{0}")])
 def test_unusable_gold_is_none_for_every_sibling(completion, verifier, gold):
     reward = rewards.get("accuracy")([completion], gold=[gold], meta=[{"numbers": [1]}], verifier=[verifier])
     assert reward == [None]

@@ -30,7 +30,7 @@ async def slow(completions, **columns):
         ),
         ("accuracy", "12", {"gold": "12"}, 0.0, {"extracted": "no <answer>", "verdict": "unparseable"}),
         ("accuracy", "it is 12", {"gold": "12", "options": {"extraction": "last-number"}}, 1.0, {"extracted": "12"}),
-        ("accuracy", "<answer>1</answer>", {"gold": "twelve"}, None, {"verdict": "bad_gold"}),
+        ("accuracy", "<answer>1</answer>", {"gold": "1 2 x"}, None, {"verdict": "bad_gold"}),
         ("format", "<think>a</think><answer>b</answer> c", {}, 0.0, {"reason": "text after </answer>"}),
         ("format", "a</think><answer>b</answer>", {"prefill": "<think>"}, 1.0, {"reason": "keeps the format"}),
         ("soft-overlong", "a", {"tokens": 90, "options": {"max_tokens": 100, "cache_tokens": 20}}, -0.5, {}),

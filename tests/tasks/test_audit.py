@@ -32,11 +32,11 @@ def write(tmp_path):
 
 
 def test_figures_of_a_file(write):
-    found = audited(write("12", "12.0", "x+1", "twelve", None, r"11,\! 111"))
+    found = audited(write("12", "12.0", "x+1", "12?", None, r"11,\! 111"))
     assert (found.rows, found.unreadable, found.pairs, found.paid, found.timeouts) == (5, 1, 5, [], [])
     assert found.lines() == [
         "problems.jsonl: 4 of 5 golds (80.00%) are correct against themselves",
-        "  problems:4: twelve: gold: not a formula: 'twelve'",
+        "  problems:4: 12?: gold: unexpected '?': '12?'; the verifier exact compares it as text",
         "  1 rows have no question or no answer",
         "problems.jsonl: 5 wrong answers, 0 paid, 0 timeouts",
     ]

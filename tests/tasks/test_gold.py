@@ -35,9 +35,9 @@ def rows(*golds, meta=None, name="p"):
         pytest.param("math", "12", {}, "", id="math: number"),
         pytest.param("math", r"\left[ \frac{\pi^2}{8}, 5 \right]", {}, "", id="math: interval"),
         pytest.param("math", r"\text{Evelyn}", {}, "", id="math: text"),
-        pytest.param("math", "twelve", {}, "gold: not a formula: 'twelve'", id="math: prose"),
-        pytest.param("math", r"\frac{1}{0}", {}, "cannot read it", id="math: division by zero"),
-        pytest.param("math", "1 2 x", {}, "judged unparseable against itself: several numbers", id="math: two numbers"),
+        pytest.param("math", "It is 3 more than 9", {}, "gold: the word", id="math: prose"),
+        pytest.param("math", r"\frac{1}{0}", {}, "gold: division by zero", id="math: division by zero"),
+        pytest.param("math", "1 2 x", {}, "gold: several numbers", id="math: two numbers"),
         pytest.param("countdown", "22", {"numbers": [3, 5, 7]}, "", id="countdown: 3*5+7"),
         pytest.param("countdown", "22", {"numbers": [3, 5]}, "22 cannot be made from 3, 5", id="countdown: unsolvable"),
         pytest.param("countdown", "22", {}, "no list 'numbers'", id="countdown: no numbers"),
@@ -88,9 +88,9 @@ def test_solvable_agrees_with_the_oracle(numbers):
 
 @given(st.lists(st.sampled_from(["good", "bad", "ugly"]), max_size=30))
 def test_reasons_keep_the_order_of_the_rows(words):
-    golds = {"good": "12", "bad": "twelve", "ugly": "1 2 x"}
+    golds = {"good": "12", "bad": "12?", "ugly": "1 2 x"}
     found = gold.check("math", rows(*(golds[word] for word in words)))
-    expected = {"good": "", "bad": "gold: not", "ugly": "judged unparseable"}
+    expected = {"good": "", "bad": "gold: unexpected", "ugly": "gold: several"}
     assert all(
         reason.startswith(expected[word]) and bool(reason) == (word != "good")
         for word, reason in zip(words, found, strict=True)

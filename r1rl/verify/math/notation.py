@@ -1,0 +1,360 @@
+r"""Typography to one spelling: what people and models write around and inside a value, as plain LaTeX.
+
+`normalise` takes away what carries no meaning (Markdown, colours, sizes, dollars around a formula, a full stop) and
+spells the rest in one way: `½` is `\frac{1}{2}`, `10³` is `10^{3}`, `1\,000\,000` and `1,000,000` are `1000000`,
+`0.\overline{3}` is `\frac{3}{9}`, `2**n` is `2^n`. It never changes the value. Linear in the text but for a fixed
+number of passes.
+"""
+
+import re
+from fractions import Fraction
+from typing import Final
+
+from r1rl.verify.extraction import MATH_WRAPPERS, unwrap
+
+DOLLAR: Final = "\u00a4"
+"""Stands for the currency, so that "$" is left for formulas."""
+OR: Final = "\u2228"
+"""Stands for `or` and `and` between values."""
+
+
+def words(text: str) -> list[str]:
+    """The words of a table."""
+    return text.split()
+
+
+AND: Final = "\u2227"
+"""Stands for `and`."""
+
+_SUPERSCRIPTS: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
+_SUBSCRIPTS: Final = str.maketrans("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n")
+_VULGAR: Final = {"½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5),
+                  "⅗": (3, 5), "⅘": (4, 5), "⅙": (1, 6), "⅚": (5, 6), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8),
+                  "⅞": (7, 8)}  # fmt: skip
+_SIGNS: Final = str.maketrans(
+    {
+        "\u2212": "-", "\u2010": "-", "\u2011": "-", "\u2013": "-", "\u2014": "-", "×": r"\times ", "⋅": r"\cdot ",
+        "·": r"\cdot ", "∗": "*", "∙": r"\cdot ", "•": r"\cdot ", "÷": "/", "⁄": "/", "∕": "/", "≤": r"\le ",
+        "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "±": r"\pm ",
+        "∓": r"\mp ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
+        "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "√": r"\sqrt ", "∛": r"\sqrt[3]", "°": r"^\circ ",
+        "º": r"^\circ ", "˚": r"^\circ ", "∶": ":", "∴": " ", "′": "'", "’": "'", "‘": "'",
+        "“": '"', "”": '"', "€": r"\euro ", "£": r"\pounds ", "₹": r"\rupee ", "∠": r"\angle ",
+        "\u00a0": " ", "\u2009": " ", "\u202f": " ", "⟨": r"\langle ", "⟩": r"\rangle ", "‖": r"\|",
+        "≅": r"\approx ", "∣": "|", "；": ";", "，": ",", "：": ":", "（": "(", "）": ")", "。": ".",
+        DOLLAR: " ", OR: " ", AND: " ",
+    }
+    | dict(zip("αβγδεζηθικλμνξπρστυφχψω", (f"\\{name} " for name in
+        words(
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon "
+    "phi chi psi omega"
+)), strict=True))
+    | dict(zip("ΓΔΘΛΞΠΣΦΨΩ", (f"\\{name} " for name in
+        words(
+    "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"
+)), strict=True))
+)  # fmt: skip
+
+_SAME_COMMAND: Final = {
+    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge",
+    "neq": "ne", "lt": "<", "gt": ">", "surd": "sqrt", "lbrace": "{", "rbrace": "}", "lvert": "|", "rvert": "|",
+    "vert": "|", "mid": "|", "lVert": "|", "rVert": "|", "varnothing": "emptyset", "degree": "^\\circ", "colon": ":",
+    "imath": "i", "thickapprox": "approx", "dbinom": "binom", "tbinom": "binom", "mathrm{i}": "i", "Bbb": "mathbb",
+    "mathbf{R}": "mathbb{R}", "bullet": "cdot", "ast": "cdot", "star": "cdot", "dots": "ldots", "cdots": "ldots",
+    "dotsc": "ldots", "hdots": "ldots", "div": "/", "lbrack": "[",
+    "rbrack": "]", "lparen": "(", "rparen": ")", "dotsb": "ldots", "cr": "\\\\", "textdollar": DOLLAR, "sim": "approx", "simeq": "approx",
+    "bigcup": "cup", "bigcap": "cap", "exponentialE": "e", "bmod": "mod", "pmod": "mod", "textasciitilde": " ",
+}  # fmt: skip
+_LAYOUT: Final = frozenset(
+    words(
+        "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle "
+        "scriptstyle large Large LARGE huge Huge small normalsize tiny bf rm it sf tt cal limits nolimits "
+        "mathstrut strut therefore because thinspace medspace thickspace enspace hfill notag nonumber newline boldmath"
+    )
+)
+_BOLD: Final = frozenset(
+    "boldsymbol mathbf bm textbf textit emph underline uline boxed fbox bold mathit mathsf textsf mathnormal mbox* "
+    "textnormal* ensuremath displaystyle* textsl textup pmb".replace("*", "").split()
+) - {"mbox", "textnormal", "displaystyle"}  # fmt: skip
+_TEXT_COMMANDS: Final = r"text|textrm|mbox|mathrm|operatorname\*?|textnormal|hbox|rm|mathop|texttt|mathtt"
+_COMMAND: Final = re.compile(r"\\([A-Za-z]+)\*?")
+_WORD_COMMAND: Final = re.compile(rf"\\(?:{_TEXT_COMMANDS})\s*\{{([^{{}}]*)\}}")
+_LONE_BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*([0-9A-Za-z])")
+_COLOUR: Final = re.compile(r"\\(?:text)?colou?r\s*(?:\[[^\]]*\])?\{[^{}]*\}")
+_ALIGNED: Final = re.compile(
+    r"\\begin\{(align\*?|aligned|gathered|split|equation\*?|gather\*?)\}(.*?)\\end\{\1\}", re.DOTALL
+)
+_BRACED: Final = re.compile(rf"\\(?:{'|'.join(sorted(_BOLD))})\s*\{{")
+_SPACING: Final = re.compile(r"(?<!\\)\\(?:[,;:!> ]|(?:hspace|vspace|hskip|phantom|label|tag)\s*\{[^{}]*\})|~")
+_AND_OR: Final = re.compile(
+    r"\\(?:text|mbox|textrm|mathrm)\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<=[\s,;])(?:and|or)(?=\s)"
+)
+_SCALES: Final = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALE: Final = re.compile(rf"(?<=[0-9])\s*(\\text\s*\{{)?\s*({'|'.join(_SCALES)})\b")
+_GROUPS: Final = re.compile(r"(?<![0-9.,_^{])(?<![0-9][ ,])([1-9][0-9]{0,2})((?:,[0-9]{3})+)(?![0-9]|,[0-9])")
+_SPACED_GROUPS: Final = re.compile(
+    r"([-+\s\u00a4]*)([1-9][0-9]{0,2}(?:[ _][0-9]{3})+)((?:\.[0-9]+)?(?:[^0-9].*)?)", re.DOTALL
+)
+_PERIOD: Final = re.compile(
+    r"(?<![0-9.])([0-9]*)\.([0-9]{0,20})\\(?:overline|bar|dot)\s*(?:\{([0-9]{1,20})\}|([0-9]))(?![0-9])"
+)
+_DOTTED: Final = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]{1,40})\s*(?:\.\.\.|\\ldots|\u2026)")
+_NUMERATOR: Final = r"\\frac\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))"
+_MIXED: Final = re.compile(rf"(?<![0-9A-Za-z.}}^_)\]])([0-9]+)\s*{_NUMERATOR}(?![0-9])")
+_PLAIN_MIXED: Final = re.compile(r"(?<![0-9A-Za-z.}^_)\]/])([0-9]+)[ ]([0-9]+)\s*/\s*([0-9]+)(?![0-9.^])")
+_TIMES_TEN: Final = re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)")
+_INTEGER_PARAMETER: Final = re.compile(
+    r"(?:,\s*\(?|\(|(?<=\s)(?=\\text|where |for |with ))\s*(?:\\text\s*\{\s*)?(?:where |for |with )?(?:some |any |all )?"
+    r"(?P<integer>integers?\s*)?(?:\}\s*)?\$?(?P<letter>[a-zA-Z])\$?\s*"
+    r"(?(integer)|(?:\\in\s*(?:\\math(?:bb|bf)\s*\{?\s*[ZN]\s*\}?|[ZN]\b)(?:\^\+|_\+)?"
+    r"|(?:\\text\s*\{\s*)?\s*(?:is|are) an(?:y)? integers?\s*\}?))\s*\)?\s*$"
+)
+_CONDITION: Final = re.compile(r"^([^,(]*(?:\([^()]*\)[^,(]*)*?)\s*[,(]\s*\(?\s*[A-Za-z]\s*\\ne\s*-?[0-9]+\s*\)?$")
+
+
+def normalise(text: str) -> str:
+    """`text` in one spelling, see the module. Applying it twice changes nothing."""
+    text = re.sub(r"[ \t]{2,}", " ", text.translate(_SIGNS))
+    text = _raised(text)
+    for char, (top, bottom) in _VULGAR.items():
+        if char in text:
+            text = re.sub(rf"(?<=[0-9])\s*{char}", rf" \\frac{{{top}}}{{{bottom}}}", text)
+            text = text.replace(char, rf"\frac{{{top}}}{{{bottom}}}")
+    text = _without_marks(text)
+    text = re.sub(r"(?<!\\)\\[()\[\]]", " ", text)  # of formulas inside a sentence
+    text = (
+        re.sub(r"^#{1,6}\s+", "", text)
+        .replace("{,}", ",")
+        .replace("{:}", ":")
+        .replace("\\%", "%")
+        .replace("\\$", DOLLAR)
+        .replace("\\#", "#")
+        .replace("\\_", "_")
+    )
+    text = re.sub(r"\\text\s*\{\s*\u00a4\s*\}", DOLLAR, text)
+    text = re.sub(r",\s*\\!\s*(?=[0-9]{3}(?![0-9]))", ",", text)
+    text = re.sub(r"\\q?quad(?![A-Za-z])", " , ", text)
+    text = _SPACING.sub(_space, re.sub(r"\\+\s*$", " ", text))
+    text = _dollars(text)
+    text = _ALIGNED.sub(lambda found: found[2].replace("&", " "), _COLOUR.sub(" ", text))
+    text = re.sub(r"\{\s*(\w+)\s*\\choose\s*(\w+)\s*\}", r"\\binom{\1}{\2}", text).replace("+/-", r"\pm ")
+    text = re.sub(r"\\(?:text|mathrm)\s*\{\s*mod\s*\}", r"\\mod ", text)
+    text = re.sub(r"\\not\s*=", r"\\ne ", text)
+    text = _LONE_BOX.sub(r" \1", text)
+    text = unwrap(_unbraced(text), (("{", "}"),), whole=is_whole)
+    text = _COMMAND.sub(_command, text)
+    text = text.replace("**", "^").replace("\\\\ ", "\\\\")
+    text = without_parameter(text)
+    if (condition := _CONDITION.match(text)) and "\\ne " not in condition[1] and condition[1].strip():
+        text = condition[1]  # "1/(x+1), x != -1"
+    text = _AND_OR.sub(lambda found: f" {OR if 'or' in found[0] else AND} ", text)
+    text = _SCALE.sub(lambda found: rf" \times 10^{{{_SCALES[found[2]]}}} {found[1] or ''}", text)
+    text = re.sub(r"\\text\s*\{\s*\}", " ", text)
+    if spaced := _SPACED_GROUPS.fullmatch(text.strip()):
+        text = spaced[1] + re.sub("[ _]", "", spaced[2]) + spaced[3]
+    text = _outside_brackets(text)
+    text = _PERIOD.sub(_periodic, text)
+    text = _DOTTED.sub(_repeating, text)
+    text = _MIXED.sub(_mixed, text)
+    text = _PLAIN_MIXED.sub(_plain_mixed, text)
+    text = _TIMES_TEN.sub(r"\\times ", text)
+    return " ".join(text.split())
+
+
+def without_parameter(text: str) -> str:
+    r"""Without the remark that a letter is any integer: `k\pi, k\in\mathbb{Z}`."""
+    return text if re.search(r"[<>]|\\[lg]e(?![a-z])", text) else _INTEGER_PARAMETER.sub("", text) or text
+
+
+def integer_parameter(text: str) -> str:
+    """The letter that a text says is any integer, "" if there is none."""
+    found = _INTEGER_PARAMETER.search(" ".join(text.translate(_SIGNS).split()).rstrip(" .$"))
+    return found["letter"] if found else ""
+
+
+def _raised(text: str) -> str:
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda run: "^{" + run[0].translate(_SUPERSCRIPTS) + "}", text)
+    return re.sub("[₀₁₂₃₄₅₆₇₈₉ₙ]+", lambda run: "_{" + run[0].translate(_SUBSCRIPTS) + "}", text)
+
+
+_MARKS: Final = (*MATH_WRAPPERS, ("**", "**"), ("__", "__"), ("```", "```"), ("`", "`"), ('"', '"'), ("*", "*"))
+
+
+def _without_marks(text: str) -> str:
+    """Without Markdown, quotes, formula signs and a full stop around the whole."""
+    text = re.sub(r"[✓✔✅☑]\ufe0f?", " ", text)
+    text = re.sub(r"(?<![^\s(])\*\*([^*\n]{1,80})\*\*(?![^\s).,:;])", r"\1", text)  # bold words, not 2**3
+    return unwrap(text, _MARKS, _without_full_stop, is_whole)
+
+
+def _without_full_stop(text: str) -> str:
+    text = text.strip()
+    if text.endswith((".", ";", ",")) and not text.endswith(("..", "\\,", "\\;")):
+        text = text[:-1].strip() or text
+    return text
+
+
+def is_whole(opening: str, inside: str) -> bool:
+    r"""Whether what opens before `inside` closes after it, unlike in `\boxed{1}+\boxed{2}` and `$1$ or $2$`."""
+    if opening in ("\\boxed{", "{"):
+        depth = 0
+        for char in re.sub(r"\\[{}]", "  ", inside):
+            depth += (char == "{") - (char == "}")
+            if depth < 0:
+                return False
+        return depth == 0
+    return opening not in inside and not (opening == "$" and inside.endswith("\\"))
+
+
+def _space(found: re.Match[str]) -> str:
+    return "" if found[0] == "\\!" else " "
+
+
+def _dollars(text: str) -> str:
+    """Dollars as a currency next to a number where one stands alone, else as the signs of formulas."""
+    count = text.count("$")
+    if count % 2 == 0:
+        return text.replace("$", " ")
+    if count == 1:
+        text = re.sub(r"\$\s*(?=-?[0-9.])|(?<=[0-9])\s*\$", DOLLAR, text)
+    return text.replace("$", " ")
+
+
+def _unbraced(text: str) -> str:
+    r"""Without `\mathbf{}`, `\underline{}` and their like; the content stays."""
+    for _ in range(6):
+        found = _BRACED.search(text)
+        if not found:
+            return text
+        depth, at = 1, found.end()
+        while at < len(text) and depth:
+            if text[at] == "\\":
+                at += 2
+                continue
+            depth += (text[at] == "{") - (text[at] == "}")
+            at += 1
+        if depth:
+            return text
+        inside = text[found.end() : at - 1]
+        text = f"{text[: found.start()]} {inside} {text[at:]}"
+    return text
+
+
+def _command(found: re.Match[str]) -> str:
+    name = found[1]
+    if name in _LAYOUT:
+        return " "
+    same = _SAME_COMMAND.get(name)
+    if same is None:
+        return found[0]
+    if name in ("lbrace", "rbrace"):
+        return "\\" + same
+    if same[0].isalpha() and len(same) > 1:
+        return "\\" + same
+    return same + " "
+
+
+def _outside_brackets(text: str) -> str:
+    """Digits grouped by commas, outside of brackets, as plain numbers: in "(1,200)" the comma parts two numbers."""
+
+    def joined(found: re.Match[str]) -> str:
+        before = text[: found.start()]
+        if sum(map(before.count, ("(", "[", "\\{"))) > sum(map(before.count, (")", "]", "\\}"))):
+            return found[0]
+        return found[0].replace(",", "")
+
+    return _GROUPS.sub(joined, text)
+
+
+def _periodic(found: re.Match[str]) -> str:
+    whole, fixed, *periods = found.groups(default="")
+    return _fraction(whole, fixed, "".join(periods))
+
+
+def _repeating(found: re.Match[str]) -> str:
+    """ "0.333..." ends in a block that repeats; one digit at least three times, longer ones twice."""
+    whole, digits = found.groups(default="")
+    for size in range(1, len(digits) // 2 + 1):
+        block = digits[-size:]
+        times = 3 if size == 1 else 2
+        if digits.endswith(block * times):
+            return _fraction(whole, digits[:-size], block)
+    return found[0]
+
+
+def _fraction(whole: str, fixed: str, period: str) -> str:
+    scale = 10 ** len(fixed)
+    value = Fraction(int((whole or "0") + fixed or "0"), scale) + Fraction(int(period), scale * (10 ** len(period) - 1))
+    return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
+def _mixed(found: re.Match[str]) -> str:
+    whole, a, b, c, d = found.groups(default="")
+    top, bottom = a or b, c or d
+    return rf"({whole}+\frac{{{top}}}{{{bottom}}})" if 0 < int(top) < int(bottom) else found[0]
+
+
+def _plain_mixed(found: re.Match[str]) -> str:
+    whole, top, bottom = found.groups()
+    return rf"({whole}+\frac{{{top}}}{{{bottom}}})" if 0 < int(top) < int(bottom) else found[0]
+
+
+_CUE: Final = re.compile(
+    r"(?P<so>(?:so|thus|therefore|hence|then|and so|finally|that is|i\.e\.|we (?:get|have|find|obtain)(?: that)?)\b[,:]?\s*)?"
+    r"(?P<core>(?:(?:the|my|our|a|an)\s+)?(?:(?:final|correct|required|desired|exact|total|simplified|numerical)\s+)*"
+    r"(?:answers?|ans|results?|solutions?|roots|values?)\b\.?\s*(?:is\b|are\b|equals\b|=|:)?"
+    r"|(?:it|this|that|which)\s+(?:is|equals|gives)\b|there (?:are|is)\b|equals\b|(?:i|we|she|he|they|you|it) (?:gets?|got|finds?|ha(?:s|ve)|obtains?|needs?)\b|(?:the|our)(?:\s+(?!not\b|wrong|incorrect|"
+    r"false|opposite|negative|other|never|no\b)[a-z\-]+){1,5}?\s+(?:is|are|equals|=|:)(?=[\s:])"
+    r"|(?!(?:not|wrong|incorrect|false|never)\b)[a-z]{4,20}(?:\s+[a-z]{1,12}){0,3}\s*[=:](?!=))?"
+    r"(?P<then>\s*(?:(?:should|must|would|will) be|equal to|therefore|thus|then|exactly|simply|now|approximately|about|roughly)\b)*"
+    r"[:\s]*",
+    re.IGNORECASE,
+)
+_REASON: Final = re.compile(
+    r",?\s+(?:(?:because|since|as required|as desired)\b(?!.*(?:n't\b|\bnot\b|\bwrong\b|\bbut\b|\binstead\b))"
+    r"|(?:is|as) (?:the|our|my) (?:final )?answer\b(?!\s*\S)|\(final answer\)).*",
+    re.IGNORECASE | re.DOTALL,
+)
+_EQUALS: Final = re.compile(
+    r"^([^A-Za-z\\]*(?:\\?[A-Za-z]{1,2}(?![A-Za-z])[^A-Za-z\\]*)+?)\s+(?:is equal to|equals|is)\s+(?=[-+\\0-9(\u00a4])"
+)
+
+
+def without_prose(text: str) -> str:
+    """Without the words that announce a value, "The answer is", and a reason after it. `text` is normalised."""
+    text = _REASON.sub("", text)
+    for _ in range(2):  # "Final answer: The final answer is 5"
+        if (first := re.match(r"\\(?:text|textrm|mbox)\s*\{([^{}]*)\}", text)) and _announces(first[1] + " "):
+            text = first[1] + " " + text[first.end() :]
+        text = text[_announces(text) :]
+    return _EQUALS.sub(r"\1=", text).strip()
+
+
+def _announces(text: str) -> int:
+    """How many characters at the start only announce what follows."""
+    found = _CUE.match(text)
+    return found.end() if found and (found["so"] or found["core"] or found["then"]) else 0
+
+
+_MONTHS: Final = re.compile(
+    r"\b(jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)(?:uary|ruary|ch|il|e|y|ust|ember|tember|ober)?\b\.?"
+)
+
+
+def words_of(text: str) -> str:
+    r"""A text as it is compared: without commands, quotes, case and doubled space; `(C)` and `Option C` as `C`.
+
+    A single letter keeps its case.
+    """
+    text = normalise(text)
+    for _ in range(3):
+        text = _WORD_COMMAND.sub(r" \1 ", text)
+    text = " ".join(text.replace('"', " ").replace("~", " ").split()).strip(" .!")
+    text = re.sub(r"^(?:option|choice|answer)[ :]+(?=\(?[A-Za-z]\)?$)", "", text, flags=re.IGNORECASE)
+    text = re.sub(r"\(\s*([A-Za-z])\s*\)", r"\1", text)
+    if len(text) > 1:
+        text = re.sub(r"^(?:there (?:is|are) )?(?:an? |the )?(?=[a-z]{2})", "", text, flags=re.IGNORECASE)
+        text = _MONTHS.sub(r"\1", re.sub(r"[^\W\d_]{2,}", lambda word: word[0].casefold(), text))
+        text = re.sub(r"\b([ap])\s*\.?\s*m\b\.?", r"\1m", text)
+        text = re.sub(r"\b(solution|root|value|number|answer|point|line)s\b", r"\1", text)
+    return text
