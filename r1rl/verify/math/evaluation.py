@@ -11,7 +11,7 @@ raised.
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Final
@@ -31,6 +31,8 @@ _MAX_EVALUATIONS: Final = 1_500  # of the terms of sums, in one comparison
 _BUDGET: Final = [_MAX_EVALUATIONS]
 _MAX_FACTORIAL: Final = 5_000
 _LEAST_POINTS: Final = 3
+_MOST_MISSED: Final = 5
+"""At fewer points two formulas are not compared; at more one must not lack the value that gold has."""
 _FIXED: Final = (
     *("positive", "positive", "positive", "negative", "low", "odd", "even", "any", "any", "large", "large"),
     *("whole",) * 5,
@@ -367,43 +369,48 @@ def _close(left: Number, right: Number) -> bool:
     return bool(abs(left - right) <= scale * mpmath.mpf(10) ** (20 - mp.dps))
 
 
-def _pairs(left: Node, right: Node) -> list[tuple[Number, Number]]:
-    """The values of both wherever they can be compared."""
-    names = symbols(left) | symbols(right)
-    found, missed = [], 0
+def _pairs(left: Node, right: Node) -> Iterator[tuple[Number | None, Number]]:
+    """The values of both wherever the right one has one; None where the left one has none."""
     _BUDGET[0] = _MAX_EVALUATIONS
+    names = symbols(left) | symbols(right)
     for at in points(names) if names else [{}]:
-        try:
-            wanted = evaluate(right, at)
-        except UndefinedError:
+        wanted, given = (_value_at(tree, at) for tree in (right, left))
+        if wanted is None:
             continue
-        missed += not _is_whole(at)
-        try:
-            values = evaluate(left, at), wanted
-        except UndefinedError:
+        if given is None:
+            whole = all(value.denominator == 1 for value in at.values())
+            if not whole or not names:
+                yield None, wanted
             continue
-        missed -= not _is_whole(at)
-        if _is_real(values[0]) == _is_real(values[1]) and (
-            _is_real(values[0]) or all(value > 0 for value in at.values())
-        ):
-            found.append(values)
-    return [] if names and missed > len(_FIXED) // 3 else found  # what has a value elsewhere is not the same
+        real = _is_real(wanted)
+        if real == _is_real(given) and (real or all(value > 0 for value in at.values())):
+            yield given, wanted
 
 
-def _is_whole(at: At) -> bool:
-    return all(value.denominator == 1 for value in at.values())
+def _value_at(tree: Node, at: At) -> Number | None:
+    try:
+        return evaluate(tree, at)
+    except UndefinedError:
+        return None
 
 
 def same(left: Node, right: Node) -> bool:
     """Whether two formulas have the same value, for all values of their unknowns."""
     if left == right:
         return True
-    if "infty" in symbols(left) | symbols(right):
+    names = symbols(left) | symbols(right)
+    if "infty" in names:
         return _infinite(left) is not None and _infinite(left) == _infinite(right)
+    compared = missed = 0
     with mp.workdps(DIGITS + _extra_digits(left, right)):
-        pairs = _pairs(left, right)
-        needed = _LEAST_POINTS if symbols(left) | symbols(right) else 1
-        return len(pairs) >= needed and all(_close(*pair) for pair in pairs)
+        for given, wanted in _pairs(left, right):
+            if given is None:
+                missed += 1
+            elif not _close(given, wanted):
+                return False
+            else:
+                compared += 1
+    return compared >= (_LEAST_POINTS if names else 1) and missed <= _MOST_MISSED
 
 
 def _infinite(node: Node) -> int | None:
@@ -416,13 +423,23 @@ def _infinite(node: Node) -> int | None:
 
 def proportional(left: Node, right: Node) -> Number | None:
     """The constant that `left` is `right` times, None where there is none or either is zero."""
+    names = symbols(left) | symbols(right)
+    first, compared, missed = None, 0, 0
     with mp.workdps(DIGITS + _extra_digits(left, right)):
-        pairs = _pairs(left, right)
-        needed = _LEAST_POINTS if symbols(left) | symbols(right) else 1
-        ratios = [_float(a) / _float(b) for a, b in pairs if a and b]
-        if len(ratios) < needed or any(bool(a) != bool(b) for a, b in pairs):
-            return None
-        return ratios[0] if all(_close(ratio, ratios[0]) for ratio in ratios) else None
+        for given, wanted in _pairs(left, right):
+            if given is None:
+                missed += 1
+                continue
+            if bool(given) != bool(wanted):
+                return None
+            if not given:
+                continue
+            ratio = _float(given) / _float(wanted)
+            first = ratio if first is None else first
+            if not _close(ratio, first):
+                return None
+            compared += 1
+    return first if compared >= (_LEAST_POINTS if names else 1) and missed <= _MOST_MISSED else None
 
 
 def rounds_to(exact: Node, decimal: Node, places: int) -> bool:

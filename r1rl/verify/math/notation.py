@@ -61,8 +61,8 @@ _SAME_COMMAND: Final = {
     "vert": "|", "mid": "|", "lVert": "|", "rVert": "|", "varnothing": "emptyset", "degree": "^\\circ", "colon": ":",
     "imath": "i", "thickapprox": "approx", "dbinom": "binom", "tbinom": "binom", "mathrm{i}": "i", "Bbb": "mathbb",
     "mathbf{R}": "mathbb{R}", "bullet": "cdot", "ast": "cdot", "star": "cdot", "dots": "ldots", "cdots": "ldots",
-    "dotsc": "ldots", "hdots": "ldots", "div": "/", "lbrack": "[",
-    "rbrack": "]", "lparen": "(", "rparen": ")", "dotsb": "ldots", "cr": "\\\\", "textdollar": DOLLAR, "sim": "approx", "simeq": "approx",
+    "dotsc": "ldots", "hdots": "ldots", "dotsb": "ldots", "div": "/", "lbrack": "[", "rbrack": "]", "lparen": "(",
+    "rparen": ")", "cr": "\\\\", "textdollar": DOLLAR, "sim": "approx", "simeq": "approx",
     "bigcup": "cup", "bigcap": "cap", "exponentialE": "e", "bmod": "mod", "pmod": "mod", "textasciitilde": " ",
 }  # fmt: skip
 _LAYOUT: Final = frozenset(
@@ -72,13 +72,11 @@ _LAYOUT: Final = frozenset(
         "mathstrut strut therefore because thinspace medspace thickspace enspace hfill notag nonumber newline boldmath"
     )
 )
-_BOLD: Final = frozenset(
-    "boldsymbol mathbf bm textbf textit emph underline uline boxed fbox bold mathit mathsf textsf mathnormal mbox* "
-    "textnormal* ensuremath displaystyle* textsl textup pmb".replace("*", "").split()
-) - {"mbox", "textnormal", "displaystyle"}  # fmt: skip
-_TEXT_COMMANDS: Final = r"text|textrm|mbox|mathrm|operatorname\*?|textnormal|hbox|rm|mathop|texttt|mathtt"
+_BOLD: Final = words(
+    "boldsymbol mathbf bm textbf textit emph underline uline boxed fbox bold mathit mathsf textsf mathnormal "
+    "ensuremath textsl textup pmb"
+)
 _COMMAND: Final = re.compile(r"\\([A-Za-z]+)\*?")
-_WORD_COMMAND: Final = re.compile(rf"\\(?:{_TEXT_COMMANDS})\s*\{{([^{{}}]*)\}}")
 _LONE_BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*([0-9A-Za-z])")
 _COLOUR: Final = re.compile(r"\\(?:text)?colou?r\s*(?:\[[^\]]*\])?\{[^{}]*\}")
 _ALIGNED: Final = re.compile(
@@ -104,7 +102,8 @@ _MIXED: Final = re.compile(rf"(?<![0-9A-Za-z.}}^_)\]])([0-9]+)\s*{_NUMERATOR}(?!
 _PLAIN_MIXED: Final = re.compile(r"(?<![0-9A-Za-z.}^_)\]/])([0-9]+)[ ]([0-9]+)\s*/\s*([0-9]+)(?![0-9.^])")
 _TIMES_TEN: Final = re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)")
 _INTEGER_PARAMETER: Final = re.compile(
-    r"(?:,\s*\(?|\(|(?<=\s)(?=\\text|where |for |with ))\s*(?:\\text\s*\{\s*)?(?:where |for |with )?(?:some |any |all )?"
+    r"(?:,\s*\(?|\(|(?<=\s)(?=\\text|where |for |with ))\s*(?:\\text\s*\{\s*)?(?:where |for |with )?"
+    r"(?:some |any |all )?"
     r"(?P<integer>integers?\s*)?(?:\}\s*)?\$?(?P<letter>[a-zA-Z])\$?\s*"
     r"(?(integer)|(?:\\in\s*(?:\\math(?:bb|bf)\s*\{?\s*[ZN]\s*\}?|[ZN]\b)(?:\^\+|_\+)?"
     r"|(?:\\text\s*\{\s*)?\s*(?:is|are) an(?:y)? integers?\s*\}?))\s*\)?\s*$"
@@ -114,51 +113,77 @@ _CONDITION: Final = re.compile(r"^([^,(]*(?:\([^()]*\)[^,(]*)*?)\s*[,(]\s*\(?\s*
 
 def normalise(text: str) -> str:
     """`text` in one spelling, see the module. Applying it twice changes nothing."""
+    for step in (_typed_as_latex, _without_marks, _without_layout, _with_one_name, _without_remarks, _numbers_whole):
+        text = step(text)
+    return " ".join(text.split())
+
+
+def _replaced(text: str, table: tuple[tuple[re.Pattern[str], str], ...]) -> str:
+    for pattern, by in table:
+        text = pattern.sub(by, text)
+    return text
+
+
+def _typed_as_latex(text: str) -> str:
+    """Unicode signs, raised and lowered digits and fractions as the commands that set them."""
     text = re.sub(r"[ \t]{2,}", " ", text.translate(_SIGNS))
-    text = _raised(text)
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda run: "^{" + run[0].translate(_SUPERSCRIPTS) + "}", text)
+    text = re.sub("[₀₁₂₃₄₅₆₇₈₉ₙ]+", lambda run: "_{" + run[0].translate(_SUBSCRIPTS) + "}", text)
     for char, (top, bottom) in _VULGAR.items():
         if char in text:
             text = re.sub(rf"(?<=[0-9])\s*{char}", rf" \\frac{{{top}}}{{{bottom}}}", text)
             text = text.replace(char, rf"\frac{{{top}}}{{{bottom}}}")
-    text = _without_marks(text)
-    text = re.sub(r"(?<!\\)\\[()\[\]]", " ", text)  # of formulas inside a sentence
-    text = (
-        re.sub(r"^#{1,6}\s+", "", text)
-        .replace("{,}", ",")
-        .replace("{:}", ":")
-        .replace("\\%", "%")
-        .replace("\\$", DOLLAR)
-        .replace("\\#", "#")
-        .replace("\\_", "_")
-    )
-    text = re.sub(r"\\text\s*\{\s*\u00a4\s*\}", DOLLAR, text)
-    text = re.sub(r",\s*\\!\s*(?=[0-9]{3}(?![0-9]))", ",", text)
-    text = re.sub(r"\\q?quad(?![A-Za-z])", " , ", text)
-    text = _SPACING.sub(_space, re.sub(r"\\+\s*$", " ", text))
-    text = _dollars(text)
+    return text
+
+
+_ESCAPED: Final = (
+    (re.compile(r"(?<!\\)\\[()\[\]]"), " "),  # of formulas inside a sentence
+    (re.compile(r"^#{1,6}\s+"), ""),
+    (re.compile(r"\{([,:])\}"), r"\1"),
+    (re.compile(r"\\([%#_])"), r"\1"),
+    (re.compile(r"(?:\\text\s*\{\s*)\\\$(?:\s*\})|\\\$"), DOLLAR),
+    (re.compile(r",\s*\\!\s*(?=[0-9]{3}(?![0-9]))"), ","),
+    (re.compile(r"\\q?quad(?![A-Za-z])"), " , "),
+    (re.compile(r"\\+\s*$"), " "),
+)
+_COMMANDS_APART: Final = (
+    (re.compile(r"\{\s*(\w+)\s*\\choose\s*(\w+)\s*\}"), r"\\binom{\1}{\2}"),
+    (re.compile(r"\+/-"), r"\\pm "),
+    (re.compile(r"\\(?:text|mathrm)\s*\{\s*mod\s*\}"), r"\\mod "),
+    (re.compile(r"\\not\s*="), r"\\ne "),
+    (_LONE_BOX, r" \1"),
+)
+
+
+def _without_layout(text: str) -> str:
+    """Without escapes, spaces, colours, alignment, bold type and sizes."""
+    text = _dollars(_SPACING.sub(_space, _replaced(text, _ESCAPED)))
     text = _ALIGNED.sub(lambda found: found[2].replace("&", " "), _COLOUR.sub(" ", text))
-    text = re.sub(r"\{\s*(\w+)\s*\\choose\s*(\w+)\s*\}", r"\\binom{\1}{\2}", text).replace("+/-", r"\pm ")
-    text = re.sub(r"\\(?:text|mathrm)\s*\{\s*mod\s*\}", r"\\mod ", text)
-    text = re.sub(r"\\not\s*=", r"\\ne ", text)
-    text = _LONE_BOX.sub(r" \1", text)
-    text = unwrap(_unbraced(text), (("{", "}"),), whole=is_whole)
-    text = _COMMAND.sub(_command, text)
-    text = text.replace("**", "^").replace("\\\\ ", "\\\\")
+    return unwrap(_unbraced(_replaced(text, _COMMANDS_APART)), (("{", "}"),), whole=is_whole)
+
+
+def _with_one_name(text: str) -> str:
+    """Commands of one meaning under one name, `**` as `^`."""
+    return _COMMAND.sub(_command, text).replace("**", "^").replace("\\\\ ", "\\\\")
+
+
+def _without_remarks(text: str) -> str:
+    """Without the range of a parameter, and with signs for `and`, `or` and "million"."""
     text = without_parameter(text)
     if (condition := _CONDITION.match(text)) and "\\ne " not in condition[1] and condition[1].strip():
         text = condition[1]  # "1/(x+1), x != -1"
     text = _AND_OR.sub(lambda found: f" {OR if 'or' in found[0] else AND} ", text)
     text = _SCALE.sub(lambda found: rf" \times 10^{{{_SCALES[found[2]]}}} {found[1] or ''}", text)
-    text = re.sub(r"\\text\s*\{\s*\}", " ", text)
+    return re.sub(r"\\text\s*\{\s*\}", " ", text)
+
+
+def _numbers_whole(text: str) -> str:
+    """Grouped digits, mixed numbers and decimals that repeat as one number."""
     if spaced := _SPACED_GROUPS.fullmatch(text.strip()):
         text = spaced[1] + re.sub("[ _]", "", spaced[2]) + spaced[3]
-    text = _outside_brackets(text)
-    text = _PERIOD.sub(_periodic, text)
-    text = _DOTTED.sub(_repeating, text)
-    text = _MIXED.sub(_mixed, text)
-    text = _PLAIN_MIXED.sub(_plain_mixed, text)
-    text = _TIMES_TEN.sub(r"\\times ", text)
-    return " ".join(text.split())
+    text = _DOTTED.sub(_repeating, _PERIOD.sub(_periodic, _outside_brackets(text)))
+    text = _PLAIN_MIXED.sub(_plain_mixed, _MIXED.sub(_mixed, text))
+    return _TIMES_TEN.sub(r"\\times ", text)
 
 
 def without_parameter(text: str) -> str:
@@ -170,11 +195,6 @@ def integer_parameter(text: str) -> str:
     """The letter that a text says is any integer, "" if there is none."""
     found = _INTEGER_PARAMETER.search(" ".join(text.translate(_SIGNS).split()).rstrip(" .$"))
     return found["letter"] if found else ""
-
-
-def _raised(text: str) -> str:
-    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda run: "^{" + run[0].translate(_SUPERSCRIPTS) + "}", text)
-    return re.sub("[₀₁₂₃₄₅₆₇₈₉ₙ]+", lambda run: "_{" + run[0].translate(_SUBSCRIPTS) + "}", text)
 
 
 _MARKS: Final = (*MATH_WRAPPERS, ("**", "**"), ("__", "__"), ("```", "```"), ("`", "`"), ('"', '"'), ("*", "*"))
@@ -297,64 +317,3 @@ def _mixed(found: re.Match[str]) -> str:
 def _plain_mixed(found: re.Match[str]) -> str:
     whole, top, bottom = found.groups()
     return rf"({whole}+\frac{{{top}}}{{{bottom}}})" if 0 < int(top) < int(bottom) else found[0]
-
-
-_CUE: Final = re.compile(
-    r"(?P<so>(?:so|thus|therefore|hence|then|and so|finally|that is|i\.e\.|we (?:get|have|find|obtain)(?: that)?)\b[,:]?\s*)?"
-    r"(?P<core>(?:(?:the|my|our|a|an)\s+)?(?:(?:final|correct|required|desired|exact|total|simplified|numerical)\s+)*"
-    r"(?:answers?|ans|results?|solutions?|roots|values?)\b\.?\s*(?:is\b|are\b|equals\b|=|:)?"
-    r"|(?:it|this|that|which)\s+(?:is|equals|gives)\b|there (?:are|is)\b|equals\b|(?:i|we|she|he|they|you|it) (?:gets?|got|finds?|ha(?:s|ve)|obtains?|needs?)\b|(?:the|our)(?:\s+(?!not\b|wrong|incorrect|"
-    r"false|opposite|negative|other|never|no\b)[a-z\-]+){1,5}?\s+(?:is|are|equals|=|:)(?=[\s:])"
-    r"|(?!(?:not|wrong|incorrect|false|never)\b)[a-z]{4,20}(?:\s+[a-z]{1,12}){0,3}\s*[=:](?!=))?"
-    r"(?P<then>\s*(?:(?:should|must|would|will) be|equal to|therefore|thus|then|exactly|simply|now|approximately|about|roughly)\b)*"
-    r"[:\s]*",
-    re.IGNORECASE,
-)
-_REASON: Final = re.compile(
-    r",?\s+(?:(?:because|since|as required|as desired)\b(?!.*(?:n't\b|\bnot\b|\bwrong\b|\bbut\b|\binstead\b))"
-    r"|(?:is|as) (?:the|our|my) (?:final )?answer\b(?!\s*\S)|\(final answer\)).*",
-    re.IGNORECASE | re.DOTALL,
-)
-_EQUALS: Final = re.compile(
-    r"^([^A-Za-z\\]*(?:\\?[A-Za-z]{1,2}(?![A-Za-z])[^A-Za-z\\]*)+?)\s+(?:is equal to|equals|is)\s+(?=[-+\\0-9(\u00a4])"
-)
-
-
-def without_prose(text: str) -> str:
-    """Without the words that announce a value, "The answer is", and a reason after it. `text` is normalised."""
-    text = _REASON.sub("", text)
-    for _ in range(2):  # "Final answer: The final answer is 5"
-        if (first := re.match(r"\\(?:text|textrm|mbox)\s*\{([^{}]*)\}", text)) and _announces(first[1] + " "):
-            text = first[1] + " " + text[first.end() :]
-        text = text[_announces(text) :]
-    return _EQUALS.sub(r"\1=", text).strip()
-
-
-def _announces(text: str) -> int:
-    """How many characters at the start only announce what follows."""
-    found = _CUE.match(text)
-    return found.end() if found and (found["so"] or found["core"] or found["then"]) else 0
-
-
-_MONTHS: Final = re.compile(
-    r"\b(jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)(?:uary|ruary|ch|il|e|y|ust|ember|tember|ober)?\b\.?"
-)
-
-
-def words_of(text: str) -> str:
-    r"""A text as it is compared: without commands, quotes, case and doubled space; `(C)` and `Option C` as `C`.
-
-    A single letter keeps its case.
-    """
-    text = normalise(text)
-    for _ in range(3):
-        text = _WORD_COMMAND.sub(r" \1 ", text)
-    text = " ".join(text.replace('"', " ").replace("~", " ").split()).strip(" .!")
-    text = re.sub(r"^(?:option|choice|answer)[ :]+(?=\(?[A-Za-z]\)?$)", "", text, flags=re.IGNORECASE)
-    text = re.sub(r"\(\s*([A-Za-z])\s*\)", r"\1", text)
-    if len(text) > 1:
-        text = re.sub(r"^(?:there (?:is|are) )?(?:an? |the )?(?=[a-z]{2})", "", text, flags=re.IGNORECASE)
-        text = _MONTHS.sub(r"\1", re.sub(r"[^\W\d_]{2,}", lambda word: word[0].casefold(), text))
-        text = re.sub(r"\b([ap])\s*\.?\s*m\b\.?", r"\1m", text)
-        text = re.sub(r"\b(solution|root|value|number|answer|point|line)s\b", r"\1", text)
-    return text

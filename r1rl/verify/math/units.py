@@ -71,17 +71,18 @@ _NUMBER_WORDS: Final = words(
     "millionth billionth couple pair triple double gross k"
 )
 _NOT_COUNTED: Final = frozenset(
-    {word + ending for word in _NUMBER_WORDS for ending in ("", "s", "es")}
-    | set(words(
-    "gives equals makes means goes takes comes needs costs shows leaves remains says lies fails seems looks becomes "
-            "holds works exceeds ends hours% besides sometimes afterwards otherwise% nowadays hardly% "
-            "myriads cosines sines tangents logarithms less plus minus times percents negatives positives factorials roots squares cubes powers remainders "
-    "zeros zeroes inverses opposites reciprocals logs bases exponents modulus as is this its was "
-    "does has yes us thus plus always across perhaps guess unless sixes twenties thirties fifties items% "
-    "tens radians ones decimals places sums products differences quotients multiples "
-    "mods"
-))
-)  # fmt: skip
+    {
+        *(word + ending for word in _NUMBER_WORDS for ending in ("", "s", "es")),
+        *words("sixes twenties thirties forties fifties sixties tens ones myriads mods percents radians zeros zeroes"),
+        *words("negatives positives factorials roots squares cubes powers exponents remainders inverses opposites"),
+        *words("reciprocals logs logarithms sines cosines tangents derivatives bases decimals places sums products"),
+        *words("differences quotients multiples modulus less plus minus times"),
+        *words("as is this its was does has yes us thus versus always across perhaps besides sometimes afterwards"),
+        *words("unless guess gives equals makes means goes takes comes needs costs shows leaves remains says lies"),
+        *words("fails seems looks becomes holds works exceeds ends"),
+    }
+)
+"""Words with an s at the end that are no things to count, or change the number."""
 _IRREGULAR: Final = frozenset(words("people children men women mice geese fish sheep deer students"))
 _NO_ADJECTIVE: Final = frozenset(
     words("not more less fewer other and but out over under above below than about nearly almost minus plus times off")
