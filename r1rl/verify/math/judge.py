@@ -15,7 +15,8 @@ from r1rl.verify.math.evaluation import UndefinedError
 from r1rl.verify.math.formula import FUNCTIONS, GREEK, MAX_WORD, Node, UnreadableError, symbols
 from r1rl.verify.math.notation import AND, OR, integer_parameter, normalise, words
 from r1rl.verify.math.prose import without_prose, words_of
-from r1rl.verify.math.reading import NUMERALS, read
+from r1rl.verify.math.quantities import NUMERALS
+from r1rl.verify.math.reading import read
 from r1rl.verify.math.values import Named, Quantity, Several, Value
 from r1rl.verify.verdict import Verdict, clip, quote
 

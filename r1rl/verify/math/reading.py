@@ -7,12 +7,12 @@ formula with the unit that may stand before or behind it.
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 from typing import Final
 
-from r1rl.verify.math import comparison, units
+from r1rl.verify.math import comparison
 from r1rl.verify.math.formula import Node, UnreadableError, number, parse, symbols
-from r1rl.verify.math.notation import AND, DOLLAR, OR, words
+from r1rl.verify.math.notation import AND, OR
+from r1rl.verify.math.quantities import TEXT, quantity, tried
 from r1rl.verify.math.values import (
     Based,
     Clock,
@@ -42,7 +42,6 @@ _CLOCK: Final = re.compile(
     r"([0-9]{1,2}):([0-9]{2})(?::00)?\s*(?:\\(?:text|mathrm|mbox)\s*\{)?\s*(?:([apAP])\s*\.?\s*[mM]\s*\.?)?\s*\}?"
 )
 _CLOCK_WORD: Final = re.compile(r"([0-9]{1,2})\s*(?:o'clock|([ap])\s*\.?\s*m\.?)")
-_TEXT: Final = re.compile(r"\\(?:text|textrm|mbox|mathrm|textnormal)\s*\{([^{}]*)\}")
 _BASED: Final = re.compile(
     r"(?:\\(?:text|mathrm)\s*\{\s*)?\(?([0-9A-Fa-f]+)\s*\}?\s*\)?\s*_\s*\{?\s*([0-9]{1,2})\s*\}?"
 )
@@ -175,11 +174,11 @@ class _Reader:
             rows = [_split(row, _CELL)[0] for row in _split(found["cells"].strip(), _ROW)[0] if row]
             if found["transposed"]:
                 rows = [list(column) for column in zip(*rows, strict=False)]
-            factor = _tried(found["factor"]) if found["factor"] else None
+            factor = tried(found["factor"]) if found["factor"] else None
             if found["factor"] and factor is None:
                 raise UnreadableError("a factor before a matrix")
             return self._matrix(rows, factor)
-        return self._bracketed(text) or self.quantity(text)
+        return self._bracketed(text) or quantity(text, letters=self.letters)
 
     def _set(self, inside: str) -> Value:
         parts, _ = _split(inside, _BAR)
@@ -270,10 +269,10 @@ class _Reader:
                 raise UnreadableError("an equation in an equation")
             if not _NAME.fullmatch(_squeezed(names[0])):
                 raise UnreadableError("a value of what")
-            return Named(_squeezed(names[0]), _tried(names[0]), value)
+            return Named(_squeezed(names[0]), tried(names[0]), value)
         if len(names) == 1 and _SAYING.match(names[0]) and not symbols(value.node):
             return Named(_squeezed(names[0]), None, value)
-        quantities = [self.quantity(name) for name in names] + [value]
+        quantities = [quantity(name, letters=self.letters) for name in names] + [value]
         constants = [index for index, each in enumerate(quantities) if not symbols(each.node)]
         if not constants:
             if len(quantities) > 2:
@@ -305,95 +304,8 @@ class _Reader:
             raise UnreadableError("no least residue")
         return Congruent(_squeezed(left) if sign else "", residue, int(found[2]))
 
-    # --- numbers and their units
-
-    def quantity(self, text: str) -> Quantity:
-        """A formula with the unit that may stand before or behind it."""
-        if found := _CURRENCY.match(text):
-            rest = text[found.end() :]
-            value = _NUMBER.match(rest)
-            tail = rest[value.end() :].strip() if value else ""
-            if value and (not tail or (_PER.fullmatch(tail) and not units.changes_number(tail))):
-                return _quantity(found["sign"] + value[0], units.read(_CURRENCIES.get(found["mark"], found["mark"])))
-            if not value and not tail and (node := _tried(rest)) is not None and not symbols(node):
-                return Quantity(node, units.read(_CURRENCIES.get(found["mark"], found["mark"])))
-        if (found := _DEGREES.fullmatch(text)) and not re.search(
-            r"\\(?!frac|sqrt|pi|cdot|times)[A-Za-z]|[A-Za-z]{2}(?<!pi)", _bare(found[1])
-        ):
-            return _quantity(found[1], units.DEGREES)
-        if text.endswith("%") and "%" not in text[:-1]:
-            return _quantity(text[:-1], units.PERCENT)
-        if compound := self._compound(text):
-            return compound
-        if (found := _NUMBER.match(text)) and (rest := text[found.end() :]):
-            unit = self._unit(found[0], rest)
-            if unit is not None:
-                return _quantity(found[0], unit)
-        if (found := _PLAIN_UNIT.fullmatch(text)) and (unit := units.read(found[2])) and not unit.counted:
-            return _quantity(found[1], unit)
-        for start in (match.start() for match in _TEXT_COMMAND.finditer(text)):
-            unit = None if "\\text" in text[:start] or "\\mathrm" in text[:start] else units.read(text[start:])
-            if unit is not None and start and (node := _tried(text[:start])) is not None:
-                return _quantity(text[:start], unit) if node else Quantity(node, unit)
-            last = _TEXT.fullmatch(text[start:].strip())
-            behind = last[1].strip() if last and start else ""
-            if re.search("[A-Za-z]{3}", behind) and behind not in _KNOWN:
-                raise UnreadableError(f"the words {behind[:30]!r} after the value")
-        return _quantity(text, None)
-
-    def _unit(self, value: str, rest: str) -> units.Read | None:
-        """The unit in plain letters behind a plain number."""
-        if found := re.fullmatch(r"\s*\(([a-z -]+)\)", rest):  # "12 (twelve)"
-            return units.read("units") if NUMERALS.get(found[1].strip()) == value.strip() else None
-        if rest.lstrip().startswith(
-            ("\\text", "\\mathrm", "\\mbox", "\\operatorname", DOLLAR, "^", "\\euro", "\\pounds")
-        ):
-            return units.read(rest)
-        names = re.findall("[A-Za-z]+", rest.replace("\\frac", ""))
-        ratio = re.fullmatch(r"\s*\\frac\s*\{[A-Za-z]{1,2}\}\s*\{[A-Za-z]{1,2}\}", rest)
-        spaced = value.endswith(" ") or rest[0] == " " or ratio
-        if not names or not (rest.lstrip()[0].isalpha() or ratio) or not (spaced or units.glued(names[0])):
-            return None
-        if all(len(name) == 1 for name in names):  # variables, unless it is an answer and written as units are
-            one = len(names) == 1 and names[0] in "mgslLVNJW"
-            written = one or ratio or re.fullmatch(r"\s*[a-z]\s*/\s*[a-z](?:\^\{?2\}?)?|\s*J s", rest)
-            if not (self.letters and written and re.fullmatch(r"[-+0-9. eE^{}\\times]+", value)):
-                return None
-        return units.read(rest)
-
-    def _compound(self, text: str) -> Quantity | None:
-        """ "5 ft 6 in" and "2 hours 30 minutes" as one quantity."""
-        plain = _TEXT.sub(r" \1 ", text).replace("~", " ")
-        if not re.fullmatch(r"(?:\s*[0-9.]+\s*[A-Za-z]{1,10}\s*,?){2,3}", plain):
-            return None
-        total, bases = Fraction(0), set()
-        for value, word in re.findall(r"([0-9.]+)\s*([A-Za-z]+)", plain):
-            unit = units.read(word)
-            if unit is None or unit.counted or not re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", value):
-                return None
-            total += Fraction(value) * unit.size
-            bases.add(unit.bases)
-        if len(bases) != 1:
-            return None
-        return Quantity(number(total), units.Read(bases.pop(), Fraction(1)))
-
 
 _FLIPPED: Final = {"<": ">", ">": "<", "le": "ge", "ge": "le"}
-_KNOWN: Final = frozenset({"and", "or", "if", "max", "min", "sin", "cos", "tan", "log", "ln"})
-_DECIMAL: Final = re.compile(r"[-+]?\s*[0-9]*\.[0-9]+")
-_NUMBER: Final = re.compile(
-    r"[-+]?\s*(?:\(?[0-9]+\s*\+\s*\\frac\{[0-9]+\}\{[0-9]+\}\)|\\frac\s*\{?[0-9]+\}?\s*\{?[0-9]+\}?|"
-    r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3}(?![0-9]))?(?:\s*/\s*[0-9]+)?)"
-    r"(?:\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*(?:\{\s*-?[0-9]{1,4}\s*\}|-?[0-9]{1,4}))?\s*"
-)
-_CURRENCY: Final = re.compile(
-    rf"(?P<sign>[-+]?)\s*(?:US|USD|AU|CA|C|A)?\s*(?P<mark>{DOLLAR}|\\euro|\\pounds|\\rupee|Rs\.?|USD|EUR|¥)\s*"
-)
-_CURRENCIES: Final = {"Rs.": "Rs"}
-_PER: Final = re.compile(
-    r"(?:(?:per|an?|each|every)\s+[a-z]{1,12}|/\s*[a-z]{1,12}|each|total|in total|left|profit|(?:US )?dollars|USD)"
-    r"|\\text\s*\{\s*(?:per|a|each|every|dollars|USD|in total)[a-z ]{0,15}\}"
-)
 _NAME: Final = re.compile(
     r"(?:[A-Za-z]{1,3}|\\(?:vec|overrightarrow|mathbf|text|mathrm|angle|triangle)?\{?[A-Za-z ]{1,12}\}?)"
     r"(?:'|_\{?\w{1,4}\}?|\^\{?-1\}?|\^\{?T\}?)*(?:\([^()]*\))?|\([A-Za-z](?:,[A-Za-z])+\)"
@@ -401,42 +313,12 @@ _NAME: Final = re.compile(
 """The name of a point, set, matrix or function."""
 _SAYING: Final = re.compile(r"\\(?:int|iint|lim|sum|prod|Pr)(?![A-Za-z])|[A-Za-z]\([^()]*\)$")
 """What a value is of, and no equation to solve: an integral, a limit, `P(X=1)`."""
-_PLAIN_UNIT: Final = re.compile(r"(.*[0-9}\)])\s+((?:square |cubic |sq\.? )?[a-z]{2,}(?: per [a-z]+|/[a-z]+)?)")
-_DEGREES: Final = re.compile(r"(.+?)\s*\^\s*(?:\\circ|\{\s*\\circ\s*\}|\{\s*\\(?:text|mathrm)\s*\{\s*o\s*\}\s*\})\s*")
-_TEXT_COMMAND: Final = re.compile(
-    r"(?:\^\s*\{?\s*\\circ\s*\}?\s*)?\\(?:text|textrm|mbox|mathrm|operatorname|textnormal)\s*\{"
-)
-NUMERALS: Final = {
-    word: str(value)
-    for value, word in enumerate(
-        words(
-            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-            "sixteen seventeen eighteen nineteen twenty"
-        )
-    )
-}
 
 
 def _times(factor: Node, cell: Value) -> Value:
     if not isinstance(cell, Quantity):
         raise UnreadableError("a matrix of something else than numbers")
     return Quantity(Node("product", (factor, cell.node)))
-
-
-def _bare(text: str) -> str:
-    return _TEXT.sub(" ", text)
-
-
-def _quantity(text: str, unit: units.Read | None) -> Quantity:
-    text = text.strip()
-    return Quantity(parse(text), unit, text if _DECIMAL.fullmatch(text) else "")
-
-
-def _tried(text: str) -> Node | None:
-    try:
-        return parse(text)
-    except UnreadableError:
-        return None
 
 
 def _squeezed(text: str) -> str:
@@ -483,7 +365,7 @@ def _interval(nodes: Sequence[Node], signs: Sequence[str], unknown: int) -> Span
 
 
 def _clock(text: str) -> Clock | None:
-    plain = _TEXT.sub(r"\1", text).strip()
+    plain = TEXT.sub(r"\1", text).strip()
     if found := _CLOCK_WORD.fullmatch(plain):
         return Clock(int(found[1]), 0, f"{found[2]}m" if found[2] else "")
     found = _CLOCK.fullmatch(plain)
@@ -507,5 +389,5 @@ def _ratio(text: str) -> Ratio | None:
     if ":" not in text or "|" in text or "=" in text:
         return None
     parts, _ = _split(text, re.compile(":"))
-    nodes = [_tried(part) for part in parts]
+    nodes = [tried(part) for part in parts]
     return Ratio(tuple(node for node in nodes if node)) if len(parts) > 1 and all(nodes) else None
