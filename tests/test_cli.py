@@ -211,12 +211,12 @@ def test_audit_names_every_gold_that_fails_and_every_wrong_answer_that_is_paid(
 ) -> None:
     file = tmp_path / "data.jsonl"
     file.write_text(
-        '{"question": "a", "answer": "12"}\n{"question": "b", "answer": "7"}\n{"question": "c", "answer": "twelve"}\n'
+        '{"question": "a", "answer": "12"}\n{"question": "b", "answer": "7"}\n{"question": "c", "answer": "7?"}\n'
     )
     assert cli.main(["audit", str(file), "--all_pairs"]) == 0
     out = capsys.readouterr().out
     assert "2 of 3" in out
-    assert "twelve" in out
+    assert "7?" in out
 
 
 @pytest.mark.parametrize(
