@@ -33,9 +33,12 @@ _NO_MEANING = re.compile(r"\*\*|__|```|[\u2713\u2714\u2705]\ufe0f?|\\(?=\s)")
 _BULLET = re.compile(r"\A\s*(?:#{1,6}|[-*\u2022])\s+")
 _ANNOUNCED = re.compile(
     r"(?:(?:so|thus|therefore|hence),?\s+)?(?:(?:the|my)\s+)?(?:(?:final|correct|right|best)\s+)*(?:answer|option|choice)"
-    r"(?:\s*(?:is|:|=|-|\u2013)\s*|\s+)(?:(?:option|choice)\s+)?",
+    r"(?:\s*(?:is\s*:?|:|=|-|\u2013)\s*|\s+)(?:(?:option|choice)\s+)?",
     re.IGNORECASE,
 )
+_SO = re.compile(r"(?:(?:so|thus|therefore|hence),?\s+)?(?:it(?:'s| is)\s+)?(?=\(?[A-Z]\b)", re.IGNORECASE)
+_CONFIRMED = re.compile(r"(?:\s+is (?:the )?(?:correct|right)(?: answer| option| choice)?)?\s*[.!]?$", re.IGNORECASE)
+_DENIED = re.compile(r"\b(?:not|wrong|false|incorrect)\b|n't\b", re.IGNORECASE)
 _LETTER = re.compile(
     r"(?:\(\s*(?P<round>[a-z])\s*\)?|\[\s*(?P<square>[a-z])\s*\]?|(?P<bare>[a-z]))(?=$|[\s.):,'=\-\u2013\u2014])"
     r"(?P<joint>[\s.):,'=\-\u2013\u2014]*)(?P<rest>.*)",
@@ -82,6 +85,8 @@ def read(answer: str, options: dict[str, str]) -> tuple[str | None, str]:
         said = {normalise(each).rstrip(".") for each in (rest, rest.removeprefix("(").removesuffix(")"))}
         same = normalise(options[letter]).rstrip(".") in said
         return (letter, "") if same else (None, f"the text after {letter} is not that of option {letter}")
+    if _DENIED.search(rest):
+        return None, f"takes {letter} back"
     if found["bare"] and not found["joint"].strip():
         return None, f"not one letter: {quote(text)}"
     if second := _SINGLE.search(_ARTICLE.sub(" ", rest)):
@@ -94,8 +99,9 @@ def _bare(answer: str) -> str:
     text = _NO_MEANING.sub(" ", unicodedata.normalize("NFKC", answer).replace("\u201c", '"').replace("\u201d", '"'))
     text = _BULLET.sub("", unwrap(text, _WRAPPERS), count=1)
     text = unwrap(_MARKED.sub(r"\1", text), _WRAPPERS)
-    if announced := _ANNOUNCED.match(text):
+    if announced := _ANNOUNCED.match(text) or _SO.match(text):
         text = text[announced.end() :]
+    text = _CONFIRMED.sub("", text)
     return unwrap(text, _WRAPPERS)
 
 

@@ -221,7 +221,7 @@ def _one_equation(text: str) -> tuple[Expression, Fraction | None]:
     return tree, claim
 
 
-_EQUALS = re.compile("==?|\u2192|\u21d2|\\\\(?:to|rightarrow|Rightarrow)(?![A-Za-z])")
+_EQUALS = re.compile("->|==?|\u2192|\u21d2|\\\\(?:to|rightarrow|Rightarrow)(?![A-Za-z])")
 _STEPS = re.compile(r"[,;\n]")
 _MARKS = (
     *MATH_WRAPPERS,
@@ -251,7 +251,8 @@ def plain(text: str) -> str:
 
 def _without_full_stop(text: str) -> str:
     text = text.strip(_SPACES)
-    return text[:-1].rstrip(_SPACES) if text.endswith(".") else text
+    text = text.rstrip("\u2713\u2714\u2705 ")
+    return text[:-1].rstrip(_SPACES) if text.endswith((".", ";")) else text
 
 
 def _inside(text: str, max_chars: int) -> str:

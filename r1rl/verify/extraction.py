@@ -32,7 +32,7 @@ Policy = Callable[[str], tuple[str | None, str]]
 """`policy(text) -> (answer, "")` or `(None, reason)`; the answer is stripped and not empty."""
 
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is a sign, not a group
-_BARE_BOX = re.compile(r"[ \t]*((?<=[ \t])[-+]?[0-9][0-9.,/]{0,50}(?<![.,/])|(?<=[ \t])[A-Za-z])(?![A-Za-z0-9{])")
+_BARE_BOX = re.compile(r"[ \t]*([-+]?[0-9][0-9.,/]{0,50}(?<![.,/])|(?<=[ \t])[A-Za-z])(?![A-Za-z0-9{])")
 _UNSIGNED = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
 _NUMBER = re.compile(rf"(?:(?<![0-9A-Za-z)\]}}])[-\u2212])?{_UNSIGNED}(?:/{_UNSIGNED})?")
 

@@ -209,7 +209,12 @@ def slow_boxed(text):
     starts = [index for index in range(len(text)) if text.startswith("\\boxed", index)]
     if not starts:
         return None
-    rest = text[starts[-1] + len("\\boxed") :].lstrip(" \t\r\n")
+    behind = text[starts[-1] + len("\\boxed") :]
+    if bare := re.match(r"[ \t]*[-+]?([0-9][0-9.,/]*)(?![A-Za-z0-9{])", behind):
+        return bare[0].strip().rstrip(".,/")
+    if bare := re.match(r"[ \t]+([A-Za-z])(?![A-Za-z0-9{])", behind):
+        return bare[1]
+    rest = behind.lstrip(" \t\r\n")
     for end in range(1, len(rest) + 1):
         plain = re.sub(r"\\.", "", rest[:end], flags=re.DOTALL)
         if not rest.startswith("{"):

@@ -134,7 +134,7 @@ def _same_named(answer: Value, gold: Named) -> bool:
         if same_name and _same_family(answer.value, gold.value):
             return True
     stands_alone = constant or (gold.node is not None and gold.node.kind == "call")
-    if stands_alone and _is_name(gold) and not isinstance(answer, Named | Relation):
+    if stands_alone and is_name(gold) and not isinstance(answer, Named | Relation):
         return same(answer, gold.value)
     given, wanted = _as_relation(answer), _as_relation(gold)
     return given is not None and wanted is not None and _same_relation(given, wanted)
@@ -147,7 +147,7 @@ def _function_names(left: str, right: str) -> bool:
     )
 
 
-def _is_name(named: Named) -> bool:
+def is_name(named: Named) -> bool:
     """Whether what a value is of is a name, not a formula in which it could be hidden: `2x = 12` does not say 12."""
     node = named.node
     return (
@@ -164,11 +164,11 @@ def _value_told(answer: Named, gold: Value) -> bool:
         given = _as_relation(answer)
         return given is not None and _same_relation(given, gold)
     if isinstance(answer.value, Quantity) and symbols(answer.value.node):
-        if not _is_name(answer) or not isinstance(gold, Quantity) or gold.node.kind == "symbol":
+        if not is_name(answer) or not isinstance(gold, Quantity) or gold.node.kind == "symbol":
             return False
         if answer.node is not None and answer.node.kind == "symbol" and answer.node.name in symbols(gold.node):
             return False  # "y = x" does not say y
-    elif not _is_name(answer) and not _is_asked_for(answer):
+    elif not is_name(answer) and not _is_asked_for(answer):
         return False  # an equation to solve, or of a curve
     return same(answer.value, gold)
 
@@ -240,7 +240,7 @@ def same_family(answer: Value, gold: Value, parameter: str) -> bool:
 
 _INTEGERS: Final = frozenset("knmltz")
 _ARGUMENTS: Final = frozenset({"x", "t", "y", "u", "z", "s", "theta"})
-_CONSTANTS: Final = frozenset({"C", "C_1", "c_1"})
+_CONSTANTS: Final = frozenset({"C", "C_1", "c_1", "c"})
 _RENAMED: Final = _CONSTANTS | {"c", "k", "K", "A", "B", "D"}
 
 

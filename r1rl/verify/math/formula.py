@@ -60,7 +60,9 @@ _GLUED: Final = re.compile(
     r"(?!sin$|cos$|tan$|log$|pi$|exp$|ln$|sqrt$)(?:[A-Za-z]?(?:sin|cos|tan|ln|log|sqrt|pi))+[A-Za-z]?"
 )
 """Functions and letters without a blank between: `xcos`, `sinxcosx`."""
-_PROSE: Final = frozenset(words("not nor the but yes never wrong false none nan maybe"))
+_PROSE: Final = frozenset(
+    words("not nor the but yes never wrong false none nan maybe half other bound less more twice")
+)
 """Short words that are no product of letters."""
 _SEVERAL: Final = frozenset({"gcd", "lcm", "max", "min", "binom"})
 _APPLIED: Final = frozenset("fgF")

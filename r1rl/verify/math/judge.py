@@ -10,11 +10,11 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from r1rl.verify.math import evaluation
-from r1rl.verify.math.comparison import same, same_family
+from r1rl.verify.math.comparison import is_name, same, same_family
 from r1rl.verify.math.evaluation import UndefinedError
 from r1rl.verify.math.formula import FUNCTIONS, GREEK, MAX_WORD, Node, UnreadableError, symbols
 from r1rl.verify.math.notation import AND, OR, integer_parameter, normalise, words
-from r1rl.verify.math.prose import without_prose, words_of
+from r1rl.verify.math.prose import CHANGED, without_prose, words_of
 from r1rl.verify.math.quantities import NUMERALS
 from r1rl.verify.math.reading import read
 from r1rl.verify.math.values import Named, Quantity, Several, Value
@@ -126,6 +126,8 @@ def judged(answer: str, gold: str, final_value: str = "") -> Verdict:
             return Verdict("correct", clip(wanted.words), "")
         if wanted.value is None:
             return Verdict("wrong", clip(said[0]), clip(f"text is not {quote(wanted.words)}"))
+    if wanted.value == Several(()) and words_of(answer) in _NOTHING:
+        return Verdict("correct", clip(given), "")
     if wanted.value is None:
         return Verdict("bad_gold", None, clip(f"gold: {wanted.problem}: {quote(gold, 60)}"))
     return _compare_values(
@@ -133,6 +135,7 @@ def judged(answer: str, gold: str, final_value: str = "") -> Verdict:
     )
 
 
+_TAKEN_BACK: Final = re.compile(rf"\b(?:{CHANGED}|possible|certainly|doubt)")
 _NOTHING: Final = frozenset(
     {"no solution", "no real solution", "no such", "does not exist", "dne", "empty set", r"\emptyset", "none"}
 )
@@ -143,9 +146,9 @@ def _says(said: str, words: str) -> bool:
     if words in _NOTHING:
         return said in _NOTHING
     if words in ("yes", "no"):
-        return said.startswith((f"{words},", f"{words}.", f"{words} ")) and not {"yes", "no"} <= set(
-            re.findall("[a-z]+", said)
-        )
+        rest = said.removeprefix(words)
+        both = {"yes", "no"} <= set(re.findall("[a-z]+", said))
+        return said.startswith((f"{words},", f"{words}.")) and not both and not _TAKEN_BACK.search(rest)
     found = re.fullmatch(r"(?:it|this|the(?: [a-z]+){1,3}) (?:is|wa|will be) (?:an? |the )?(.+)", said)
     return found is not None and found[1] == words
 
@@ -157,7 +160,7 @@ def _compare_values(answer: str, gold: Value, parameter: str, text_of_gold: str,
         for single in (False, True):
             try:
                 value = read(text, letters=single)
-                if _joined_otherwise(text, text_of_gold, gold):
+                if _joined_otherwise(text, text_of_gold, gold) or _other_numbers(answer, text_of_gold):
                     continue
                 if same(value, gold) or (parameter and same_family(value, gold, parameter)):
                     if final_value and _is_number(gold) and not _is_number(value):
@@ -184,6 +187,12 @@ def _joined_otherwise(answer: str, text_of_gold: str, gold: Value) -> bool:
     return {AND, OR} <= {sign for sign in (AND, OR) if sign in answer + normalise(text_of_gold)}
 
 
+def _other_numbers(answer: str, gold: str) -> bool:
+    """Whether a parameter is any integer in the one and a natural number in the other."""
+    ours, theirs = (set(re.findall(r"\\math(?:bb|bf)\s*\{?\s*([ZN])", text)) for text in (answer, gold))
+    return bool(ours and theirs and ours != theirs)
+
+
 def _is_number(value: Value) -> bool:
     """Whether a value is written as a number: with its sign, as a ratio, mixed, or times a power of ten."""
     if isinstance(value, Named):
@@ -196,10 +205,23 @@ def _is_number(value: Value) -> bool:
     return _written(node) is not None
 
 
-_LEADS_ON: Final = re.compile(
-    r"^(?!.*\banswer\b.*[0-9])(?:.*[A-Za-z]{3}.*[.:,;]\s*\**|.*=.*|\s*\\[\[\]]\s*|\*\*.*\*\*)$"
-)
-"""A line before the last one that works towards it, and is no answer itself."""
+_LEADS_ON: Final = re.compile(r"[A-Za-z]{3}.*[.:,;]\s*\**$|=|^\s*\\[\[\]]\s*$|^\*\*.*\*\*$|^[^A-Za-z]+$")
+_TURNS_AWAY: Final = re.compile(rf"\b{CHANGED}|n't\b|[-=+*/<>]\s*$|\\(?:cdot|times)\s*$", re.IGNORECASE)
+"""A line before the last one works towards it; it does not take it back, and does not end in the middle."""
+
+
+def _agrees(line: str, last: str) -> bool:
+    """Whether a line tells no other value than the last one."""
+    try:
+        values = [read(NUMERALS.get(text.casefold(), text)) for text in (line.rstrip(" .:,;"), last)]
+        told = values[0].value if isinstance(values[0], Named) and is_name(values[0]) else values[0]
+        if not isinstance(told, Quantity) or symbols(told.node):
+            return True
+        return same(values[1], told) or same(told, values[1])
+    except (UnreadableError, UndefinedError, RecursionError):
+        return True
+
+
 _DISPLAYED: Final = re.compile(r"\\\[.*?\\\]|\$\$.*?\$\$|\\begin\{([a-z]+)\}.*?\\end\{\1\}", re.DOTALL)
 
 
@@ -208,8 +230,10 @@ def _texts(answer: str) -> list[str]:
     found = [without_prose(normalise(answer))]
     displayed = _DISPLAYED.sub(lambda block: " ".join(block[0].split()), answer)
     lines = [line for line in displayed.splitlines() if line.strip()]
-    if len(lines) > 1 and all(_LEADS_ON.search(line) for line in lines[:-1]):
-        found.append(without_prose(normalise(lines[-1])))
+    if len(lines) > 1 and all(_LEADS_ON.search(line) and not _TURNS_AWAY.search(line) for line in lines[:-1]):
+        last = without_prose(normalise(lines[-1]))
+        if all(_agrees(without_prose(normalise(line)), last) for line in lines[:-1]):
+            found.append(last)
     found += [alone[1].strip() for text in found if (alone := _TEXT_ALONE.fullmatch(text))]
     return [NUMERALS.get(text.casefold(), text) for text in found]
 

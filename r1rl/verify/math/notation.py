@@ -33,9 +33,9 @@ _VULGAR: Final = {"½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾"
                   "⅞": (7, 8)}  # fmt: skip
 _SIGNS: Final = str.maketrans(
     {
-        "\u2212": "-", "\u2010": "-", "\u2011": "-", "\u2013": "-", "\u2014": "-", "×": r"\times ", "⋅": r"\cdot ",
+        "\u2212": "-", "\u2012": "-", "\uff0d": "-", "\ufe63": "-", "\uff1d": "=", "、": ",", "\u2010": "-", "\u2011": "-", "\u2013": "-", "\u2014": "-", "×": r"\times ", "⋅": r"\cdot ",
         "·": r"\cdot ", "∗": "*", "∙": r"\cdot ", "•": r"\cdot ", "÷": "/", "⁄": "/", "∕": "/", "≤": r"\le ",
-        "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "±": r"\pm ",
+        "≥": r"\ge ", "≧": r"\ge ", "≦": r"\le ", "ϕ": r"\phi ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "±": r"\pm ",
         "∓": r"\mp ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
         "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "√": r"\sqrt ", "∛": r"\sqrt[3]", "°": r"^\circ ",
         "º": r"^\circ ", "˚": r"^\circ ", "∶": ":", "∴": " ", "′": "'", "’": "'", "‘": "'",
@@ -56,7 +56,7 @@ _SIGNS: Final = str.maketrans(
 )  # fmt: skip
 
 _SAME_COMMAND: Final = {
-    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge",
+    "nicefrac": "frac", "sfrac": "frac", "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge",
     "neq": "ne", "lt": "<", "gt": ">", "surd": "sqrt", "lbrace": "{", "rbrace": "}", "lvert": "|", "rvert": "|",
     "vert": "|", "mid": "|", "lVert": "|", "rVert": "|", "varnothing": "emptyset", "degree": "^\\circ", "colon": ":",
     "imath": "i", "thickapprox": "approx", "dbinom": "binom", "tbinom": "binom", "mathrm{i}": "i", "Bbb": "mathbb",
@@ -94,7 +94,8 @@ _SPACED_GROUPS: Final = re.compile(
     r"([-+\s\u00a4]*)([1-9][0-9]{0,2}(?:[ _][0-9]{3})+)((?:\.[0-9]+)?(?:[^0-9].*)?)", re.DOTALL
 )
 _PERIOD: Final = re.compile(
-    r"(?<![0-9.])([0-9]*)\.([0-9]{0,20})\\(?:overline|bar|dot)\s*(?:\{([0-9]{1,20})\}|([0-9]))(?![0-9])"
+    r"(?<![0-9.])([0-9]*)\.([0-9]{0,20})(?:\\(?:overline|bar|dot)\s*(?:\{([0-9]{1,20})\}|([0-9]))|(?<=\.)\(([0-9]{1,20})\))"
+    r"(?![0-9])"
 )
 _DOTTED: Final = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]{1,40})\s*(?:\.\.\.|\\ldots|\u2026)")
 _NUMERATOR: Final = r"\\frac\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))"
@@ -138,7 +139,9 @@ def _typed_as_latex(text: str) -> str:
 
 _ESCAPED: Final = (
     (re.compile(r"(?<!\\)\\[()\[\]]"), " "),  # of formulas inside a sentence
-    (re.compile(r"^#{1,6}\s+"), ""),
+    (re.compile(r"^#{1,6}\s+|</?(?:b|strong|i|em)>"), ""),
+    (re.compile(r"^\s*(?:=>|->|\u2192|\u21d2|\u27f9|\\(?:Rightarrow|rightarrow|implies|to)(?![A-Za-z]))"), ""),
+    (re.compile(r"\{\s*\\rm\s+([^{}]*)\}|\\rm\s*\{([^{}]*)\}"), r"\\mathrm{\1\2}"),
     (re.compile(r"\{([,:])\}"), r"\1"),
     (re.compile(r"\\([%#_])"), r"\1"),
     (re.compile(r"(?:\\text\s*\{\s*)\\\$(?:\s*\})|\\\$"), DOLLAR),
@@ -197,7 +200,16 @@ def integer_parameter(text: str) -> str:
     return found["letter"] if found else ""
 
 
-_MARKS: Final = (*MATH_WRAPPERS, ("**", "**"), ("__", "__"), ("```", "```"), ("`", "`"), ('"', '"'), ("*", "*"))
+_MARKS: Final = (
+    *MATH_WRAPPERS,
+    ("**", "**"),
+    ("__", "__"),
+    ("'", "'"),
+    ("```", "```"),
+    ("`", "`"),
+    ('"', '"'),
+    ("*", "*"),
+)
 
 
 def _without_marks(text: str) -> str:

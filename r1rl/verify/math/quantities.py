@@ -23,17 +23,30 @@ _CURRENCY: Final = re.compile(
     rf"(?P<sign>[-+]?)\s*(?:US|USD|AU|CA|C|A)?\s*(?P<mark>{DOLLAR}|\\euro|\\pounds|\\rupee|Rs\.?|USD|EUR|¥)\s*"
 )
 _FUNCTION: Final = re.compile(r"\\(?!frac|sqrt|pi|cdot|times)[A-Za-z]|[A-Za-z]{2}(?<!pi)")
-_UNIT_COMMANDS: Final = ("\\text", "\\mathrm", "\\mbox", "\\operatorname", DOLLAR, "^", "\\euro", "\\pounds")
+_UNIT_COMMANDS: Final = (
+    "\\text",
+    "\\mathrm",
+    "\\mbox",
+    "\\operatorname",
+    DOLLAR,
+    "^",
+    "\\euro",
+    "\\pounds",
+    "\\Omega",
+    "\\mu",
+)
 TEXT: Final = re.compile(r"\\(?:text|textrm|mbox|mathrm|textnormal)\s*\{([^{}]*)\}")
 """Words set as text inside a formula."""
 _PER: Final = re.compile(
     r"(?:(?:per|an?|each|every)\s+[a-z]{1,12}|/\s*[a-z]{1,12}|each|total|in total|left|profit|(?:US )?dollars|USD)"
     r"|\\text\s*\{\s*(?:per|a|each|every|dollars|USD|in total)[a-z ]{0,15}\}"
 )
-_PLAIN_UNIT: Final = re.compile(r"(.*[0-9}\)])\s+((?:square |cubic |sq\.? )?[a-z]{2,}(?: per [a-z]+|/[a-z]+)?)")
+_PLAIN_UNIT: Final = re.compile(
+    r"(.*(?:[0-9}\)]|\\pi))\s+((?:square |cubic |sq\.? )?[a-z]{2,}(?:\^\{?[2-4]\}?)?(?: per [a-z]+|/[a-z]+)?)"
+)
 _DEGREES: Final = re.compile(r"(.+?)\s*\^\s*(?:\\circ|\{\s*\\circ\s*\}|\{\s*\\(?:text|mathrm)\s*\{\s*o\s*\}\s*\})\s*")
 _TEXT_COMMAND: Final = re.compile(
-    r"(?:\^\s*\{?\s*\\circ\s*\}?\s*)?\\(?:text|textrm|mbox|mathrm|operatorname|textnormal)\s*\{"
+    r"(?:\^\s*\{?\s*\\circ\s*\}?\s*|\\frac\s*\{\s*)?\\(?:text|textrm|mbox|mathrm|operatorname|textnormal)\s*\{"
 )
 NUMERALS: Final = {
     word: str(value)
@@ -71,7 +84,8 @@ def _with_currency(text: str, letters: bool) -> Quantity | None:
     found = _CURRENCY.match(text)
     if found is None:
         return None
-    currency, rest = units.read(found["mark"].rstrip(".")), text[found.end() :]
+    mark, rest = found["mark"].rstrip("."), text[found.end() :]
+    currency = units.read(mark)
     value = _NUMBER.match(rest)
     if value is None:
         node = tried(rest)
@@ -79,7 +93,7 @@ def _with_currency(text: str, letters: bool) -> Quantity | None:
     tail = rest[value.end() :].strip()
     if tail and (not _PER.fullmatch(tail) or units.changes_number(tail)):
         return None
-    return _of(found["sign"] + value[0], currency)
+    return _of(found["sign"] + value[0], units.read(f"{mark} {tail}") or currency)
 
 
 def _in_degrees(text: str, letters: bool) -> Quantity | None:
@@ -133,7 +147,7 @@ def _plain_unit(value: str, rest: str, letters: bool) -> units.Read | None:
         return None
     if all(len(name) == 1 for name in names):  # variables, unless it is an answer and written as units are
         one = len(names) == 1 and names[0] in "mgslLVNJW"
-        written = one or ratio or re.fullmatch(r"\s*[a-z]\s*/\s*[a-z](?:\^\{?2\}?)?|\s*J s", rest)
+        written = one or ratio or re.fullmatch(r"\s*[A-Za-z]\s*/\s*[A-Za-z](?:\^\{?2\}?)?|\s*J s", rest)
         if not (letters and written and re.fullmatch(r"[-+0-9. eE^{}\\times]+", value)):
             return None
     return units.read(rest)

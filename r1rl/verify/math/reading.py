@@ -12,7 +12,8 @@ from typing import Final
 from r1rl.verify.math import comparison
 from r1rl.verify.math.formula import Node, UnreadableError, number, parse, symbols
 from r1rl.verify.math.notation import AND, OR
-from r1rl.verify.math.quantities import TEXT, quantity, tried
+from r1rl.verify.math.prose import CHANGED
+from r1rl.verify.math.quantities import NUMERALS, TEXT, quantity, tried
 from r1rl.verify.math.values import (
     Based,
     Clock,
@@ -41,9 +42,12 @@ _CELL: Final = re.compile("&")
 _CLOCK: Final = re.compile(
     r"([0-9]{1,2}):([0-9]{2})(?::00)?\s*(?:\\(?:text|mathrm|mbox)\s*\{)?\s*(?:([apAP])\s*\.?\s*[mM]\s*\.?)?\s*\}?"
 )
-_CLOCK_WORD: Final = re.compile(r"([0-9]{1,2})\s*(?:o'clock|([ap])\s*\.?\s*m\.?)")
+_CLOCK_WORD: Final = re.compile(r"([0-9]{1,2})\s*(?:o'clock|([apAP])\s*\.?\s*[mM]\.?)")
 _BASED: Final = re.compile(
     r"(?:\\(?:text|mathrm)\s*\{\s*)?\(?([0-9A-Fa-f]+)\s*\}?\s*\)?\s*_\s*\{?\s*([0-9]{1,2})\s*\}?"
+)
+_BASE_IN_WORDS: Final = re.compile(
+    r"_\s*\{?\s*(?:\\(?:text|mathrm|textrm)\s*\{)?\s*\(?\s*(?:base\s+)?([A-Za-z]{2,8}|[0-9]{1,2})\s*\)?\s*\}?\s*\}?$"
 )
 _BASED_WORD: Final = re.compile(
     r"([0-9A-F]+)\s*_?\{?\s*(?:\\text\s*\{)?\s*\(?\s*(?:in )?base\s*(?:\})?\s*([0-9]{1,2})\s*\)?\s*\}?\s*\}?"
@@ -102,6 +106,8 @@ class _Reader:
     def whole(self, text: str) -> Value:
         if (congruence := self._congruence(text)) is not None:
             return congruence
+        if text.startswith(","):
+            raise UnreadableError("it begins with a comma")
         groups, joints = _split(text, _STRONG)
         groups = [group for group in groups if group]
         parts = [[item for item in _split(group, _COMMA)[0] if item] for group in groups]
@@ -138,7 +144,8 @@ class _Reader:
                 raise UnreadableError("nothing, in a list")
             found += value.items if isinstance(value, Several) and "\\{" not in item else [value]
         found = _intersected(found) if AND in "".join(joints) else found
-        return found[0] if len(found) == 1 else Several(tuple(found))
+        union = OR in "".join(joints) and all(isinstance(value, Span) for value in found)
+        return found[0] if len(found) == 1 else Several(tuple(found), union=union)
 
     def item(self, text: str) -> Value:
         """One value, which may be a set."""
@@ -205,7 +212,7 @@ class _Reader:
 
     def _bracketed(self, text: str) -> Value | None:
         transposed = re.fullmatch(r"(.*[)\]])\s*\^\s*\{?\s*(?:T|\\top)\s*\}?", text)
-        inside = transposed[1].strip() if transposed else text
+        inside = transposed[1].strip() if transposed else re.sub(r"^[ABD-Z](?=\()", "", text)  # the point P(2, 3)
         if len(inside) < 2 or inside[0] not in "([⟨" or inside[-1] not in ")]⟩":
             return None
         if _closes_early(inside):
@@ -261,6 +268,8 @@ class _Reader:
 
     def _equation(self, parts: list[str], signs: list[str]) -> Value:
         *names, last = parts
+        if any(_CHANGED.search(name) for name in names):
+            raise UnreadableError("words that change the value")
         value = self.item(last)
         if not isinstance(value, Quantity):
             if len(names) != 1:
@@ -308,9 +317,10 @@ class _Reader:
 _FLIPPED: Final = {"<": ">", ">": "<", "le": "ge", "ge": "le"}
 _NAME: Final = re.compile(
     r"(?:[A-Za-z]{1,3}|\\(?:vec|overrightarrow|mathbf|text|mathrm|angle|triangle)?\{?[A-Za-z ]{1,12}\}?)"
-    r"(?:'|_\{?\w{1,4}\}?|\^\{?-1\}?|\^\{?T\}?)*(?:\([^()]*\))?|\([A-Za-z](?:,[A-Za-z])+\)"
+    r"(?:'|_\{?\w{1,4}\}?|\^\{?-1\}?|\^\{?T\}?)*(?:\([^()]*\))?|\((?:[A-Za-z]|\\[a-z]+)(?:,(?:[A-Za-z]|\\[a-z]+))+\)"
 )
 """The name of a point, set, matrix or function."""
+_CHANGED: Final = re.compile(rf"\b{CHANGED}", re.IGNORECASE)
 _SAYING: Final = re.compile(r"\\(?:int|iint|lim|sum|prod|Pr)(?![A-Za-z])|[A-Za-z]\([^()]*\)$")
 """What a value is of, and no equation to solve: an integral, a limit, `P(X=1)`."""
 
@@ -367,7 +377,7 @@ def _interval(nodes: Sequence[Node], signs: Sequence[str], unknown: int) -> Span
 def _clock(text: str) -> Clock | None:
     plain = TEXT.sub(r"\1", text).strip()
     if found := _CLOCK_WORD.fullmatch(plain):
-        return Clock(int(found[1]), 0, f"{found[2]}m" if found[2] else "")
+        return Clock(int(found[1]), 0, f"{found[2].lower()}m" if found[2] else "")
     found = _CLOCK.fullmatch(plain)
     if found is None:
         return None
@@ -375,6 +385,7 @@ def _clock(text: str) -> Clock | None:
 
 
 def _based(text: str) -> Based | None:
+    text = _BASE_IN_WORDS.sub(lambda found: f"_{{{NUMERALS.get(found[1].casefold(), found[1])}}}", text)
     found = _BASED.fullmatch(text) or _BASED_WORD.fullmatch(text)
     if found is None or not re.search("[0-9]", found[1]):
         return None

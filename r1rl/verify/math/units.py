@@ -50,14 +50,16 @@ _UNITS: Final = _table(
     ("euros", r"euro euros EUR eur \euro 1"), ("sterling", r"pence p 1/100, \pounds GBP gbp 1"),
     ("rupees", r"rupee rupees Rs INR \rupee 1"), ("yuan", "yuan RMB rmb CNY 1"), ("yen", "yen JPY ¥ 1"),
     ("celsius", "°C degC celsius Celsius 1"), ("fahrenheit", "°F degF fahrenheit Fahrenheit 1"),
-    ("kelvin", "kelvin kelvins 1"),
+    ("kelvin", "kelvin kelvins K 1"),
     ("force", "N newton newtons 1, kN 1000"), ("energy", "J joule joules 1, kJ 1000, kWh 3600000, MJ 1000000"),
     ("electronvolts", "eV 1, keV 1000, MeV 1000000, GeV 1000000000"), ("calories", "cal calorie calories 1, kcal 1000"),
     ("power", "W watt watts 1, kW kilowatt kilowatts 1000, MW megawatt megawatts 1000000"),
     ("voltage", "V volt volts 1, kV 1000, mV 1/1000"), ("current", "A amp amps ampere amperes 1, mA 1/1000"),
-    ("resistance", "Ω ohm ohms 1"), ("frequency", "Hz hertz 1, kHz 1000, MHz 1000000, GHz 1000000000, rpm 1/60"),
+    ("resistance", "Ω ohm ohms 1, kΩ 1000, MΩ 1000000"), ("frequency", "Hz hertz 1, kHz 1000, MHz 1000000, GHz 1000000000, rpm 1/60"),
     ("pressure", "Pa pascal pascals 1, kPa 1000, atm 101325, bar 100000"), ("amount", "mol mole moles 1, mmol 1/1000"),
-    ("data", "bit bits 1, byte bytes 8, KB 8000, MB 8000000, GB 8000000000"), ("charge", "coulomb coulombs 1"),
+    ("data", "bit bits 1, byte bytes 8, KB 8000, MB 8000000, GB 8000000000"), ("charge", "coulomb coulombs C 1"),
+    ("field", "T tesla teslas Tesla 1"), ("ergs", "erg ergs 1"), ("parsecs", "pc parsec parsecs 1, kpc 1000, Mpc 1000000"),
+    ("astronomical", "AU au 1"), ("lightyears", "ly 1"), ("loudness", "dB 1"), ("atoms", "Å angstrom angstroms 1"),
     ("units", "unit units 1"),
 )  # fmt: skip
 _GLUED: Final = frozenset(words("cm mm km kg ml mL mph kph lb lbs ft oz Hz kHz MHz GHz kWh kW kJ kPa usd USD"))
@@ -76,6 +78,10 @@ _NOT_COUNTED: Final = frozenset(
         *words("sixes twenties thirties forties fifties sixties tens ones myriads mods percents radians zeros zeroes"),
         *words("negatives positives factorials roots squares cubes powers exponents remainders inverses opposites"),
         *words("reciprocals logs logarithms sines cosines tangents derivatives bases decimals places sums products"),
+        *words(
+            "nots differs errors doubts contradictions guesses others tries lots grands kilos megas hectos bps points"
+        ),
+        *words("quadruples quintuples"),
         *words("differences quotients multiples modulus less plus minus times"),
         *words("as is this its was does has yes us thus versus always across perhaps besides sometimes afterwards"),
         *words("unless guess gives equals makes means goes takes comes needs costs shows leaves remains says lies"),
@@ -85,8 +91,12 @@ _NOT_COUNTED: Final = frozenset(
 """Words with an s at the end that are no things to count, or change the number."""
 _IRREGULAR: Final = frozenset(words("people children men women mice geese fish sheep deer students"))
 _NO_ADJECTIVE: Final = frozenset(
-    words("not more less fewer other and but out over under above below than about nearly almost minus plus times off")
+    words(
+        "wrong negative opposite extra missing imaginary false double half squared whole quadruple basis "
+        "not more less fewer other and but out over under above below than about nearly almost minus plus times off"
+    )
 )
+_BELOW: Final = re.compile(r"/ ?\(([^()]{1,20})\)")
 _PART: Final = re.compile(
     r"\s*(?:(?P<scale>square|sq\.?|cubic|cu\.?)\s+)?(?P<name>\\(?:euro|pounds|rupee)|\u00a4|[A-Za-zμΩ°¢¥]+\.?)"
     r"(?:\s*\^\s*\{?\s*(?P<power>-?[1-4])\s*\}?)?"
@@ -123,12 +133,18 @@ def glued(letters: str) -> bool:
 
 def read(text: str) -> Read | None:
     """The unit that `text` is: `km/h`, `\\text{ square feet}`, `m^2`, `apples`; None if it is none."""
-    text = re.sub(r"\\(?:text|textrm|mbox|mathrm|operatorname|textnormal|hbox|rm)\s*\{([^{}]*)\}", r" \1 ", text)
+    text = re.sub(r"\^\s*\{\s*(-?[1-4])\s*\}", r"^\1", text)
+    for _ in range(2):
+        text = re.sub(r"\\(?:text|textrm|mbox|mathrm|operatorname|textnormal|hbox|rm)\s*\{([^{}]*)\}", r" \1 ", text)
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?\s*([CF])\b", r" °\1 ", text).replace("~", " ")
     text = re.sub(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r" \1 / \2 ", text)
     text = re.sub(r" (?:old|tall|long|wide|high|deep|away|ago|later|apart)$", "", " ".join(text.split()).strip(" ."))
     if text in ("%", "percent", "pct", "per cent", "percentage", "percentage points", "percents"):
         return PERCENT
+    if changes_number(" ".join(re.findall(r" (?:of|per|in|on|from|for) ([a-z ]{1,30})$", text))):
+        return None
+    text = re.sub(r"\\Omega\b", "Ω", re.sub(r"\\mu\s*(?:\\(?:text|mathrm)\s*\{\s*)?", "μ", text))
+    text = _BELOW.sub(lambda found: "/" + "/".join(re.findall("[A-Za-zΩμ]+", found[1].replace("\\cdot", " "))), text)
     text = re.sub(r"(?<=[a-z]) of [a-z ]{1,30}$| (?:each|left|total|altogether|remaining)$", "", text)
     if not text or len(text) > 60:
         return None
@@ -152,6 +168,9 @@ def read(text: str) -> Read | None:
         found[unit.measures] = found.get(unit.measures, 0) + power
         size *= unit.size**power
         at, parts = part.end(), parts + 1
+    if volume := found.pop("volume", 0):
+        found["length"] = found.get("length", 0) + 3 * volume
+        size *= Fraction(1, 1000) ** volume
     if speed := found.pop("speed", 0):
         found = {**found, "length": found.get("length", 0) + speed, "time": found.get("time", 0) - speed}
     return Read(tuple(sorted((name, power) for name, power in found.items() if power)), size)

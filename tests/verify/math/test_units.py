@@ -25,7 +25,11 @@ from r1rl.verify.math.units import Read, read
         ("cents", {"dollars": 1}, Fraction(1, 100)),
         ("square units", {"units": 2}, 1),
         ("years old", {"months": 1}, 12),
-        ("cups of sugar", {"volume": 1}, Fraction(2365882365, 10**10)),
+        ("cups of sugar", {"length": 3}, Fraction(2365882365, 10**13)),
+        ("L", {"length": 3}, Fraction(1, 1000)),
+        (r"\mathrm{m \cdot s^{-1}}", {"length": 1, "time": -1}, 1),
+        (r"\text{J}/(\text{kg} \cdot \text{K})", {"energy": 1, "mass": -1, "kelvin": -1}, Fraction(1, 1000)),
+        (r"\Omega", {"resistance": 1}, 1),
     ],
 )
 def test_units(text, bases, size):
