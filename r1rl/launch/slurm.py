@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from r1rl.ground import shipped
-from r1rl.ground.errors import RecipeError, nearest
+from r1rl.ground.errors import RecipeError, check_known, nearest
 from r1rl.ground.values import coerce, parse_overrides, read_yaml
 from r1rl.recipe import launchers
 from r1rl.recipe import load as recipe
@@ -87,9 +87,7 @@ def profile(name: str) -> Profile:
             f"profile={name!r}: unknown profile, known are {', '.join(known)} or a path{nearest(name, known)}"
         )
     content, hints = read_yaml(path, "profile"), get_type_hints(Profile)
-    for key in content:
-        if key not in hints:
-            raise RecipeError(f"{key}: unknown key in {path}{nearest(key, hints)}")
+    check_known(content, hints, f" in {path}")
     values = {key: coerce(key, value, hints[key]) for key, value in content.items()}
     for key, value in values.items():
         for text in value if isinstance(value, list) else [value]:
@@ -119,6 +117,7 @@ def runs(base: str, overrides: Sequence[str], seeds: int | None, sweeps: Sequenc
         axes["seed"] = [str(seed) for seed in range(seeds)]
     for sweep in sweeps:
         key, equals, values = sweep.partition("=")
+        key = key.replace("-", "_")
         if not equals or not values or key not in hints:
             raise RecipeError(f"sweep={sweep!r}: expected KEY=VALUE,VALUE with a recipe's key{nearest(key, hints)}")
         if key in axes:
