@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from r1rl.ground.errors import RecipeError, nearest
+import jinja2
+
+from r1rl.ground.errors import RecipeError, nearest, one_line
 
 DEFAULT_STOP = ("</answer>", "User:")
 _EXAMPLE_KEYS = ("question", "reasoning", "answer")
@@ -158,7 +160,10 @@ def _chat(tokenizer: Any, system: str | None) -> Callable[[str], str]:
     def render(question: str) -> str:
         messages = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": question})
-        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        try:
+            text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except jinja2.TemplateError as error:
+            raise RecipeError(f"prompt_template='chat': the tokenizer's template refuses: {one_line(error)}") from error
         return text.removeprefix(bos) if adds_bos else text
 
     return render

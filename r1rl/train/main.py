@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from r1rl.ground import machine, whole_files
-from r1rl.ground.errors import RecipeError
+from r1rl.ground.errors import RecipeError, one_line
 from r1rl.recipe import launchers
 from r1rl.recipe import load as recipe
 from r1rl.recipe.load import LoadedRecipe
@@ -106,8 +106,10 @@ def find_model(loaded: LoadedRecipe) -> tuple[str, PreTrainedTokenizerBase]:
             source, revision=model.model_revision, padding_side="left", truncation_side="left"
         )
     except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0][:300]
-        raise RecipeError(f"model_name_or_path={model.model_name_or_path!r}: cannot be loaded: {reason}") from error
+        raise RecipeError(
+            f"model_name_or_path={model.model_name_or_path!r}: cannot be loaded: {one_line(error)}"
+        ) from error
+    loaded.prompt(tokenizer)  # a chat template that is missing is said before there is a run folder
     return source, tokenizer
 
 
@@ -180,8 +182,9 @@ def build_trainer(
     from trl import get_peft_config, get_quantization_config
 
     import rewards
+    from r1rl.tasks.dataset import dataset_rows
     from r1rl.train import callbacks
-    from r1rl.train.heldout import HeldoutEvaluation, dataset_rows
+    from r1rl.train.heldout import HeldoutEvaluation
     from r1rl.train.reflection import MeasureReflection, has_spare_core
     from r1rl.train.trainer import ZeroTrainer
 
