@@ -89,6 +89,7 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
             own.prompts_per_step, grpo.num_generations, machines.processes, stated.get("per_device_train_batch_size")
         ),
     )
+    loaded.check_here()
     size = sizes.size(str(loaded.model.model_name_or_path))
     prompt, prompt_tokens, counted = _first_prompt(loaded, loaded.task.rows("train", 1)[0].question)
     workload = _workload(loaded, machines, size, prompt_tokens)
@@ -197,13 +198,11 @@ def _with_cache(held: memory.Memory, workload: memory.Workload, machines: Machin
 
 def _first_prompt(loaded: recipe.LoadedRecipe, question: str) -> tuple[str, int, bool]:
     """The prompt's text, its tokens, and whether they were counted."""
-    tokenizer = sizes.tokenizer(str(loaded.model.model_name_or_path))
-    try:
-        text = loaded.prompt(tokenizer).render(question)
-    except (ValueError, AttributeError, TypeError):
-        if tokenizer is not None:
-            raise
+    tokenizer = loaded.tokenizer
+    if tokenizer is None and loaded.recipe.prompt_template == "chat":
         text = question  # a chat template is the tokenizer's
+    else:
+        text = loaded.prompt(tokenizer).render(question)
     if tokenizer is None:
         return text, max(1, len(text) // 3), False
     return text, len(tokenizer(text)["input_ids"]), True

@@ -109,7 +109,7 @@ def test_shipped_profiles_load(path: Path) -> None:
 
 def test_values_reach_the_shell_as_they_are(here: Path) -> None:
     hostile = "$(touch broken); `touch broken` 'quoted'"
-    job = render(slurm.Profile(setup=["scontrol() { :; }; srun() { printf '%s\\n' \"$@\"; }"]), "--report_to", hostile)
+    job = render(slurm.Profile(setup=["scontrol() { :; }; srun() { printf '%s\\n' \"$@\"; }"]), "--optim_args", hostile)
     head = (
         job.script.partition("# What this task")[0] + job.script.partition("# What this task")[2].partition("RUN_")[0]
     )
