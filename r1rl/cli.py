@@ -49,7 +49,14 @@ COMMANDS: Final = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0; 1 for a failure, 2 for a user's error, 130 for Ctrl-C."""
-    parsed = _parser().parse_args(sys.argv[1:] if arguments is None else list(arguments))
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    parser = _parser()
+    if not words:
+        parser.print_help()
+        return exits.SUCCESS
+    parsed, unknown = parser.parse_known_args(words)
+    if unknown:
+        parsed.parser.refuse(unknown)
     return exits.guarded(lambda: parsed.command(parsed))
 
 
