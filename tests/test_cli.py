@@ -247,15 +247,22 @@ def test_audit_names_every_gold_that_fails_and_every_wrong_answer_that_is_paid(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["audit", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["audit", "nowhere.jsonl"], "file 'nowhere.jsonl': no such file"),
+        (["audit", str(RECIPE)], "need one of .jsonl"),
+        (["audit", "DATA", "--answer-column", "anser"], "--answer-column='anser': data.jsonl has no such column"),
+        (["audit", "DATA", "--answer-pattern", "("], "--answer-pattern='('"),
+        (["audit", "DATA", "--verifier", "maths"], "--verifier='maths': unknown"),
     ],
 )
-def test_bad_audits(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_audits(words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"question": "a", "answer": "1"}\n{"question": "b", "answer": "2"}\n')
+    words = [str(tmp_path / "data.jsonl") if word == "DATA" else word for word in words]
     try:
         code: Any = cli.main(words)
     except SystemExit as done:
         code = done.code
     error = capsys.readouterr().err
     assert (code, error.count("\n")) == (2, 1)
+    assert "task_options" not in error
     assert error.startswith("error: ")
     assert message in error

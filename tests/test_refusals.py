@@ -6,6 +6,7 @@ Both commands refuse it, `plan` without weights and `train` before any weight is
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from r1rl.models import base
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "data.jsonl").write_bytes(lines(*({"question": f"{n} + 1?", "answer": n + 1} for n in range(20))))
     (tmp_path / "mine.py").write_text(REWARDS)
     (tmp_path / "unparsed.py").write_text("def short(:\n")

@@ -10,6 +10,10 @@ class RecipeError(ValueError):
     """Something the user has to correct; the message names the key, the value and what is allowed."""
 
 
+class MissingDataError(RecipeError):
+    """The problems are not here; a plan can do without them."""
+
+
 class RunFailedError(RuntimeError):
     """A failure whose message says everything: shown as one line, exit code 1."""
 
@@ -40,7 +44,7 @@ def check_known(given: Iterable[str], known: Iterable[str], where: str, *, prefi
 def one_line(error: BaseException, longest: int = 300) -> str:
     """What an exception says, in one line; its kind as well where that is not a plain ValueError or OSError."""
     text = " ".join(str(error).split()) or "no reason given"
-    kind = "" if type(error) in (ValueError, OSError) else f"{type(error).__name__}: "
+    kind = "" if isinstance(error, OSError) or type(error) is ValueError else f"{type(error).__name__}: "
     return (kind + text)[:longest].rstrip(" :")
 
 

@@ -77,7 +77,8 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
     """
     on_cpu = machines.gpus == 0
     # This machine's defaults must not stand in for those of the planned ones.
-    loaded = recipe.load(path, ["--use_cpu", str(on_cpu), *overrides], world_size=1, check_only=True)
+    words = ["--use_cpu", str(on_cpu), *overrides]
+    loaded = recipe.load(path, words, world_size=1, check_only=True, need_data=check_gold)
     own, grpo, stated = loaded.recipe, loaded.grpo, loaded.stated
     launcher = launchers.find(own.launcher, path.parent) if own.launcher else None
     if on_cpu and launcher and launcher.processes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from r1rl import tasks
-from r1rl.ground.errors import RecipeError, nearest
+from r1rl.ground.errors import MissingDataError, RecipeError, nearest
 from r1rl.models import resolve as models
 from r1rl.recipe import launchers
 from r1rl.recipe.keys import DERIVED, LIMITS, Recipe
@@ -41,9 +41,8 @@ def located_rewards(recipe: Recipe, folder: Path) -> None:
     recipe.reward_options = {places[name]: options for name, options in recipe.reward_options.items()}
 
 
-def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path) -> tasks.Task:
+def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path, *, need_data: bool = True) -> tasks.Task:
     """Names that must exist and values that must agree; returns the task, which checks its own options."""
-    task = tasks.get(recipe.task, **recipe.task_options)
     prompts.check(recipe.prompt_template, recipe.prompt_options)
     if recipe.name is not None:
         run_folder.check_name(recipe.name, recipe.runs_dir, resume=True)
@@ -58,7 +57,14 @@ def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path) -> task
             f"({', '.join(recipe.reward_funcs)}); give one each"
         )
     _check_model(stated.get("model_name_or_path"))
-    _check_rows(recipe, task)
+    try:
+        recipe.task_options = tasks.located(recipe.task, recipe.task_options, source.parent)
+        task = tasks.get(recipe.task, **recipe.task_options)
+        _check_rows(recipe, task)
+    except MissingDataError:
+        if need_data:
+            raise
+        return tasks.Unread(recipe.task)
     return task
 
 
@@ -97,6 +103,8 @@ def try_rewards(recipe: Recipe, task: tasks.Task, prompt: prompts.Prompt) -> Non
     """
     import rewards
 
+    if isinstance(task, tasks.Unread):
+        return
     found = task.rows("train", 2)
     texts = [f"{'' if prompt.prefill else '<think>'} so </think> <answer> {row.gold} </answer>" for row in found]
     completions = [text for right in texts for text in (right, "")]

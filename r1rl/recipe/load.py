@@ -140,6 +140,7 @@ def load(
     *,
     world_size: int | None = None,
     check_only: bool = False,
+    need_data: bool = True,
 ) -> LoadedRecipe:
     """Read, override, check and resolve a recipe. Loads no model and makes no folder.
 
@@ -148,6 +149,7 @@ def load(
         overrides: `--key value` words; `--dict_key.sub value` sets one entry of a mapping.
         world_size: number of processes to derive the batch for; default: that of this launch (`WORLD_SIZE`).
         check_only: for a process that will not train itself: leave accelerators alone.
+        need_data: whether the problems must be here; without them the task is `tasks.Unread`.
 
     Raises:
         RecipeError: one message with the key, the value, what is allowed and the nearest known name.
@@ -165,9 +167,8 @@ def load(
     recipe_checks.check_values(stated)
     own = {item.name for item in dataclasses.fields(Recipe)}
     recipe = Recipe(**{key: value for key, value in stated.items() if key in own})
-    recipe.task_options = tasks.located(recipe.task, recipe.task_options, source.parent)
     recipe_checks.located_rewards(recipe, source.parent)
-    task = recipe_checks.check_names(recipe, stated, source)
+    task = recipe_checks.check_names(recipe, stated, source, need_data=need_data)
     tokenizer = models.tokenizer(str(stated["model_name_or_path"]), to_train=not check_only)
     if stated.get("use_vllm") and not check_only and importlib.util.find_spec("vllm") is None:
         raise RecipeError(

@@ -56,6 +56,18 @@ class Task(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Unread:
+    """A task whose problems are not here, for plans: as many as are asked for, all the same."""
+
+    name: str
+    verifier: str = "exact"
+
+    def rows(self, split: str, count: int) -> list[Row]:
+        """`count` rows without an answer."""
+        return [Row(f"{split}:{i}", "(a problem of the data, which is not here)", "", {}) for i in range(count)]
+
+
 _REGISTRY = {
     "countdown": "r1rl.tasks.countdown:Countdown",
     "file": "r1rl.tasks.files:FileTask",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from r1rl import verify
-from r1rl.ground.errors import RecipeError, nearest
+from r1rl.ground.errors import MissingDataError, RecipeError, nearest, one_line
 from r1rl.tasks import Row, layouts
 from r1rl.tasks.countdown import Countdown
 
@@ -84,7 +84,7 @@ class FileTask:
             if file.suffix.lower() not in _SUFFIXES:
                 raise RecipeError(f"task_options.path={self.path!r}: need one of {', '.join(_SUFFIXES)}")
             if not file.is_file():
-                raise RecipeError(f"task_options.path={self.path!r}: no such file")
+                raise MissingDataError(f"task_options.path={self.path!r}: no such file")
         if self.verifier not in verify.names():
             known = ", ".join(verify.names())
             raise RecipeError(f"task_options.verifier={self.verifier!r}: unknown, known are {known}")
@@ -128,7 +128,7 @@ class FileTask:
         for place in places:
             if place.is_file():
                 return options | {"path": str(place)}
-        raise RecipeError(
+        raise MissingDataError(
             f"task_options.path={path!r}: no such file (looked for {' and '.join(map(str, places))}); "
             "put it there or say where: --task_options.path FILE"
         )
@@ -318,7 +318,7 @@ class FileTask:
             loaded: Iterable[Any] = datasets.load_dataset(self.dataset, self.config, split=self.split)
         except (OSError, ValueError) as error:
             name = f"task_options.dataset={self.dataset!r} (config={self.config!r}, split={self.split!r})"
-            raise RecipeError(f"{name}: cannot be loaded: {error}") from None
+            raise MissingDataError(f"{name}: cannot be loaded: {one_line(error)}") from None
         return loaded
 
 

@@ -279,3 +279,22 @@ def test_the_docs_show_what_plan_prints(
     assert cli.main(shlex.split(command)[2:]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in printed if line in output] == output
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"path": "not_here.jsonl", "verifier": "math"}, id="no file"),
+        pytest.param({"dataset": "nobody/nothing-at-all"}, id="no data set"),
+    ],
+)
+def test_a_plan_without_golds_needs_no_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, Any]
+) -> None:
+    content = yaml.safe_load(TINY.read_text()) | {"task": "file", "task_options": options}
+    (path := tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+    assert cli.main(["plan", str(path), "--no-gold"]) == 0
+    assert "a problem of the data, which is not here" in capsys.readouterr().out
+    assert cli.main(["plan", str(path)]) == 2
+    path.write_text(yaml.safe_dump(content | {"heldout_size": 0}))
+    assert cli.main(["plan", str(path), "--no-gold"]) == 2  # all else is checked

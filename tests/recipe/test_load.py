@@ -400,7 +400,8 @@ def test_rewards_are_found_beside_the_recipe(
     assert load(elsewhere / "resolved.yaml", check_only=True).recipe == loaded.recipe
 
 
-def test_options_of_a_reward_of_a_file(tmp_path: Path) -> None:
+def test_options_of_a_reward_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "mine.py").write_text("def scaled(completions, factor=1.0):\n    return [factor] * len(completions)\n")
     options = {"mine.py:scaled": {"factor": 2.0}}
     loaded = load(write(tmp_path, reward_funcs=["mine.py:scaled"], reward_options=options))

@@ -1,6 +1,7 @@
 """A reward of one's own in a real run: it reads the data's own columns, and what it returns is checked."""
 
 import json
+import sys
 
 import pytest
 import tiny_training
@@ -21,7 +22,8 @@ def tired(completions, **columns):
 
 
 @pytest.fixture
-def settings(small_run, tmp_path):
+def settings(small_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
     rows = [{"question": f"Use {n}, 2 to make 9.", "answer": f"#### {n}", "level": n} for n in range(40)]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "mine.py").write_text(REWARDS)
