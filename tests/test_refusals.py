@@ -56,7 +56,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "data.jsonl").write_bytes(lines(*({"question": f"{n} + 1?", "answer": n + 1} for n in range(20))))
-    (tmp_path / "mine.py").write_text(REWARDS)
+    for name in ("mine.py", "other.py"):
+        (tmp_path / name).write_text(REWARDS)
     (tmp_path / "unparsed.py").write_text("def short(:\n")
     (tmp_path / "a_file").write_text("")
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
@@ -127,7 +128,7 @@ RECIPES = [
     pytest.param({"reward_funcs": ["mime.py:short"]}, "no such file (looked for ", id="no file of rewards"),
     pytest.param({"reward_funcs": ["unparsed.py:short"]}, "SyntaxError", id="file of rewards is no Python"),
     pytest.param({"reward_funcs": ["mine.py:limit"]}, "cannot be called", id="reward is a number"),
-    pytest.param({"reward_funcs": ["mine:short", "mine.py:short"]}, "'short' twice", id="two rewards of one name"),
+    pytest.param({"reward_funcs": ["mine.py:short", "other:short"]}, "'short' twice", id="two rewards of one name"),
     pytest.param({"learning_rat": 1, "sead": 2},
                  "learning_rat (did you mean 'learning_rate'?), sead (did", id="unknown keys"),
     pytest.param({"task_options": {"path": "data.jsonl", "limt": 3}}, "did you mean 'limit'?", id="unknown option"),
