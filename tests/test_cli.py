@@ -48,6 +48,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["submit"],
         ["status"],
         ["logs"],
+        ["runs"],
         ["inspect"],
         ["aha"],
         ["counterfactual"],
@@ -158,6 +159,20 @@ def test_every_option_is_known_with_underscores_too(name: str) -> None:
     for option in parser._option_string_actions:
         if option.startswith("--"):
             assert parser._hyphenated("--" + option[2:].replace("-", "_") + "=a_b-c") == option + "=a_b-c"
+
+
+def test_a_shell_is_told_how_words_may_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    stub = types.ModuleType("argcomplete")
+    stub.autocomplete = asked.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "argcomplete", stub)
+    assert cli.main(["rewards"]) == 0
+    assert asked == []
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    assert cli.main(["rewards"]) == 0
+    assert [parser.prog for parser in asked] == ["r1rl"]
+    monkeypatch.setitem(sys.modules, "argcomplete", None)
+    assert cli.main(["rewards"]) == 0
 
 
 def test_a_missing_recipe_is_reported_at_once(tmp_path: Path) -> None:
