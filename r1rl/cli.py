@@ -19,6 +19,7 @@ from r1rl.commands import (
     counterfactual,
     export,
     import_,
+    init,
     inspect,
     judge,
     logs,
@@ -33,6 +34,7 @@ from r1rl.commands import (
 from r1rl.run import exits
 
 COMMANDS: Final = {
+    "init": init,
     "train": train,
     "plan": plan,
     "submit": submit,

@@ -48,6 +48,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["submit"],
         ["status"],
         ["logs"],
+        ["init"],
         ["runs"],
         ["inspect"],
         ["aha"],
