@@ -133,12 +133,6 @@ def _fitting(name: str, maker: Callable[..., Any], options: dict[str, Any]) -> A
         return maker(**options)
     except TypeError as error:
         raise ValueError(f"reward={name!r}: options {sorted(options)} do not fit: {error}") from error
-    except ImportError:
-        raise
-    except Exception as error:
-        raise ValueError(
-            f"reward={name!r}: cannot be made with options {sorted(options)}: {one_line(error)}"
-        ) from error
 
 
 def _target(name: str) -> Any:

@@ -42,6 +42,9 @@ def broken(completions, **columns):
     return [1 / 0 for _ in completions]
 def wants(completions, colour, **columns):
     return [1.0] * len(completions)
+class Picky:
+    def __init__(self):
+        raise KeyError("no key of the service")
 limit = 3
 """
 
@@ -127,6 +130,7 @@ RECIPES = [
     pytest.param({"reward_funcs": ["mine.py:shrot"]}, "did you mean 'short'?", id="reward misspelt"),
     pytest.param({"reward_funcs": ["mime.py:short"]}, "no such file (looked for ", id="no file of rewards"),
     pytest.param({"reward_funcs": ["unparsed.py:short"]}, "SyntaxError", id="file of rewards is no Python"),
+    pytest.param({"reward_funcs": ["mine.py:Picky"]}, "KeyError: 'no key of the service'", id="reward cannot be made"),
     pytest.param({"reward_funcs": ["mine.py:limit"]}, "cannot be called", id="reward is a number"),
     pytest.param({"reward_funcs": ["mine.py:short", "other:short"]}, "'short' twice", id="two rewards of one name"),
     pytest.param({"learning_rat": 1, "sead": 2},

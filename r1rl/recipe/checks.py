@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from r1rl import tasks
-from r1rl.ground.errors import MissingDataError, RecipeError, nearest
+from r1rl.ground.errors import MissingDataError, RecipeError, nearest, one_line
 from r1rl.models import resolve as models
 from r1rl.recipe import launchers
 from r1rl.recipe.keys import DERIVED, LIMITS, Recipe
@@ -180,9 +180,9 @@ def _check_rewards(recipe: Recipe) -> None:
             raise RecipeError(f"reward_options.{name}={chosen!r}: expected a mapping of options")
         try:
             rewards.get(name, **chosen)
-        except (ValueError, ImportError) as error:
-            where = f"reward_options.{name}={dict(chosen)!r}" if chosen else "reward_funcs"
-            raise RecipeError(f"{where}: {error}") from None
+        except Exception as error:  # a reward from elsewhere may raise anything
+            where = f"reward_options.{name}={dict(chosen)!r}" if chosen else f"reward_funcs: {name!r}"
+            raise RecipeError(f"{where}: {one_line(error, 1000)}") from error
     called = [rewards.get(name, **recipe.reward_options.get(name) or {}).__name__ for name in recipe.reward_funcs]
     for name in called:
         if called.count(name) > 1:
