@@ -181,8 +181,9 @@ def _check_rewards(recipe: Recipe) -> None:
         try:
             rewards.get(name, **chosen)
         except Exception as error:  # a reward from elsewhere may raise anything
-            where = f"reward_options.{name}={dict(chosen)!r}" if chosen else f"reward_funcs: {name!r}"
-            raise RecipeError(f"{where}: {one_line(error, 1000)}") from error
+            where = f"reward_options.{name}={dict(chosen)!r}" if chosen else "reward_funcs"
+            said = one_line(error, 1000)
+            raise RecipeError(f"{where}: {said if name in said else f'{name!r}: {said}'}") from error
     called = [rewards.get(name, **recipe.reward_options.get(name) or {}).__name__ for name in recipe.reward_funcs]
     for name in called:
         if called.count(name) > 1:
