@@ -22,6 +22,7 @@ from r1rl.rollout.cache import ATTENTION, GroupCache, PrefillCache
 from r1rl.rollout.decoder import decoder_for
 from r1rl.rollout.prefix import shared as shared_prefix
 from r1rl.rollout.sampling import Sampling, StopStrings, draw
+from r1rl.rollout.texts import text_of
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +139,10 @@ class Engine:
             self.work = batch.work
             self.work.seconds = time.perf_counter() - started
         return batch.completions
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """A completion's text, as everything reads it that judges or keeps it."""
+        return text_of(self.tokenizer, token_ids, self.eos_token_ids)
 
     def stop_strings(self, stop: tuple[str, ...], vocabulary: int) -> StopStrings:
         """The stop strings' detector for a vocabulary of that size, built once."""

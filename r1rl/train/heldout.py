@@ -90,7 +90,7 @@ class HeldoutEvaluation:
         )
         inputs = [self.rows[indices[i]] for i in mine for _ in range(count)]
         completions = completions[: len(inputs)]
-        texts = trainer.processing_class.batch_decode([c.token_ids for c in completions], skip_special_tokens=True)
+        texts = [trainer.engine.text(c.token_ids) for c in completions]
         return records.rows(
             origin,
             inputs,

@@ -342,9 +342,10 @@ class ZeroTrainer(GRPOTrainer):
         size = self.num_generations
         inputs = [row for row in rows for _ in range(size)]
         prompts = [row["prompt"] for row in inputs]
-        with closing(Ahead(self.judge, self._text, inputs, overlap=self.grade_ahead)) as grading:
+        with closing(Ahead(self.judge, self.engine.text, inputs, overlap=self.grade_ahead)) as grading:
             self.rollouts = StepRollouts(step=self.state.global_step, round=number, grading=grading)
-            prompt_ids, token_ids, _, texts, *_ = self._generate(prompts)
+            prompt_ids, token_ids, *_ = self._generate(prompts)
+            texts = [self.engine.text(ids) for ids in token_ids]  # upstream's lack tags that are special tokens
             rewards = self._calculate_rewards(inputs, prompts, texts, token_ids)
         for name, seconds in (("seconds", grading.seconds), ("waited_seconds", grading.waited_seconds)):
             entries = self.step_metrics[f"grading/{name}"]
@@ -368,9 +369,6 @@ class ZeroTrainer(GRPOTrainer):
                 )
             )
         return groups, rewards
-
-    def _text(self, token_ids: list[int]) -> str:
-        return self.processing_class.decode(token_ids, skip_special_tokens=True)
 
     def _earned(self, rewards: torch.Tensor) -> torch.Tensor:
         return dynamic_sampling.earned(rewards, self.reward_weights.to(rewards.device))
