@@ -54,7 +54,7 @@ def size(name: str) -> Size:
     from transformers import AutoConfig
 
     models.check(name)
-    folder = _folder(name)
+    folder = folder_of(name)
     if folder is not None:
         try:
             return of_config(AutoConfig.from_pretrained(folder, local_files_only=True), str(folder))
@@ -113,7 +113,7 @@ def tokenizer(name: str) -> Any:
     """The tokenizer, where it lies on this machine; else None."""
     from transformers import AutoTokenizer
 
-    folder = _folder(name)
+    folder = folder_of(name)
     try:
         return None if folder is None else AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError):
@@ -139,7 +139,7 @@ def deepseek_v3() -> Any:
     )  # fmt: skip
 
 
-def _folder(name: str) -> Path | None:
+def folder_of(name: str) -> Path | None:
     """Where the configuration lies, if it does without building or converting anything."""
     scheme, colon, rest = name.partition(":")
     if Path(name).is_dir():

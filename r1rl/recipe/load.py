@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -96,6 +97,21 @@ class LoadedRecipe:
     def prompt(self, tokenizer: Any = None) -> prompts.Prompt:
         """The prompt template with its options; `chat` needs the tokenizer."""
         return prompts.get(self.recipe.prompt_template, tokenizer=tokenizer, **self.recipe.prompt_options)
+
+    @cached_property
+    def problems(self) -> tuple[list[tasks.Row], list[tasks.Row]]:
+        """The training and the held-out problems."""
+        own = self.recipe
+        return self.task.rows("train", own.train_size), self.task.rows("heldout", own.heldout_size)
+
+    def read_tags(self) -> dict[str, tuple[str, ...]]:
+        """The tags without which a reward never pays, by the reward; those of weight 0 only measure."""
+        import rewards
+
+        options, names = self.recipe.reward_options, self.recipe.reward_funcs
+        weights = self.grpo.reward_weights or [1.0] * len(names)
+        paying = [name for name, weight in zip(names, weights, strict=True) if weight]
+        return {name: getattr(rewards.get(name, **(options.get(name) or {})), "tags", ()) for name in paying}
 
     def write(self, path: Path) -> None:
         """Write the resolved recipe; loading that file again gives the same recipe."""
