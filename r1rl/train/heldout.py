@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from r1rl.rollout.sampling import Sampling, row_key
 from r1rl.store import records, store
-from r1rl.tasks import Row, Task
-from r1rl.tasks.prompts import Prompt
+from r1rl.tasks import Row, Task, prompts
 from r1rl.train.reflection import measured
 
 if TYPE_CHECKING:
     from r1rl.train.trainer import ZeroTrainer
 
 
-def dataset_rows(rows: Sequence[Row], task: Task, prompt: Prompt) -> list[dict[str, Any]]:
+def dataset_rows(rows: Sequence[Row], task: Task, prompt: prompts.Prompt) -> list[dict[str, Any]]:
     """Problems as rows of a training or held-out set: prompt, prompt_id, question, gold, meta (JSON) and the rest."""
     return [
         {
-            "prompt": prompt.render(row.question),
+            "prompt": (text := prompt.render(row.question)),
             "prompt_id": row.prompt_id,
             "question": row.question,
             "gold": row.gold,
@@ -29,7 +28,7 @@ def dataset_rows(rows: Sequence[Row], task: Task, prompt: Prompt) -> list[dict[s
             "verifier": task.verifier,
             "task": task.name,
             "template": prompt.name,
-            "prefill": prompt.prefill,
+            "prefill": prompts.opened(text),
         }
         for row in rows
     ]
