@@ -47,6 +47,7 @@ from r1rl.store import records, store
 from r1rl.tasks.prompts import Prompt
 from r1rl.train import dynamic_sampling
 from r1rl.train.grading_ahead import Ahead
+from r1rl.train.payments import checked
 from r1rl.train.step_rollouts import Group, StepRollouts
 from r1rl.update import allocation, scoring
 from r1rl.update.batching import Chunk
@@ -114,7 +115,7 @@ class ZeroTrainer(GRPOTrainer):
         if config.use_vllm and prompt.stop:
             stop = {"stop": list(prompt.stop), "include_stop_str_in_output": True}
             config.generation_kwargs = stop | (config.generation_kwargs or {})
-        recorded = [self._accuracy_reward if r is self.accuracy else r for r in reward_funcs]
+        recorded = [self._accuracy_reward if r is self.accuracy else checked(r) for r in reward_funcs]
         super().__init__(*args, reward_funcs=recorded, **kwargs)
         for i, reward in enumerate(reward_funcs):
             self.reward_func_names[i] = reward.__name__
