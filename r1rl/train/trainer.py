@@ -241,10 +241,13 @@ class ZeroTrainer(GRPOTrainer):
         return output
 
     def _log_sampling(self) -> None:
-        """Log which share of the tokens that sampling forwarded was needed: prompts once, every completion's own."""
+        """Log which share of the tokens that sampling forwarded was needed; the rest is padding and what came twice.
+
+        Needed are what the prompts begin with once, the rest of each, and a token for each that was sampled.
+        """
         work = self.engine.work
         counts = torch.tensor(
-            [work.prompt_tokens + work.sampled_tokens, work.prefilled_tokens + work.row_steps],
+            [work.needed_tokens + work.sampled_tokens, work.prefilled_tokens + work.row_steps],
             device=self.accelerator.device,
         )
         useful, forwarded = self.accelerator.reduce(counts, reduction="sum").tolist()
