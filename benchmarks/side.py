@@ -116,8 +116,8 @@ def _plain(job: Job, loaded: LoadedRecipe, folder: Any, source: str, tokenizer: 
     from trl import GRPOConfig, GRPOTrainer
 
     import rewards
+    from r1rl.tasks.dataset import dataset_rows
     from r1rl.train import main as train
-    from r1rl.train.heldout import dataset_rows
 
     own, grpo = loaded.recipe, loaded.grpo
     rows, _ = train.usable_rows(loaded, folder)

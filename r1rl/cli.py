@@ -1,10 +1,13 @@
+# PYTHON_ARGCOMPLETE_OK
 """The commands: a table of contents. Each one is a module of `r1rl.commands`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from r1rl import __version__
@@ -16,11 +19,13 @@ from r1rl.commands import (
     counterfactual,
     export,
     import_,
+    init,
     inspect,
     judge,
     logs,
     plan,
     rewards,
+    runs,
     status,
     submit,
     tasks,
@@ -29,11 +34,13 @@ from r1rl.commands import (
 from r1rl.run import exits
 
 COMMANDS: Final = {
+    "init": init,
     "train": train,
     "plan": plan,
     "submit": submit,
     "status": status,
     "logs": logs,
+    "runs": runs,
     "inspect": inspect,
     "aha": aha,
     "counterfactual": counterfactual,
@@ -49,8 +56,25 @@ COMMANDS: Final = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0; 1 for a failure, 2 for a user's error, 130 for Ctrl-C."""
-    parsed = _parser().parse_args(sys.argv[1:] if arguments is None else list(arguments))
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    parser = _parser()
+    _complete(parser)
+    if not words:
+        parser.print_help()
+        return exits.SUCCESS
+    parsed, unknown = parser.parse_known_args(words)
+    if unknown:
+        parsed.parser.refuse(unknown)
     return exits.guarded(lambda: parsed.command(parsed))
+
+
+def _complete(parser: Parser) -> None:
+    """Answer a shell that asks what the words may go on with, where argcomplete is installed."""
+    if "_ARGCOMPLETE" in os.environ:
+        with suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
 
 
 def _parser() -> Parser:

@@ -30,6 +30,7 @@ class Accuracy:
     def __init__(self, extraction: str = "answer-tag") -> None:
         policies.get(extraction)  # a wrong name raises at once
         self.extraction = extraction
+        self.tags = (policies.OPEN, policies.CLOSE) if "answer" in extraction else ()
 
     def __call__(self, completions: Sequence[Completion], **columns: Any) -> list[float | None]:
         """One reward per completion; columns and failures as in `verdicts`."""

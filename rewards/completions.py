@@ -9,7 +9,10 @@ Completion = str | list[dict[str, Any]]
 
 
 class TextReward:
-    """A reward that depends on nothing but a completion's text: a subclass says what a text is worth in `of`."""
+    """A reward that depends on nothing but a completion's text: a subclass says what a text is worth in `of`.
+
+    `tags` of a reward, this kind or another, are the texts without which it never pays.
+    """
 
     def of(self, text: str) -> float:
         """The reward of one text, the part that the prompt already opened included."""

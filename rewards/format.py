@@ -56,6 +56,7 @@ class FormatSoft(TextReward):
     without DOTALL, so that a line break in the thought fails it; neither is so here.
     """
 
+    tags = TAGS
     failure = staticmethod(soft_failure)
 
     def of(self, text: str) -> float:
@@ -86,6 +87,8 @@ class TagCount(TextReward):
     in another order only as far as they ascend. Source: `tag_count_reward` of open-r1, which also asks for line breaks
     around the tags and takes any order.
     """
+
+    tags = TAGS
 
     def of(self, text: str) -> float:
         """The reward of one text. Linear."""

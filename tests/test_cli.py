@@ -48,6 +48,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["submit"],
         ["status"],
         ["logs"],
+        ["init"],
+        ["runs"],
         ["inspect"],
         ["aha"],
         ["counterfactual"],
@@ -118,8 +120,19 @@ def test_a_failure_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        pytest.param(["trian", "x"], "invalid choice: 'trian'", id="unknown command"),
-        pytest.param([], "required: COMMAND", id="no command"),
+        pytest.param(["trian", "x"], "did you mean 'train'?", id="unknown command"),
+        pytest.param(["zzz"], "invalid choice: 'zzz'", id="a command like no other"),
+        pytest.param(["import", "a", "--to", "b", "--kind", "evl"], "did you mean 'eval'?", id="unknown choice"),
+        pytest.param(["inspect", "a", "--jsn"], "--jsn: unknown option; did you mean '--json'?", id="unknown option"),
+        pytest.param(["inspect", "a", "--html", "no"], "did you mean '--no-html'?", id="a flag by its opposite"),
+        pytest.param(["inspect", "a", "b"], "unexpected b", id="one word too many"),
+        pytest.param(["inspect", "a", "--open", "yes"], "--open: takes no value, leave 'yes' out", id="flag: yes"),
+        pytest.param(["inspect", "a", "--no_html", "false"], "--no-html: takes no value, leave 'false'", id="flag: no"),
+        pytest.param(["export", "a", "--overwrite=yes"], "--overwrite: takes no value, leave 'yes'", id="flag: equals"),
+        pytest.param(
+            ["plan", str(RECIPE), "--json", "true"], "--json: takes no value, leave 'true'", id="behind RECIPE"
+        ),
+        pytest.param(["train", "--max_steps", "3", str(RECIPE)], "--max_steps: RECIPE comes first", id="keys before"),
         pytest.param(["train"], "required: RECIPE", id="no recipe"),
         pytest.param(["inspect"], "required: RUN", id="no run"),
         pytest.param(["base", "burn"], "invalid choice: 'burn'", id="unknown action"),
@@ -133,6 +146,34 @@ def test_usage_errors(words: list[str], message: str, capsys: pytest.CaptureFixt
     assert err.startswith("error: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_nothing_at_all_is_a_question_for_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    assert "\n    train " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_option_is_known_with_underscores_too(name: str) -> None:
+    subparsers = next(action for action in cli._parser()._actions if isinstance(action.choices, dict))
+    parser = subparsers.choices[name]
+    for option in parser._option_string_actions:
+        if option.startswith("--"):
+            assert parser._hyphenated("--" + option[2:].replace("-", "_") + "=a_b-c") == option + "=a_b-c"
+
+
+def test_a_shell_is_told_how_words_may_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    stub = types.ModuleType("argcomplete")
+    stub.autocomplete = asked.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "argcomplete", stub)
+    assert cli.main(["rewards"]) == 0
+    assert asked == []
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    assert cli.main(["rewards"]) == 0
+    assert [parser.prog for parser in asked] == ["r1rl"]
+    monkeypatch.setitem(sys.modules, "argcomplete", None)
+    assert cli.main(["rewards"]) == 0
 
 
 def test_a_missing_recipe_is_reported_at_once(tmp_path: Path) -> None:
@@ -222,15 +263,22 @@ def test_audit_names_every_gold_that_fails_and_every_wrong_answer_that_is_paid(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["audit", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["audit", "nowhere.jsonl"], "file 'nowhere.jsonl': no such file"),
+        (["audit", str(RECIPE)], "need one of .jsonl"),
+        (["audit", "DATA", "--answer-column", "anser"], "--answer-column='anser': data.jsonl has no such column"),
+        (["audit", "DATA", "--answer-pattern", "("], "--answer-pattern='('"),
+        (["audit", "DATA", "--verifier", "maths"], "--verifier='maths': unknown"),
     ],
 )
-def test_bad_audits(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_audits(words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"question": "a", "answer": "1"}\n{"question": "b", "answer": "2"}\n')
+    words = [str(tmp_path / "data.jsonl") if word == "DATA" else word for word in words]
     try:
         code: Any = cli.main(words)
     except SystemExit as done:
         code = done.code
     error = capsys.readouterr().err
     assert (code, error.count("\n")) == (2, 1)
+    assert "task_options" not in error
     assert error.startswith("error: ")
     assert message in error

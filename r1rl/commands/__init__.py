@@ -6,25 +6,53 @@ The modules are imported for every command's help, so each imports what is heavy
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from r1rl.ground import shipped
-from r1rl.ground.errors import RecipeError
+from r1rl.ground.errors import RecipeError, nearest
 from r1rl.run import exits
+
+_YES_OR_NO = ("yes", "no", "true", "false", "on", "off")
 
 
 class Parser(argparse.ArgumentParser):
     """argparse with errors in one line and exit code 2; options may be written with underscores, as recipe keys are."""
 
+    recipe_first = False  # recipe keys stand behind RECIPE, so no unknown option may stand before it
+
     def error(self, message: str) -> None:  # type: ignore[override]
-        self.exit(exits.USAGE, f"error: {message} (see {self.prog} --help)\n")
+        chosen = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        near = nearest(chosen[1], re.findall(r"[\w-]+", chosen[2])) if chosen else ""
+        self.exit(exits.USAGE, f"error: {message}{near} (see {self.prog} --help)\n")
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        return super().parse_known_args([self._hyphenated(word) for word in args or ()], namespace)
+        words = [self._hyphenated(word) for word in args or ()]
+        first = words[0].partition("=")[0] if words else ""
+        if self.recipe_first and first.startswith("--") and first not in self._option_string_actions:
+            self.error(f"{first}: RECIPE comes first, its keys behind it")
+        for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
+            option, equals, value = word.partition("=")
+            action = self._option_string_actions.get(option)
+            if action is not None and action.nargs == 0 and (equals or following.lower() in _YES_OR_NO):
+                self.error(f"{option}: takes no value, leave {(value if equals else following)!r} out")
+        return super().parse_known_args(words, namespace)
+
+    def refuse(self, words: Sequence[str]) -> None:
+        """Say which words are no arguments here, with the nearest option."""
+        option = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
+        if option is None:
+            self.error(f"unexpected {' '.join(words)}")
+            return
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        opposite = f"--no-{option[2:]}"
+        near = f"; did you mean {opposite!r}?" if opposite in known else nearest(option, known)
+        self.error(f"{option}: unknown option{near}")
 
     def _hyphenated(self, word: str) -> str:
         option, equals, value = word.partition("=")
@@ -49,6 +77,8 @@ def print_table(rows: Mapping[str, str]) -> None:
 
 def add_recipe(parser: argparse.ArgumentParser, add_options: Callable[[argparse.ArgumentParser], None]) -> None:
     """The arguments RECIPE, a command's own options, and recipe keys behind them."""
+    if isinstance(parser, Parser):
+        parser.recipe_first = True
     parser.add_argument("recipe", type=shipped.recipe, metavar="RECIPE", help="a YAML file, or tiny/countdown")
     add_options(parser)
     parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="--key value", help="recipe keys to override")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
-from r1rl.commands import user_errors
+from r1rl.ground.errors import RecipeError
 
 SUMMARY = "Judge a file's gold answers, right and wrong ones."
 EXAMPLES = """\
@@ -32,7 +33,15 @@ def run(parsed: argparse.Namespace) -> None:
     from r1rl.tasks.files import FileTask
 
     options = ("question_column", "answer_column", "answer_pattern", "verifier")
-    task = FileTask(path=str(parsed.file), **{name: getattr(parsed, name) for name in options})
-    with user_errors():
+    try:
+        task = FileTask(path=str(parsed.file), **{name: getattr(parsed, name) for name in options})
         found = audit(task, wrong_per_row=None if parsed.all_pairs else parsed.wrong_per_row, progress=True)
+    except ValueError as error:
+        raise RecipeError(_own_options(str(error))) from error
     sys.stdout.writelines(f"{line}\n" for line in found.lines())
+
+
+def _own_options(message: str) -> str:
+    """A message of the task `file` in the words of this command."""
+    message = message.replace("task_options.path=", "file ")
+    return re.sub(r"task_options\.(\w+)", lambda found: "--" + found[1].replace("_", "-"), message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 import types
 from collections.abc import Callable, Hashable, Mapping
 from enum import Enum
@@ -16,7 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
-from r1rl.ground.errors import RecipeError, nearest
+from r1rl.ground.errors import RecipeError, check_known, nearest
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -65,27 +66,31 @@ def parse_overrides(arguments: list[str], hints: Mapping[str, Any]) -> dict[str,
     last one counts.
 
     Raises:
-        RecipeError: unknown key, missing value, or a word that belongs to no key.
+        RecipeError: unknown keys, missing value, or a word that belongs to no key.
     """
     overrides: dict[str, Any] = {}
-    for word, values in _options(arguments):
+    options = _options(arguments)
+    names = [word[2:].partition("=")[0].partition(".")[0].replace("-", "_") for word, _ in options]
+    off = {name for name in names if name.startswith("no_") and _accepts(hints.get(name[3:]), bool)}
+    check_known((name for name in names if name not in off), hints, "", prefix="--")
+    for word, values in options:
         key, equals, attached = word[2:].partition("=")
         if equals:
             values = [attached, *values]
         head, dot, rest = key.partition(".")
         head = head.replace("-", "_")
         hint = hints.get(head)
-        if head not in hints and head.startswith("no_") and _accepts(hints.get(head[3:]), bool) and not values:
-            overrides[head[3:]] = False
+        if head not in hints and values:
+            raise RecipeError(f"--{key}: takes no value, got {' '.join(values)}; give --{key} or --{head[3:]} VALUE")
         elif head not in hints:
-            raise RecipeError(f"--{key}: unknown key{nearest(head, hints)}")
+            overrides[head[3:]] = False
         elif dot and not _accepts(hint, dict):
             raise RecipeError(f"--{key}: {head} has no sub-keys, it is {describe(hint)}")
         elif dot:
             overrides[f"{head}.{rest}"] = _json_or_text(_single(key, values))
         elif _accepts(hint, list) and values:
-            whole = _json_or_text(values[0]) if len(values) == 1 else None
-            overrides[head] = whole if isinstance(whole, list) else values
+            whole = _json_or_text(values[0]) if len(values) == 1 else values
+            overrides[head] = whole if isinstance(whole, list) else values[0]
         elif not values and _accepts(hint, bool):
             overrides[head] = True
         else:
@@ -231,7 +236,15 @@ def _mapping(value: Any, member: Any) -> dict[str, Any]:
 
 
 def _list(value: Any, member: Any) -> list[Any]:
+    """A list, one value of it, or a text such as `[a, b:c]`, `["a", "b"]` or `a,b`."""
     (inner,) = get_args(member) or (Any,)
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+        try:
+            value = yaml.safe_load(value)
+        except (yaml.YAMLError, RecursionError):  # a regular expression, say
+            value = [value]
+    elif isinstance(value, str) and _SEVERAL.fullmatch(value):
+        value = [part.strip() for part in value.split(",")]
     return [coerce("", item, inner) for item in (value if isinstance(value, list | tuple) else [value])]
 
 
@@ -257,6 +270,7 @@ _KINDS: dict[Any, tuple[str, Callable[[Any, Any], Any]]] = {
     Literal: ("one of", _choice),
     Enum: ("one of", _choice),
 }
+_SEVERAL = re.compile(r"[\w./:~ -]+(?:,[\w./:~ -]+)+")
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 

@@ -127,7 +127,7 @@ def _chart(
 ) -> Chart:
     shapes = [trace.pop("band") for trace in measured or [] if "band" in trace]
     traces = [*lines, *(measured or [])]
-    axis = {"tickformat": ".0%", "rangemode": "tozero"} if share else {}
+    axis: dict[str, Any] = {"tickformat": ".0%", "rangemode": "tozero"} if share else _axis_of_a_constant(traces)
     return Chart(
         key.replace("/", "_"),
         title,
@@ -136,6 +136,15 @@ def _chart(
         traces,
         {"shapes": shapes, "yaxis": axis, "showlegend": not small and len(traces) > 1},
     )
+
+
+def _axis_of_a_constant(traces: list[dict[str, Any]]) -> dict[str, Any]:
+    """A range from 0 on around a value that never changes: plotly's own is one unit to either side of it."""
+    values = {value for trace in traces for value in trace["y"]}
+    if len(values) != 1:
+        return {}
+    (value,) = values
+    return {"range": sorted((0, 2 * value)) if value else [0, 1]}
 
 
 def _logged(data: RunData, keys: list[tuple[str, str]], *, faint: bool = False) -> list[dict[str, Any]]:

@@ -73,6 +73,7 @@ def render(data: RunData) -> str:
         intervals=TRAINING_INTERVALS,
         resamples=RESAMPLES,
         training_only=data.training_only,
+        compared=data.compared,
         detectors=[(detector, reach(data, detector)) for detector in DETECTORS],
         charts=drawn_charts,
         events=listed,
@@ -158,7 +159,7 @@ def _view(rollout: Rollout) -> dict[str, Any]:
     """What the template shows of a rollout. Text comes as stretches, see `samples.shown`."""
     row = rollout.row
     return {
-        "verdict": row["verdict"] or "not judged",
+        "verdict": (rollout.outcome or "not judged").replace("_", " "),
         "reason": visible(middle(row["verdict_reason"] or "", 200)),
         "gold": visible(middle(row["gold"], 200)),
         "prompt_id": visible(row["prompt_id"]),

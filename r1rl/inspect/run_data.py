@@ -22,6 +22,7 @@ from r1rl.aha.figures.suite import Result
 from r1rl.ground.machine import cores_of_a_rank
 from r1rl.store import store
 from r1rl.store.schema import REWARD_PREFIX
+from r1rl.verify.verdict import outcome
 
 _COLUMNS = [
     *KEY, "task", "template", "prompt", "completion", "n_tokens", "finish_reason", "gold", "verifier", "verdict",
@@ -93,6 +94,13 @@ class Rollout:
         return self.annotation["correct"] is not None
 
     @property
+    def outcome(self) -> str | None:
+        """One of `verdict.OUTCOMES`, None where nobody judged."""
+        if self.row["verdict"] is None:
+            return None
+        return outcome(self.row["verdict"], self.row["verdict_reason"] or "", self.row["finish_reason"] or "")
+
+    @property
     def correct(self) -> bool:
         """The verifier's verdict on the final answer."""
         return bool(self.annotation["correct"])
@@ -155,6 +163,11 @@ class RunData:
     def steps(self) -> tuple[int, ...]:
         """Steps at which rollouts were measured."""
         return self.measured.steps
+
+    @property
+    def compared(self) -> bool:
+        """Whether there are two steps to set side by side."""
+        return len(self.steps) > 1
 
     @property
     def last_rollouts(self) -> list[Rollout]:

@@ -14,7 +14,7 @@ from r1rl.aha.figures.suite import Row
 from r1rl.aha.figures.terminal import figures_json
 from r1rl.aha.validate import validation
 from r1rl.inspect.run_data import Rollout, RunData, load
-from r1rl.verify.verdict import OUTCOMES, outcome
+from r1rl.verify.verdict import OUTCOMES
 
 SHOWN: Final = ("accuracy", "tokens", "retried", "retry_after_miss", "first_accuracy", "wrong_to_right",
                 "right_to_wrong", "retry_lift", "marker_strict_rate", "marker_strict_per_1k")  # fmt: skip
@@ -47,7 +47,9 @@ def figures(data: RunData) -> list[Row]:
 
 
 def table_rows(data: RunData) -> list[Row]:
-    """The figures for readers, the reward of the training's own first and last step before them."""
+    """The figures for readers; where steps are compared, the reward of training's first and last before them."""
+    if not data.compared:
+        return figures(data)
     first, last = _reward(data).values()
     moved = None if first is None or last is None else last - first
     return [Row(_REWARD, (Estimate(first), Estimate(last)), Estimate(moved)), *figures(data)]
@@ -118,9 +120,8 @@ def _wall_seconds(data: RunData) -> float | None:
 
 def _outcomes(rollouts: list[Rollout]) -> dict[str, float]:
     """The share of rollouts by `verdict.OUTCOMES`: why they were right or not."""
-    rows = [rollout.row for rollout in rollouts if rollout.row["verdict"] is not None]
-    counted = Counter(outcome(row["verdict"], row["verdict_reason"] or "", row["finish_reason"] or "") for row in rows)
-    return {name: counted[name] / len(rows) for name in OUTCOMES} if rows else {}
+    counted = Counter(rollout.outcome for rollout in rollouts if rollout.outcome is not None)
+    return {name: counted[name] / counted.total() for name in OUTCOMES} if counted else {}
 
 
 def _reward(data: RunData) -> dict[str, float | None]:

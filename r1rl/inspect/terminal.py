@@ -62,9 +62,9 @@ def _detectors(data: RunData) -> Text:
 
 
 def _unpaid(summary: dict[str, Any]) -> Text:
-    """Why rollouts were not right, at the first and the last step."""
+    """Why rollouts were not right, at the first and the last step where there are two."""
     ends = []
-    for end in ("first", "last"):
+    for end in ("first", "last") if summary["first_step"] != summary["last_step"] else ("last",):
         shares = sorted(summary["outcomes"][end].items(), key=lambda pair: -pair[1])
         told = [f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares if share and name != "correct"]
         ends.append(f"step {summary[f'{end}_step']}: {', '.join(told) or 'none'}")
@@ -117,7 +117,9 @@ def _print_drawn(drawn: Drawn, data: RunData, console: Console) -> None:
         row = rollout.row
         facts = Text(style="dim")
         facts.append(visible(ending(row["prompt"], LONGEST_PROMPT).replace("\n", " ")))
-        facts.append(f"\ngold {visible(row['gold'])} · verdict {row['verdict'] or 'none'}", style="default")
+        facts.append(
+            f"\ngold {visible(row['gold'])} · verdict {(rollout.outcome or 'none').replace('_', ' ')}", style="default"
+        )
         if row["verdict_reason"]:
             facts.append(f" ({visible(middle(row['verdict_reason'], 120))})")
         console.print(Padding(facts, (0, 0, 0, 2)))

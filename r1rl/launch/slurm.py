@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from r1rl.ground import shipped
-from r1rl.ground.errors import RecipeError, nearest
+from r1rl.ground.errors import RecipeError, check_known, nearest
 from r1rl.ground.values import coerce, parse_overrides, read_yaml
 from r1rl.recipe import launchers
 from r1rl.recipe import load as recipe
@@ -87,9 +88,7 @@ def profile(name: str) -> Profile:
             f"profile={name!r}: unknown profile, known are {', '.join(known)} or a path{nearest(name, known)}"
         )
     content, hints = read_yaml(path, "profile"), get_type_hints(Profile)
-    for key in content:
-        if key not in hints:
-            raise RecipeError(f"{key}: unknown key in {path}{nearest(key, hints)}")
+    check_known(content, hints, f" in {path}")
     values = {key: coerce(key, value, hints[key]) for key, value in content.items()}
     for key, value in values.items():
         for text in value if isinstance(value, list) else [value]:
@@ -119,6 +118,7 @@ def runs(base: str, overrides: Sequence[str], seeds: int | None, sweeps: Sequenc
         axes["seed"] = [str(seed) for seed in range(seeds)]
     for sweep in sweeps:
         key, equals, values = sweep.partition("=")
+        key = key.replace("-", "_")
         if not equals or not values or key not in hints:
             raise RecipeError(f"sweep={sweep!r}: expected KEY=VALUE,VALUE with a recipe's key{nearest(key, hints)}")
         if key in axes:
@@ -165,6 +165,9 @@ def render(
         wanted = coerce("use_vllm", stated.get("use_vllm", False), bool)
         vllm = str(stated.get("vllm_mode") or "colocate") if wanted else "none"
     train_nodes = _train_nodes(nodes, vllm, cluster)
+    place = str(folder or Path.cwd())
+    if "\n" in place:
+        raise RecipeError(f"folder={place!r}: has a line break, which a job script cannot name; submit from another")
     processes = train_nodes * max(1, cluster.gpus_per_node)
     # This machine need not have a GPU; the nodes have.
     elsewhere = [] if "use_cpu" in stated else ["--use_cpu", str(not cluster.gpus_per_node)]
@@ -179,7 +182,7 @@ def render(
     more += [] if "ddp_timeout" in stated else ["--ddp_timeout", str(cluster.timeout_seconds)]
     made = [replace(run, words=[*run.words, *more]) for run in made]
     launcher, start = _start(loaded, path, processes, train_nodes)
-    common = {"name": name, "profile": cluster, "folder": str(folder or Path.cwd()), "runs_dir": str(runs_dir)}
+    common = {"name": name, "profile": cluster, "folder": place, "runs_dir": str(runs_dir)}
     output = f"{runs_dir}/slurm/{name}-%{'A_%a' if len(made) > 1 else 'j'}.out"
     script = _template(TEMPLATE).render(
         common,
@@ -266,9 +269,18 @@ def _template(path: Path) -> Any:
         keep_trailing_newline=True,
         autoescape=False,  # a shell script; shlex quotes
     )
+    environment.filters["directive"] = _directive
     environment.filters["quote"] = lambda text: shlex.quote(str(text))
     # A folder may name a variable of the node's, as $USER; nothing else is left to the shell.
     environment.filters["shell_text"] = lambda text: (
         '"' + str(text).replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`").replace("$(", "\\$(") + '"'
     )
     return environment.get_template(path.name)
+
+
+def _directive(text: object) -> str:
+    """A value for an #SBATCH line, where Slurm reads quotes and backslashes and ends a value at a space or a `#`."""
+    plain = str(text)
+    if re.fullmatch(r"[\w@%+=:,./-]*", plain):
+        return plain
+    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'

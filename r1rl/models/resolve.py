@@ -6,9 +6,10 @@ import hashlib
 import importlib.util
 import logging
 from pathlib import Path
+from typing import Any
 
 from r1rl.ground.cache import cache_dir, publish
-from r1rl.ground.errors import RecipeError, nearest
+from r1rl.ground.errors import RecipeError, nearest, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +44,82 @@ def resolve(name: str) -> str:
     check(name)
     scheme, colon, rest = name.partition(":")
     if not colon or Path(name).exists():
-        return name
+        return str(Path(name).expanduser()) if name.startswith("~") else name
     if scheme == "base":
         from r1rl.models import base
 
         return str(base.path(rest))
     return str(_converted(rest))
+
+
+def folder(name: str) -> Path | None:
+    """Where a model's configuration lies, if it does without downloading, building or converting anything."""
+    scheme, colon, rest = name.partition(":")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if colon and scheme == "base":
+        from r1rl.models import base
+
+        return base.shipped(rest)
+    if colon:
+        found = sorted(cache_dir().glob(f"{rest}-*/config.json"))
+        return found[0].parent if found else None
+    return None
+
+
+def tokenizer(name: str, *, to_train: bool = True) -> Any:
+    """The tokenizer of a model whose folder is here, else None; no weight is loaded, but the files are looked at.
+
+    Args:
+        to_train: the weights must be there; without, a folder with a configuration alone has no tokenizer, None.
+
+    Raises:
+        RecipeError: what training needs of the folder is missing or damaged.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    place = folder(name)
+    if place is None:
+        return None
+    where = f"model_name_or_path={name!r}"
+    if (place / "adapter_config.json").is_file() and not (place / "config.json").is_file():
+        raise RecipeError(f"{where}: holds an adapter alone; give its model, or merge the two")
+    if not (place / "config.json").is_file():
+        raise RecipeError(f"{where}: the folder has no config.json; give one that save_pretrained has written")
+    try:
+        AutoConfig.from_pretrained(place, local_files_only=True)
+    except Exception as error:  # a damaged file breaks transformers in any way
+        raise RecipeError(f"{where}: its config.json cannot be used: {one_line(error)}") from error
+    weights = _check_weights(place, where)
+    if to_train and not weights:
+        raise RecipeError(f"{where}: the folder has no weights (model.safetensors)")
+    try:
+        found = AutoTokenizer.from_pretrained(place, local_files_only=True)
+        # Without any file some classes of transformers make a tokenizer that knows no text.
+        if not set(found("1 + 1", add_special_tokens=False)["input_ids"]) - set(found.all_special_ids):
+            raise ValueError("it has no words")
+    except Exception as error:
+        if not weights:
+            return None
+        raise RecipeError(
+            f"{where}: the folder has no usable tokenizer; put the files of the model's own (tokenizer.json, "
+            f"tokenizer_config.json) there: {one_line(error)}"
+        ) from error
+    return found
+
+
+def _check_weights(place: Path, where: str) -> bool:
+    """Whether there are weights. Raises RecipeError for a safetensors file that is torn off."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in place.glob("*.safetensors"):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise RecipeError(f"{where}: {file.name} is damaged, copy it again: {one_line(error)}") from error
+    return any(any(place.glob(pattern)) for pattern in ("*.safetensors", "*.bin"))
 
 
 def _package_file(package: str) -> Path:

@@ -10,6 +10,8 @@ from typing import Any
 
 from r1rl.ground.errors import RecipeError
 from r1rl.launch import start
+from r1rl.models import fit
+from r1rl.models import resolve as models
 from r1rl.plan import memory, sizes, work
 from r1rl.plan.work import Machines
 from r1rl.recipe import launchers
@@ -17,6 +19,7 @@ from r1rl.recipe import load as recipe
 from r1rl.update import batching
 
 _GOLD_ROWS = 512
+_READ_ROWS = 4096  # whose prompts are held against the model's positions
 _HEAP_COPIES = 3  # on a CPU the heap comes to hold about so many of what is in the cache at once
 _MEMORY_SHARE = 0.25  # of what is free, for the embedded engine's keys and values
 
@@ -77,7 +80,8 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
     """
     on_cpu = machines.gpus == 0
     # This machine's defaults must not stand in for those of the planned ones.
-    loaded = recipe.load(path, ["--use_cpu", str(on_cpu), *overrides], world_size=1, check_only=True)
+    words = ["--use_cpu", str(on_cpu), *overrides]
+    loaded = recipe.load(path, words, world_size=1, check_only=True, need_data=check_gold)
     own, grpo, stated = loaded.recipe, loaded.grpo, loaded.stated
     launcher = launchers.find(own.launcher, path.parent) if own.launcher else None
     if on_cpu and launcher and launcher.processes:
@@ -89,7 +93,9 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
             own.prompts_per_step, grpo.num_generations, machines.processes, stated.get("per_device_train_batch_size")
         ),
     )
+    loaded.check_here()
     size = sizes.size(str(loaded.model.model_name_or_path))
+    _check_fit(loaded)
     prompt, prompt_tokens, counted = _first_prompt(loaded, loaded.task.rows("train", 1)[0].question)
     workload = _workload(loaded, machines, size, prompt_tokens)
     held = {name: _with_cache(memory.memory(name, size, workload), workload, machines) for name in memory.STRATEGIES}
@@ -197,16 +203,31 @@ def _with_cache(held: memory.Memory, workload: memory.Workload, machines: Machin
 
 def _first_prompt(loaded: recipe.LoadedRecipe, question: str) -> tuple[str, int, bool]:
     """The prompt's text, its tokens, and whether they were counted."""
-    tokenizer = sizes.tokenizer(str(loaded.model.model_name_or_path))
-    try:
-        text = loaded.prompt(tokenizer).render(question)
-    except (ValueError, AttributeError, TypeError):
-        if tokenizer is not None:
-            raise
+    tokenizer = loaded.tokenizer
+    if tokenizer is None and loaded.recipe.prompt_template == "chat":
         text = question  # a chat template is the tokenizer's
+    else:
+        text = loaded.prompt(tokenizer).render(question)
     if tokenizer is None:
         return text, max(1, len(text) // 3), False
     return text, len(tokenizer(text)["input_ids"]), True
+
+
+def _check_fit(loaded: recipe.LoadedRecipe) -> None:
+    """Raise what training would, where the model's configuration and tokenizer are here."""
+    name, longest = str(loaded.model.model_name_or_path), int(loaded.grpo.max_completion_length)
+    folder, tokenizer = models.folder(name), loaded.tokenizer
+    if folder is None:
+        return
+    config, ends = fit.configuration(str(folder))
+    if tokenizer is None:
+        fit.check_positions(fit.positions(config), 1, longest)
+        return
+    fit.name_end(tokenizer, config, ends)
+    fit.check_tags(tokenizer, ends, loaded.read_tags())
+    rows = loaded.task.rows("train", min(loaded.recipe.train_size, _READ_ROWS))
+    prompt = fit.longest_prompt(tokenizer, loaded.prompt(tokenizer).render, [row.question for row in rows])
+    fit.check_positions(fit.positions(config), prompt, longest)
 
 
 def _gold(loaded: recipe.LoadedRecipe) -> str:

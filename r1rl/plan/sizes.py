@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from r1rl.ground import cache
-from r1rl.ground.errors import RecipeError
+from r1rl.ground.errors import RecipeError, one_line
 from r1rl.models import resolve as models
 
 # From the published config.json files.
@@ -54,12 +52,12 @@ def size(name: str) -> Size:
     from transformers import AutoConfig
 
     models.check(name)
-    folder = _folder(name)
+    folder = models.folder(name)
     if folder is not None:
         try:
             return of_config(AutoConfig.from_pretrained(folder, local_files_only=True), str(folder))
-        except (OSError, ValueError) as error:
-            raise RecipeError(f"model_name_or_path={name!r}: {str(error).partition(chr(10))[0][:200]}") from error
+        except Exception as error:  # a damaged or foreign configuration breaks transformers in any way
+            raise RecipeError(f"model_name_or_path={name!r}: {one_line(error)}") from error
     if name.rpartition("/")[2].lower() in ("deepseek-v3-base", "deepseek-v3"):
         return of_config(deepseek_v3(), "known sizes of DeepSeek-V3")
     family, _, variant = name.rpartition("/")[2].lower().partition("qwen2.5-")
@@ -109,17 +107,6 @@ def of_config(config: Any, source: str) -> Size:
     )
 
 
-def tokenizer(name: str) -> Any:
-    """The tokenizer, where it lies on this machine; else None."""
-    from transformers import AutoTokenizer
-
-    folder = _folder(name)
-    try:
-        return None if folder is None else AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError):
-        return None
-
-
 def qwen25(billions: str) -> Any:
     """The configuration of a Qwen2.5 base model: `0.5b` to `32b`."""
     from transformers import Qwen2Config
@@ -137,18 +124,3 @@ def deepseek_v3() -> Any:
         num_experts_per_tok=8, first_k_dense_replace=3, kv_lora_rank=512, q_lora_rank=1536, qk_rope_head_dim=64,
         v_head_dim=128, qk_nope_head_dim=128, tie_word_embeddings=False,
     )  # fmt: skip
-
-
-def _folder(name: str) -> Path | None:
-    """Where the configuration lies, if it does without building or converting anything."""
-    scheme, colon, rest = name.partition(":")
-    if Path(name).is_dir():
-        return Path(name)
-    if colon and scheme == "base":
-        from r1rl.models import base
-
-        return base.shipped(rest)
-    if colon:
-        found = sorted(cache.cache_dir().glob(f"{rest}-*/config.json"))
-        return found[0].parent if found else None
-    return None

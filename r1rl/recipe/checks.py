@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import inspect
+import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from r1rl import tasks
-from r1rl.ground.errors import RecipeError, nearest
+from r1rl.ground.errors import MissingDataError, RecipeError, nearest, one_line
 from r1rl.models import resolve as models
 from r1rl.recipe import launchers
 from r1rl.recipe.keys import DERIVED, LIMITS, Recipe
 from r1rl.run import folder as run_folder
-from r1rl.tasks import prompts
+from r1rl.tasks import dataset, prompts
 
 
 def check_values(stated: Mapping[str, Any]) -> None:
@@ -23,14 +26,27 @@ def check_values(stated: Mapping[str, Any]) -> None:
     for key, (allowed, text) in LIMITS.items():
         if stated.get(key) is not None and not allowed(stated[key]):
             raise RecipeError(f"{key}={stated[key]!r}: {text}")
+    trackers(stated.get("report_to"))
 
 
-def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path) -> tasks.Task:
+def located_rewards(recipe: Recipe, folder: Path) -> None:
+    """Give every reward of a file the file's whole path, in `reward_funcs` and `reward_options`."""
+    import rewards
+
+    try:
+        places = {name: rewards.located(name, folder) for name in [*recipe.reward_funcs, *recipe.reward_options]}
+    except ValueError as error:
+        raise RecipeError(f"reward_funcs: {error}") from None
+    recipe.reward_funcs = [places[name] for name in recipe.reward_funcs]
+    recipe.reward_options = {places[name]: options for name, options in recipe.reward_options.items()}
+
+
+def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path, *, need_data: bool = True) -> tasks.Task:
     """Names that must exist and values that must agree; returns the task, which checks its own options."""
-    task = tasks.get(recipe.task, **recipe.task_options)
     prompts.check(recipe.prompt_template, recipe.prompt_options)
     if recipe.name is not None:
         run_folder.check_name(recipe.name, recipe.runs_dir, resume=True)
+    run_folder.check_place(recipe.runs_dir)
     if recipe.launcher is not None:
         launchers.find(recipe.launcher, source.parent)
     _check_rewards(recipe)
@@ -41,8 +57,95 @@ def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path) -> task
             f"({', '.join(recipe.reward_funcs)}); give one each"
         )
     _check_model(stated.get("model_name_or_path"))
-    _check_rows(recipe, task)
+    try:
+        recipe.task_options = tasks.located(recipe.task, recipe.task_options, source.parent)
+        task = tasks.get(recipe.task, **recipe.task_options)
+        _check_rows(recipe, task)
+    except MissingDataError:
+        if need_data:
+            raise
+        return tasks.Unread(recipe.task)
     return task
+
+
+def trackers(names: str | Sequence[str] | None) -> list[str]:
+    """The trackers that `report_to` names. Raises RecipeError for one that transformers does not have."""
+    listed = [names] if isinstance(names, str) else list(names or [])
+    if listed in (["all"], ["none"]):
+        return []
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK as KNOWN
+
+    for name in listed:
+        if name in ("all", "none"):
+            raise RecipeError(f"report_to={listed!r}: {name} stands alone; leave the others out")
+        if name not in KNOWN:
+            raise RecipeError(
+                f"report_to={name!r}: unknown, known are {', '.join(sorted(KNOWN))}, all, none{nearest(name, KNOWN)}"
+            )
+    return listed
+
+
+def trackers_installed(names: Sequence[str]) -> None:
+    """Raise RecipeError for a tracker whose package is not installed."""
+    from transformers.integrations import integration_utils
+
+    installed = integration_utils.get_available_reporting_integrations()
+    for name in names:
+        if name not in installed and not (name == "flyte" and integration_utils.is_flytekit_available()):
+            raise RecipeError(f"report_to={name!r}: is not installed; try pip install {name}, or report_to: none")
+
+
+def try_rewards(recipe: Recipe, task: tasks.Task, prompt: prompts.Prompt) -> None:
+    """Ask every reward that is not r1rl's own for its values of two problems, with a right and an empty completion.
+
+    Raises:
+        RecipeError: one fails, or returns something else than one number or None per completion.
+    """
+    import rewards
+
+    if isinstance(task, tasks.Unread):
+        return
+    found = task.rows("train", 2)
+    texts = [f"{'' if prompt.prefill else '<think>'} so </think> <answer> {row.gold} </answer>" for row in found]
+    completions = [text for right in texts for text in (right, "")]
+    inputs = [row for row in dataset.dataset_rows(found, task, prompt) for _ in range(2)]
+    columns = {key: [row[key] for row in inputs] for key in inputs[0] if key != "prompt"}
+    for name in recipe.reward_funcs:
+        if name in rewards.names():
+            continue
+        reward = rewards.get(name, **recipe.reward_options.get(name) or {})
+        try:
+            returned: Any = reward(
+                prompts=[row["prompt"] for row in inputs],
+                completions=list(completions),
+                completion_ids=[[0] * len(text.split()) for text in completions],
+                trainer_state=_start(),
+                log_extra=lambda column, values: None,
+                log_metric=lambda column, value: None,
+                **columns,
+            )
+            if inspect.isawaitable(returned):
+                asyncio.run(_awaited(returned))
+        except RecipeError as error:
+            raise RecipeError(f"reward_funcs: {error}") from error
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            theirs = frame.filename not in (rewards.external.__file__, __file__)
+            where = f" ({Path(frame.filename).name}:{frame.lineno})" if theirs else ""
+            given = f"; the columns are {', '.join(sorted(columns))}" if isinstance(error, TypeError | KeyError) else ""
+            said = traceback.format_exception_only(error)[-1].strip()[:300]
+            raise RecipeError(f"reward_funcs: {name!r} fails on a sample: {said}{where}{given}") from error
+
+
+def _start() -> Any:
+    """The trainer's state before the first step."""
+    from transformers import TrainerState
+
+    return TrainerState()
+
+
+async def _awaited(values: Any) -> Any:
+    return await values
 
 
 def _check_rows(recipe: Recipe, task: tasks.Task) -> None:
@@ -77,9 +180,16 @@ def _check_rewards(recipe: Recipe) -> None:
             raise RecipeError(f"reward_options.{name}={chosen!r}: expected a mapping of options")
         try:
             rewards.get(name, **chosen)
-        except (ValueError, ImportError) as error:
+        except Exception as error:  # a reward from elsewhere may raise anything
             where = f"reward_options.{name}={dict(chosen)!r}" if chosen else "reward_funcs"
-            raise RecipeError(f"{where}: {error}") from None
+            said = one_line(error, 1000)
+            raise RecipeError(f"{where}: {said if name in said else f'{name!r}: {said}'}") from error
+    called = [rewards.get(name, **recipe.reward_options.get(name) or {}).__name__ for name in recipe.reward_funcs]
+    for name in called:
+        if called.count(name) > 1:
+            raise RecipeError(
+                f"reward_funcs={recipe.reward_funcs}: {name!r} twice; the store has one column of a name, rename one"
+            )
 
 
 def _check_model(name: str | None) -> None:

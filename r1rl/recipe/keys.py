@@ -46,7 +46,8 @@ class Recipe:
     prompt_template: str = _key("r1-zero", "Prompt template: r1-zero, tinyzero, few-shot, chat or none.")
     prompt_options: dict[str, Any] = _key({}, "Options of the template, as JSON: examples, system, stop.")
     reward_funcs: list[str] = _key(
-        ["accuracy", "format"], "Rewards by name (`r1rl rewards`) or package.module:function; weights: reward_weights."
+        ["accuracy", "format"],
+        "Rewards by name (`r1rl rewards`), file.py:function or package.module:function; weights: reward_weights.",
     )
     reward_options: dict[str, Any] = _key({}, "Options per reward name, as JSON.")
     prompts_per_step: int = _key(8, "Distinct prompts per optimizer step, over all processes.")
@@ -104,17 +105,25 @@ DERIVED = {
 }
 
 # TRL reads these as free text and complains only in the first update.
-CHOICES = {
+CHOICES: dict[str, Any] = {
     "loss_type": Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"],
     "scale_rewards": Literal["group", "batch", "none"],
     "importance_sampling_level": Literal["token", "sequence"],
     "multi_objective_aggregation": Literal["sum_then_normalize", "normalize_then_sum"],
     "vllm_mode": Literal["colocate", "server"],
+    "dtype": Literal["auto", "bfloat16", "float16", "float32"],
+    # TRL's types allow null here, and its trainer then breaks.
+    "num_generations": int,
+    "max_completion_length": int,
+    "shuffle_dataset": bool,
 }
 
+_SEED: tuple[Callable[[Any], bool], str] = (lambda value: 0 <= value < 2**32, f"need 0 to {2**32 - 1}")
 _AT_LEAST_ONE: tuple[Callable[[Any], bool], str] = (lambda value: value >= 1, "need at least 1")
 _NOT_NEGATIVE: tuple[Callable[[Any], bool], str] = (lambda value: value >= 0, "need 0 or more")
 LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "seed": _SEED,
+    "data_seed": _SEED,
     "num_generations": (lambda value: value >= 2, "need at least 2, advantages compare siblings; try 8"),
     "temperature": (lambda value: 0 < value <= 10, "need more than 0 (and at most 10); R1-Zero samples at 1.0"),
     "eval_temperature": (lambda value: 0 < value <= 10, "need more than 0; the greedy answer is sampled besides"),
@@ -122,6 +131,7 @@ LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_steps": (lambda value: value == -1 or value >= 1, "need at least 1, or -1 to count num_train_epochs"),
     "num_train_epochs": (lambda value: value > 0, "need more than 0"),
     "eval_steps": (lambda value: value >= 0 and value == int(value), "need a whole number of steps, 0 for none"),
+    "remove_unused_columns": (lambda value: not value, "need false, rewards read gold, meta and the other columns"),
     "kv_cache_gb": (lambda value: value > 0, "need more than 0"),
     **dict.fromkeys(("learning_rate", "max_logp_gap", "beta", "max_wasted_steps"), _NOT_NEGATIVE),
     **dict.fromkeys(("top_k", "weight_decay", "max_grad_norm", "warmup_steps", "watchdog_seconds"), _NOT_NEGATIVE),

@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -20,8 +21,9 @@ import yaml
 
 from r1rl import tasks
 from r1rl.ground import machine
-from r1rl.ground.errors import RecipeError, nearest
+from r1rl.ground.errors import RecipeError, check_known, one_line
 from r1rl.ground.values import coerce, merge, parse_overrides, read_yaml
+from r1rl.models import resolve as models
 from r1rl.recipe import checks as recipe_checks
 from r1rl.recipe.keys import CHOICES, DEFAULTS, Recipe
 from r1rl.run import folder as run_folder
@@ -87,6 +89,7 @@ class LoadedRecipe:
     world_size: int  # the number of processes that the batch is for
     source: Path  # the recipe file
     stated: dict[str, Any]  # TRL's keys as the file, the command line and r1rl's defaults for this machine say them
+    tokenizer: Any = None  # of a model whose folder is here
 
     @property
     def folder(self) -> run_folder.RunFolder:
@@ -96,6 +99,32 @@ class LoadedRecipe:
     def prompt(self, tokenizer: Any = None) -> prompts.Prompt:
         """The prompt template with its options; `chat` needs the tokenizer."""
         return prompts.get(self.recipe.prompt_template, tokenizer=tokenizer, **self.recipe.prompt_options)
+
+    def check_here(self) -> None:
+        """What depends on the Python that trains: installed trackers, and what rewards from elsewhere return.
+
+        Raises:
+            RecipeError: a tracker is missing or a reward fails; see `checks`.
+        """
+        recipe_checks.trackers_installed(recipe_checks.trackers(self.stated.get("report_to")))
+        known = self.tokenizer is not None or self.recipe.prompt_template != "chat"
+        prompt = self.prompt(self.tokenizer) if known else prompts.Prompt("chat")
+        recipe_checks.try_rewards(self.recipe, self.task, prompt)
+
+    @cached_property
+    def problems(self) -> tuple[list[tasks.Row], list[tasks.Row]]:
+        """The training and the held-out problems."""
+        own = self.recipe
+        return self.task.rows("train", own.train_size), self.task.rows("heldout", own.heldout_size)
+
+    def read_tags(self) -> dict[str, tuple[str, ...]]:
+        """The tags without which a reward never pays, by the reward; those of weight 0 only measure."""
+        import rewards
+
+        options, names = self.recipe.reward_options, self.recipe.reward_funcs
+        weights = self.grpo.reward_weights or [1.0] * len(names)
+        paying = [name for name, weight in zip(names, weights, strict=True) if weight]
+        return {name: getattr(rewards.get(name, **(options.get(name) or {})), "tags", ()) for name in paying}
 
     def write(self, path: Path) -> None:
         """Write the resolved recipe; loading that file again gives the same recipe."""
@@ -127,6 +156,7 @@ def load(
     *,
     world_size: int | None = None,
     check_only: bool = False,
+    need_data: bool = True,
 ) -> LoadedRecipe:
     """Read, override, check and resolve a recipe. Loads no model and makes no folder.
 
@@ -135,6 +165,7 @@ def load(
         overrides: `--key value` words; `--dict_key.sub value` sets one entry of a mapping.
         world_size: number of processes to derive the batch for; default: that of this launch (`WORLD_SIZE`).
         check_only: for a process that will not train itself: leave accelerators alone.
+        need_data: whether the problems must be here; without them the task is `tasks.Unread`.
 
     Raises:
         RecipeError: one message with the key, the value, what is allowed and the nearest known name.
@@ -143,16 +174,18 @@ def load(
     in_file = read_yaml(source)
     processes = int(os.environ.get("WORLD_SIZE", "1")) if world_size is None else world_size
     hints = known_keys()
-    for key in in_file:
-        if key not in hints:
-            raise RecipeError(f"{key}: unknown key in {source}{nearest(key, hints)}")
+    check_known(in_file, hints, f" in {source}")
     stated = merge(in_file, parse_overrides(list(overrides), hints))
     stated = {key: coerce(key, value, hints[key]) for key, value in stated.items()}
+    for key in ("task_options", "prompt_options"):  # as in all other keys
+        if key in stated:
+            stated[key] = {name.replace("-", "_"): value for name, value in stated[key].items()}
     recipe_checks.check_values(stated)
     own = {item.name for item in dataclasses.fields(Recipe)}
     recipe = Recipe(**{key: value for key, value in stated.items() if key in own})
-    recipe.task_options = tasks.located(recipe.task, recipe.task_options, source.parent)
-    task = recipe_checks.check_names(recipe, stated, source)
+    recipe_checks.located_rewards(recipe, source.parent)
+    task = recipe_checks.check_names(recipe, stated, source, need_data=need_data)
+    tokenizer = models.tokenizer(str(stated["model_name_or_path"]), to_train=not check_only)
     if stated.get("use_vllm") and not check_only and importlib.util.find_spec("vllm") is None:
         raise RecipeError(
             "use_vllm=True: vLLM is not installed; try pip install 'r1rl[vllm]' (Linux with a GPU), or leave the key "
@@ -178,8 +211,12 @@ def load(
     grpo, model = _trl_configs(trl_values, batch, check_only=check_only)
     if recipe.name is None:
         recipe.name = _agreed(run_folder.free_name(source.stem, recipe.runs_dir), processes, check_only=check_only)
-    loaded = LoadedRecipe(recipe, grpo, model, task, batch, processes, source, trl_values)
+    loaded = LoadedRecipe(recipe, grpo, model, task, batch, processes, source, trl_values, tokenizer)
     grpo.output_dir, grpo.run_name = str(loaded.folder.checkpoints), recipe.name
+    if tokenizer is not None:
+        loaded.prompt(tokenizer).render("1 + 1 = ?")  # a chat template may refuse
+    if not check_only:
+        loaded.check_here()
     return loaded
 
 
@@ -231,8 +268,8 @@ def _trl_configs(values: Mapping[str, Any], batch: Batch, *, check_only: bool) -
             GRPOConfig(**{key: value for key, value in final.items() if key not in model_keys}),
             ModelConfig(**{key: value for key, value in final.items() if key in model_keys}),
         )
-    except (ValueError, TypeError, NotImplementedError) as error:
-        raise RecipeError(f"TRL refuses these settings: {' '.join(str(error).split())}") from error
+    except Exception as error:  # transformers checks with whatever its libraries raise
+        raise RecipeError(f"TRL refuses these settings: {one_line(error)}") from error
 
 
 def _agreed(name: str, world_size: int, *, check_only: bool) -> str:

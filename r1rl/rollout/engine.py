@@ -20,8 +20,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r1rl.rollout.cache import ATTENTION, GroupCache, PrefillCache
 from r1rl.rollout.decoder import decoder_for
+from r1rl.rollout.prefix import distinct
 from r1rl.rollout.prefix import shared as shared_prefix
 from r1rl.rollout.sampling import Sampling, StopStrings, draw
+from r1rl.rollout.texts import text_of
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +52,15 @@ class Work:
     """What one call of `generate` computed.
 
     Args:
-        prompt_tokens: tokens of the distinct prompts.
+        needed_tokens: tokens that had to be forwarded for the prompts, at least: each beginning once, and without a
+            prompt's last token, which every completion of it forwards.
         prefilled_tokens: tokens forwarded for the prompts, padding included.
         sampled_tokens: tokens of all completions.
         widths: how many decode steps forwarded so many rows together, by the number of rows.
         seconds: wall time of the call.
     """
 
-    prompt_tokens: int = 0
+    needed_tokens: int = 0
     prefilled_tokens: int = 0
     sampled_tokens: int = 0
     widths: Counter[int] = field(default_factory=Counter)
@@ -139,6 +142,10 @@ class Engine:
             self.work.seconds = time.perf_counter() - started
         return batch.completions
 
+    def text(self, token_ids: Sequence[int]) -> str:
+        """A completion's text, as everything reads it that judges or keeps it."""
+        return text_of(self.tokenizer, token_ids, self.eos_token_ids)
+
     def stop_strings(self, stop: tuple[str, ...], vocabulary: int) -> StopStrings:
         """The stop strings' detector for a vocabulary of that size, built once."""
         if (stop, vocabulary) not in self._stops:
@@ -164,7 +171,7 @@ class _Batch:
         self.keys = keys
         self.sampling = sampling
         self.on_finished = on_finished
-        self.work = Work()
+        self.work = Work(needed_tokens=distinct(prompt[:-1] for prompt in self.prompts))
         self.completions = [Completion([], [], "length") for _ in prompts]
         config = model.config.get_text_config()
         self.configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}.values()
@@ -235,7 +242,6 @@ class _Batch:
         if not prompts:
             return
         bodies = [prompt[:-1] for prompt in prompts]
-        self.work.prompt_tokens += sum(map(len, prompts))
         shared = shared_prefix(prompts)
         prefix = self._forward_prompts([bodies[0][:shared]], None, 0) if shared else None
         start = 0

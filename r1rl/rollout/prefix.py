@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 _WORTH = 16  # from so many tokens on; a shorter beginning does not pay for a pass, or a stretch of keys, of its own
 
@@ -19,3 +20,9 @@ def shared(prompts: Sequence[tuple[int, ...]]) -> int:
         return 0
     tokens = min(common(prompts), min(map(len, prompts)) - 1)
     return tokens if tokens >= _WORTH else 0
+
+
+def distinct(sequences: Iterable[tuple[int, ...]]) -> int:
+    """The tokens of all of them, what several begin with counted once: no computation can do with fewer."""
+    ordered = sorted(sequences)
+    return sum(len(mine) - common((before, mine)) for before, mine in pairwise([(), *ordered]))

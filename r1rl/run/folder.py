@@ -10,6 +10,7 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -76,10 +77,30 @@ def create(name: str, runs_dir: str | Path = "runs", *, resume: bool = False) ->
         ValueError: the name is taken, or no usable folder name.
     """
     check_name(name, runs_dir, resume=resume)
+    check_place(runs_dir)
     folder = RunFolder(Path(runs_dir) / name)
     for path in (folder.path, folder.rollouts, folder.checkpoints, folder.tensorboard):
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _no_folder(runs_dir, error) from error
     return folder
+
+
+def check_place(runs_dir: str | Path) -> None:
+    """Raise RecipeError where no run folder can be made in `runs_dir`; what is tried is taken away again."""
+    place = Path(runs_dir)
+    above = next(path for path in (place, *place.absolute().parents) if path.exists())
+    if not above.is_dir():
+        raise RecipeError(f"runs_dir={str(runs_dir)!r}: {above} is no folder; give another --runs_dir")
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".r1rl-", dir=above))
+    except OSError as error:
+        raise _no_folder(runs_dir, error) from error
+
+
+def _no_folder(runs_dir: str | Path, error: OSError) -> RecipeError:
+    return RecipeError(f"runs_dir={str(runs_dir)!r}: cannot be written to ({error.strerror}); give another --runs_dir")
 
 
 def check_name(name: str, runs_dir: str | Path = "runs", *, resume: bool = False) -> None:

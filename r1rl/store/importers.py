@@ -4,7 +4,7 @@
 |---|---|---|
 | `trl` | `OUTPUT_DIR/completions/completions_00001.parquet` | TRL 1.16 `GRPOTrainer.log` with `log_completions=True` |
 | `verl` | `ROLLOUT_DATA_DIR/1.jsonl` | verl 0.9.1 `RayPPOTrainer._dump_generations`, `trainer.rollout_data_dir` |
-| `jsonl` | any `*.jsonl`, one object a line | anything, `r1rl export` as well |
+| `jsonl` | any `*.jsonl`, one object a line | anything, `r1rl export` as well, which also writes it as Parquet |
 
 Both trainers name a file after the updates made when they wrote it, and the store a step after the updates made before
 its rollouts: training step k of theirs is step k - 1 here. Neither says which rollouts make a group; those of one
@@ -20,6 +20,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -45,6 +46,7 @@ _NAMES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
 }
 _OF_US: Final = frozenset({"run", "kind", "rank", "group_id", "sample_idx", "prompt_id"})
+_EXPORTED: Final = frozenset({"kind", "prompt_id", "policy_step", "completion"})  # columns that TRL's tables lack
 _ARRAY: Final = re.compile(r"\[\s*[0-9]{1,12}(?:\s+[0-9]{1,12}){0,15}\s*\]")
 _NUMBERS: Final = frozenset({"n_tokens", "cap", "step", "policy_step"})
 
@@ -115,9 +117,10 @@ def load(
 
 
 def guess(file: Path) -> str:
-    """The format of a file: Parquet is TRL's; JSON lines are verl's if they have its keys. Raises as `load`."""
+    """The format of a file: Parquet is TRL's or exported, lines are verl's if they have its keys. Raises as `load`."""
     if file.suffix == ".parquet":
-        return "trl"
+        with _parquet(file) as parquet:
+            return "jsonl" if set(parquet.schema_arrow.names) >= _EXPORTED else "trl"
     first = next(_rows(file), {})
     return "verl" if {"input", "output", "score", "step"} <= first.keys() else "jsonl"
 
@@ -137,14 +140,20 @@ def _files(source: Path) -> list[Path]:
     return sorted(found, key=lambda path: ([int(n) for n in re.findall(r"\d+", path.stem)], path.name))
 
 
+@contextmanager
+def _parquet(file: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(file) as parquet:
+            yield parquet
+    except pa.ArrowException as error:
+        raise ValueError(f"{file}: not a whole Parquet file ({error})") from error
+
+
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
     if file.suffix == ".parquet":
-        try:
-            with pq.ParquetFile(file) as parquet:
-                for batch in parquet.iter_batches(4096):
-                    yield from batch.to_pylist()
-        except pa.ArrowException as error:
-            raise ValueError(f"{file}: not a whole Parquet file ({error})") from error
+        with _parquet(file) as parquet:
+            for batch in parquet.iter_batches(4096):
+                yield from batch.to_pylist()
         return
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):

@@ -9,11 +9,12 @@ import dataclasses
 import hashlib
 import importlib
 import inspect
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, get_type_hints
 
-from r1rl.ground.errors import RecipeError, nearest
+from r1rl.ground.errors import RecipeError, check_known, nearest
 from r1rl.ground.values import coerce
 
 
@@ -26,12 +27,14 @@ class Row:
         question: the text put into the prompt template.
         gold: the expected answer, always text.
         meta: what the verifier needs besides, JSON-able; Countdown: `{"numbers": [3, 5, 7]}`.
+        columns: the data's own columns, which rewards are given.
     """
 
     prompt_id: str
     question: str
     gold: str
     meta: dict[str, Any]
+    columns: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 class Task(Protocol):
@@ -51,6 +54,18 @@ class Task(Protocol):
         Raises:
             ValueError: fewer than `count` held-out rows exist, or the task's options admit none.
         """
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A task whose problems are not here, for plans: as many as are asked for, all the same."""
+
+    name: str
+    verifier: str = "exact"
+
+    def rows(self, split: str, count: int) -> list[Row]:
+        """`count` rows without an answer."""
+        return [Row(f"{split}:{i}", "(a problem of the data, which is not here)", "", {}) for i in range(count)]
 
 
 _REGISTRY = {
@@ -91,13 +106,8 @@ def get(name: str, **options: Any) -> Task:
     """
     kind = task_class(name)
     hints = get_type_hints(kind)
-    known = [field.name for field in dataclasses.fields(kind) if field.init]
-    for key in options:
-        if key not in known:
-            raise RecipeError(
-                f"task_options.{key}: task {name!r} has no such option, it takes {', '.join(known)}"
-                f"{nearest(key, known)}"
-            )
+    known = [item.name for item in dataclasses.fields(kind) if item.init]
+    check_known(options, known, f" of the task {name!r}, which takes {', '.join(known)}", prefix="task_options.")
     typed = {key: coerce(f"task_options.{key}", value, hints[key]) for key, value in options.items()}
     task: Task = kind(**typed)
     return task

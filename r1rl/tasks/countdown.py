@@ -76,7 +76,7 @@ class Countdown:
         if self.style not in ("plain", "short"):
             raise RecipeError(f"task_options.style={self.style!r}: need 'plain' or 'short'")
 
-    def question(self, numbers: list[int], target: int) -> str:
+    def question(self, numbers: list[int], target: int | str) -> str:
         """The question's text."""
         listed = ", ".join(map(str, numbers))
         if self.style == "short":

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from r1rl import verify
-from r1rl.ground.errors import RecipeError, nearest
-from r1rl.tasks import Row
+from r1rl.ground.errors import MissingDataError, RecipeError, nearest, one_line
+from r1rl.tasks import Row, layouts
+from r1rl.tasks.countdown import Countdown
 
 logger = logging.getLogger(__name__)
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 _DEFAULT_HELDOUT_FRACTION = 0.2
-_WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0+")
 
 
 @dataclass
@@ -33,8 +33,12 @@ class FileTask:
     Args:
         path: a .jsonl, .json, .csv or .parquet file; or give `dataset`.
         dataset, config, split: a hub data set by name, its configuration and the split to read.
-        question_column, answer_column: the names of the columns. `answer_column: null` where a row has no answer
-            but tests, as for the verifier `code`.
+        question_column, answer_column: the names of the columns; `a.b` is b within the column a. A question may be a
+            list of messages, with one of the user. `answer_column: null` where a row has no answer but tests, as for
+            the verifier `code`. Where none is named and there is no `question`, `problem` and `prompt` are looked for,
+            and for the answer `reward_model.ground_truth` (verl), `ground_truth` and `target`; what is found is said.
+        numbers_column: Countdown's numbers, as a list or a text; the answer is the target. Without a question column
+            the question is that of the task `countdown`, and the verifier `countdown`. `nums` is recognised.
         meta_column: a column with what the verifier needs besides, as a JSON object: `{"choices": [...]}` for
             `choice`, `{"tests": ...}` for `code`.
         answer_pattern: a regular expression with one group that finds the gold answer in the answer column,
@@ -42,7 +46,7 @@ class FileTask:
         limit: use only the first so many usable rows.
         heldout_fraction, heldout_size: how much is held out, as a share or in rows (not both; default 0.2).
         shuffle_seed: another value, another split.
-        verifier: name of the verifier.
+        verifier: name of the verifier; default: `math`, or `countdown` where rows give numbers.
 
     `bad_rows` says of each row left out where it stands and why, once rows were read.
     """
@@ -51,21 +55,25 @@ class FileTask:
     dataset: str | None = None
     config: str | None = None
     split: str = "train"
-    question_column: str = "question"
+    question_column: str | None = "question"
     answer_column: str | None = "answer"
+    numbers_column: str | None = None
     meta_column: str | None = None
     answer_pattern: str | None = None
     limit: int | None = None
     heldout_fraction: float | None = None
     heldout_size: int | None = None
     shuffle_seed: int = 0
-    verifier: str = "math"
+    verifier: str = ""
     bad_rows: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    _recognised: bool = field(default=False, init=False, repr=False, compare=False)
     _splits: dict[str, list[Row]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     name = "file"
 
     def __post_init__(self) -> None:
+        self._chosen_verifier = self.verifier
+        self.verifier = self.verifier or ("math" if self.numbers_column is None else "countdown")
         if (self.path is None) == (self.dataset is None):
             given = "neither" if self.path is None else "both"
             raise RecipeError(f"task_options: {given} of path and dataset given; say which file or which hub data set")
@@ -76,10 +84,12 @@ class FileTask:
             if file.suffix.lower() not in _SUFFIXES:
                 raise RecipeError(f"task_options.path={self.path!r}: need one of {', '.join(_SUFFIXES)}")
             if not file.is_file():
-                raise RecipeError(f"task_options.path={self.path!r}: no such file")
+                raise MissingDataError(f"task_options.path={self.path!r}: no such file")
         if self.verifier not in verify.names():
             known = ", ".join(verify.names())
             raise RecipeError(f"task_options.verifier={self.verifier!r}: unknown, known are {known}")
+        if self.question_column is None and self.numbers_column is None:
+            raise RecipeError("task_options.question_column: null needs a numbers_column, or nothing is asked")
         if self.answer_column is None and self.meta_column is None:
             raise RecipeError("task_options.answer_column: null needs a meta_column, or nothing says what is right")
         if self.answer_column is None and self.answer_pattern is not None:
@@ -118,7 +128,7 @@ class FileTask:
         for place in places:
             if place.is_file():
                 return options | {"path": str(place)}
-        raise RecipeError(
+        raise MissingDataError(
             f"task_options.path={path!r}: no such file (looked for {' and '.join(map(str, places))}); "
             "put it there or say where: --task_options.path FILE"
         )
@@ -149,15 +159,18 @@ class FileTask:
         self.bad_rows.clear()
         rows: list[Row] = []
         columns: set[str] = set()
-        options = ("question_column", "answer_column", "meta_column")
-        missing = {option: column for option in options if (column := getattr(self, option)) is not None}
+        missing: dict[str, str] | None = None
         for number, record in self._records():
             if self.limit is not None and len(rows) >= self.limit:
                 break
+            if missing is None and isinstance(record, dict):
+                self._recognise(record)
+                options = ("question_column", "answer_column", "meta_column", "numbers_column")
+                missing = {option: column for option in options if (column := getattr(self, option)) is not None}
             source = f"{self._source()}:{number}"
             if isinstance(record, dict):
                 columns |= set(map(str, record))
-                missing = {option: column for option, column in missing.items() if column not in record}
+                missing = {name: column for name, column in (missing or {}).items() if not layouts.has(record, column)}
             row = self._row(source, number, record)
             if isinstance(row, Row):
                 rows.append(row)
@@ -179,35 +192,65 @@ class FileTask:
             logger.warning("%s: left out %d bad rows (%s)", self._source(), len(self.bad_rows), examples)
         return rows
 
+    def _recognise(self, record: dict[str, Any]) -> None:
+        """Take well-known columns where none were named and the default ones are not there, and say so."""
+        if self.numbers_column is not None and not self._recognised:
+            if self.question_column == "question" and not layouts.has(record, "question"):
+                self.question_column = None
+            if self.answer_column == "answer" and not layouts.has(record, "answer"):
+                self.answer_column = "target"
+        if self._recognised or (self.question_column, self.answer_column) != ("question", "answer"):
+            return
+        if layouts.has(record, "question") and layouts.has(record, "answer"):
+            return
+        found = layouts.recognised(record)
+        if "question_column" not in found or "answer_column" not in found:
+            return
+        self._recognised = True
+        for option, column in found.items():
+            setattr(self, option, column)
+        answer = layouts.value(record, str(self.answer_column))
+        if not self._chosen_verifier and ("numbers_column" in found or isinstance(answer, dict)):
+            self.verifier = "countdown"
+        said = ", ".join(f"{option}={column}" for option, column in found.items() if column is not None)
+        asked = layouts.value(record, self.question_column) if self.question_column else None
+        if isinstance(asked, list) and len(asked) > 1:
+            said += ", without the system message"
+        logger.warning("%s: recognised %s; verifier %s", self._source(), said, self.verifier)
+
     def _row(self, source: str, number: int, record: Any) -> Row | str:
         """The row, or why it is unusable."""
         if not isinstance(record, dict):
             return str(record) if isinstance(record, ValueError) else "not a mapping of columns"
-        question = record.get(self.question_column)
-        if not isinstance(question, str) or not question.strip():
-            return f"no text in {self.question_column!r}"
-        gold = ""
-        if self.answer_column is not None:
-            answer = record.get(self.answer_column)
-            if answer is None or isinstance(answer, dict | list | bool) or not str(answer).strip():
-                return f"no answer in {self.answer_column!r}"
-            gold = _as_text(answer)
         meta = self._meta(record)
         if meta is None:
             return f"no JSON object in {self.meta_column!r}"
+        gold, column = "", self.answer_column
+        try:
+            if column is not None:
+                gold, numbers = layouts.gold(layouts.value(record, column))
+                meta = meta if numbers is None else {"numbers": numbers} | meta
+            if (column := self.numbers_column) is not None:
+                meta = {"numbers": layouts.numbers(layouts.value(record, column))} | meta
+            if (column := self.question_column) is not None:
+                question = layouts.question(layouts.value(record, column))
+            else:
+                question = Countdown().question(meta["numbers"], gold)
+        except ValueError as error:
+            return f"{error} in {column!r}"
         if self.answer_pattern is not None:
             match = re.search(self.answer_pattern, gold)
             if match is None or match[1] is None or not match[1].strip():
                 return f"answer_pattern finds nothing in {gold[-60:]!r}"
-            gold = _as_text(match[1])
+            gold = layouts.as_text(match[1])
         stem = self._source().rsplit(".", 1)[0] if self.path is not None else self._source()
-        return Row(f"{stem}:{number}", question.strip(), gold, meta | {"source": source})
+        return Row(f"{stem}:{number}", question, gold, meta | {"source": source}, record)
 
     def _meta(self, record: dict[str, Any]) -> dict[str, Any] | None:
         """What the verifier needs besides the gold answer; None if it is no JSON object."""
         if self.meta_column is None:
             return {}
-        found = record.get(self.meta_column)
+        found = layouts.value(record, self.meta_column)
         if isinstance(found, str):
             try:
                 found = json.loads(found)
@@ -263,7 +306,8 @@ class FileTask:
                             yield number, _json_line(line)
         except RecipeError:
             raise
-        except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors and UnicodeDecodeError are ValueErrors
+        # pyarrow's errors and UnicodeDecodeError are ValueErrors
+        except (OSError, ValueError, RecursionError, csv.Error) as error:
             raise RecipeError(f"task_options.path={self.path!r}: cannot be read as {suffix}: {error}") from None
 
     def _hub_records(self) -> Iterable[Any]:
@@ -274,19 +318,12 @@ class FileTask:
             loaded: Iterable[Any] = datasets.load_dataset(self.dataset, self.config, split=self.split)
         except (OSError, ValueError) as error:
             name = f"task_options.dataset={self.dataset!r} (config={self.config!r}, split={self.split!r})"
-            raise RecipeError(f"{name}: cannot be loaded: {error}") from None
+            raise MissingDataError(f"{name}: cannot be loaded: {one_line(error)}") from None
         return loaded
 
 
 def _json_line(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return ValueError(f"not JSON: {error}")
-
-
-def _as_text(answer: Any) -> str:
-    """A gold answer as text: 43.0 and "43.0" are "43", other text stays as it is."""
-    text = str(answer).strip()
-    whole = _WHOLE_FLOAT.fullmatch(text)
-    return whole[1] if whole else text

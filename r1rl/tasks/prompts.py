@@ -6,13 +6,18 @@ Questions are joined, never formatted: braces and percent signs in them are only
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from r1rl.ground.errors import RecipeError, nearest
+import jinja2
+
+from r1rl.ground.errors import RecipeError, nearest, one_line
 
 DEFAULT_STOP = ("</answer>", "User:")
+# What the end of a prompt opens of the answer. Qwen3's template closes empty thoughts where none are wanted.
+_OPENED = re.compile(r"<think>\s*(?:</think>\s*(?:<answer>\s*)?)?\Z")
 _EXAMPLE_KEYS = ("question", "reasoning", "answer")
 
 # prefill, before and after the question
@@ -48,8 +53,8 @@ class Prompt:
 
     Args:
         name: the template's registered name.
-        prefill: the part of the answer that the prompt already opens (`<think>` or nothing). A format rule
-            judges prefill + completion.
+        prefill: what this template puts behind a question to open the answer (`<think>` or nothing). A chat template
+            may open it as well: `opened` finds what a rendered prompt opens.
         stop: strings that end a completion.
         before, after: the text around the question.
         convert: renders the question when plain text around it is not enough (chat templates).
@@ -66,6 +71,12 @@ class Prompt:
         """The whole prompt for one question, prefill included."""
         text = question if self.convert is None else self.convert(question)
         return self.before + text + self.after + self.prefill
+
+
+def opened(prompt: str) -> str:
+    """The part of the answer that a rendered prompt opens, "" for none. A format rule judges it with the completion."""
+    found = _OPENED.match(prompt, max(0, prompt.rfind("<think>")))  # no earlier one reaches the end
+    return found[0] if found else ""
 
 
 def names() -> list[str]:
@@ -158,7 +169,10 @@ def _chat(tokenizer: Any, system: str | None) -> Callable[[str], str]:
     def render(question: str) -> str:
         messages = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": question})
-        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        try:
+            text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except jinja2.TemplateError as error:
+            raise RecipeError(f"prompt_template='chat': the tokenizer's template refuses: {one_line(error)}") from error
         return text.removeprefix(bos) if adds_bos else text
 
     return render

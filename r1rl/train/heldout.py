@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from r1rl.rollout.sampling import Sampling, row_key
 from r1rl.store import records, store
-from r1rl.tasks import Row, Task
-from r1rl.tasks.prompts import Prompt
 from r1rl.train.reflection import measured
 
 if TYPE_CHECKING:
     from r1rl.train.trainer import ZeroTrainer
-
-
-def dataset_rows(rows: Sequence[Row], task: Task, prompt: Prompt) -> list[dict[str, Any]]:
-    """Problems as rows of a training or held-out set: prompt, prompt_id, question, gold, meta (JSON) and the rest."""
-    return [
-        {
-            "prompt": prompt.render(row.question),
-            "prompt_id": row.prompt_id,
-            "question": row.question,
-            "gold": row.gold,
-            "meta": json.dumps(row.meta, ensure_ascii=False),
-            "verifier": task.verifier,
-            "task": task.name,
-            "template": prompt.name,
-            "prefill": prompt.prefill,
-        }
-        for row in rows
-    ]
 
 
 @dataclass
@@ -90,7 +68,7 @@ class HeldoutEvaluation:
         )
         inputs = [self.rows[indices[i]] for i in mine for _ in range(count)]
         completions = completions[: len(inputs)]
-        texts = trainer.processing_class.batch_decode([c.token_ids for c in completions], skip_special_tokens=True)
+        texts = [trainer.engine.text(c.token_ids) for c in completions]
         return records.rows(
             origin,
             inputs,

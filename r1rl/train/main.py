@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from r1rl.ground import machine, whole_files
-from r1rl.ground.errors import RecipeError
+from r1rl.ground.errors import RecipeError, one_line
 from r1rl.recipe import launchers
 from r1rl.recipe import load as recipe
 from r1rl.recipe.load import LoadedRecipe
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.info("run %s is finished; remove %s or give another --name to train again", done.name, done.path)
         return exits.SUCCESS
     source, tokenizer = find_model(loaded)
+    check_fit(loaded, source, tokenizer)
     from r1rl.train import callbacks
 
     folder = open_folder(loaded)
@@ -97,6 +98,7 @@ def find_model(loaded: LoadedRecipe) -> tuple[str, PreTrainedTokenizerBase]:
     """
     from transformers import AutoTokenizer
 
+    from r1rl.models import fit
     from r1rl.models import resolve as models
 
     model = loaded.model
@@ -105,10 +107,29 @@ def find_model(loaded: LoadedRecipe) -> tuple[str, PreTrainedTokenizerBase]:
         tokenizer = AutoTokenizer.from_pretrained(
             source, revision=model.model_revision, padding_side="left", truncation_side="left"
         )
+        config, ends = fit.configuration(source, model.model_revision)
     except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0][:300]
-        raise RecipeError(f"model_name_or_path={model.model_name_or_path!r}: cannot be loaded: {reason}") from error
+        raise RecipeError(
+            f"model_name_or_path={model.model_name_or_path!r}: cannot be loaded: {one_line(error)}"
+        ) from error
+    loaded.prompt(tokenizer)  # a chat template that is missing is said before there is a run folder
+    fit.name_end(tokenizer, config, ends)
     return source, tokenizer
+
+
+def check_fit(loaded: LoadedRecipe, source: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """The model can be paid for what it writes, and has room for it.
+
+    Raises:
+        RecipeError: it cannot write a tag that a reward reads, or has too few positions.
+    """
+    from r1rl.models import fit
+
+    config, ends = fit.configuration(source, loaded.model.model_revision)
+    fit.check_tags(tokenizer, ends, loaded.read_tags())
+    questions = (row.question for part in loaded.problems for row in part)
+    longest = fit.longest_prompt(tokenizer, loaded.prompt(tokenizer).render, questions)
+    fit.check_positions(fit.positions(config), longest, int(loaded.grpo.max_completion_length))
 
 
 def open_folder(loaded: LoadedRecipe) -> run_folder.RunFolder:
@@ -152,8 +173,7 @@ def usable_rows(loaded: LoadedRecipe, folder: run_folder.RunFolder) -> tuple[lis
     from r1rl.tasks import gold
 
     own, first = loaded.recipe, loaded.grpo.process_index == 0
-    train_rows = loaded.task.rows("train", own.train_size)
-    heldout = loaded.task.rows("heldout", own.heldout_size)
+    train_rows, heldout = loaded.problems
     # Only the first process judges: a verdict that depends on the clock may differ elsewhere.
     progress = not loaded.grpo.disable_tqdm
     reasons = gold.check(loaded.task.verifier, [*train_rows, *heldout], progress=progress) if first else []
@@ -180,8 +200,9 @@ def build_trainer(
     from trl import get_peft_config, get_quantization_config
 
     import rewards
+    from r1rl.tasks.dataset import dataset_rows
     from r1rl.train import callbacks
-    from r1rl.train.heldout import HeldoutEvaluation, dataset_rows
+    from r1rl.train.heldout import HeldoutEvaluation
     from r1rl.train.reflection import MeasureReflection, has_spare_core
     from r1rl.train.trainer import ZeroTrainer
 

@@ -47,6 +47,7 @@ from r1rl.store import records, store
 from r1rl.tasks.prompts import Prompt
 from r1rl.train import dynamic_sampling
 from r1rl.train.grading_ahead import Ahead
+from r1rl.train.payments import checked
 from r1rl.train.step_rollouts import Group, StepRollouts
 from r1rl.update import allocation, scoring
 from r1rl.update.batching import Chunk
@@ -114,7 +115,7 @@ class ZeroTrainer(GRPOTrainer):
         if config.use_vllm and prompt.stop:
             stop = {"stop": list(prompt.stop), "include_stop_str_in_output": True}
             config.generation_kwargs = stop | (config.generation_kwargs or {})
-        recorded = [self._accuracy_reward if r is self.accuracy else r for r in reward_funcs]
+        recorded = [self._accuracy_reward if r is self.accuracy else checked(r) for r in reward_funcs]
         super().__init__(*args, reward_funcs=recorded, **kwargs)
         for i, reward in enumerate(reward_funcs):
             self.reward_func_names[i] = reward.__name__
@@ -240,10 +241,13 @@ class ZeroTrainer(GRPOTrainer):
         return output
 
     def _log_sampling(self) -> None:
-        """Log which share of the tokens that sampling forwarded was needed: prompts once, every completion's own."""
+        """Log which share of the tokens that sampling forwarded was needed; the rest is padding and what came twice.
+
+        Needed are what the prompts begin with once, the rest of each, and a token for each that was sampled.
+        """
         work = self.engine.work
         counts = torch.tensor(
-            [work.prompt_tokens + work.sampled_tokens, work.prefilled_tokens + work.row_steps],
+            [work.needed_tokens + work.sampled_tokens, work.prefilled_tokens + work.row_steps],
             device=self.accelerator.device,
         )
         useful, forwarded = self.accelerator.reduce(counts, reduction="sum").tolist()
@@ -342,9 +346,10 @@ class ZeroTrainer(GRPOTrainer):
         size = self.num_generations
         inputs = [row for row in rows for _ in range(size)]
         prompts = [row["prompt"] for row in inputs]
-        with closing(Ahead(self.judge, self._text, inputs, overlap=self.grade_ahead)) as grading:
+        with closing(Ahead(self.judge, self.engine.text, inputs, overlap=self.grade_ahead)) as grading:
             self.rollouts = StepRollouts(step=self.state.global_step, round=number, grading=grading)
-            prompt_ids, token_ids, _, texts, *_ = self._generate(prompts)
+            prompt_ids, token_ids, *_ = self._generate(prompts)
+            texts = [self.engine.text(ids) for ids in token_ids]  # upstream's lack tags that are special tokens
             rewards = self._calculate_rewards(inputs, prompts, texts, token_ids)
         for name, seconds in (("seconds", grading.seconds), ("waited_seconds", grading.waited_seconds)):
             entries = self.step_metrics[f"grading/{name}"]
@@ -368,9 +373,6 @@ class ZeroTrainer(GRPOTrainer):
                 )
             )
         return groups, rewards
-
-    def _text(self, token_ids: list[int]) -> str:
-        return self.processing_class.decode(token_ids, skip_special_tokens=True)
 
     def _earned(self, rewards: torch.Tensor) -> torch.Tensor:
         return dynamic_sampling.earned(rewards, self.reward_weights.to(rewards.device))

@@ -227,15 +227,15 @@ class Batching:
     ) -> tuple[list[list[PackedRow]], int]:
         """The forward passes that hold every completion once, and their useful tokens.
 
-        Useful are the completions and, once each, the distinct prompts before them; an empty completion is left out.
-        Fewer tokens than that are forwarded where the prompts begin alike.
+        Useful are the completions and the prompts before them, what several prompts begin with once; an empty
+        completion is left out. No fewer can be forwarded.
         """
         lengths = [len(completion) for completion in completions]
         if self.flat:
             passes = fill(prompts, lengths, self.tokens)
         else:
             passes = chunks(pack(prompts, lengths, self.cost, may_share=self.may_share), self.tokens)
-        return passes, sum(lengths) + sum(map(len, _by_prompt(prompts, lengths)))
+        return passes, sum(lengths) + prefix.distinct(_by_prompt(prompts, lengths))
 
     def chunk(self, rows: Sequence[PackedRow], completions: Sequence[Sequence[int]], device: torch.device) -> Chunk:
         """The tensors of one pass; without rows, those of a pass that scores nothing."""

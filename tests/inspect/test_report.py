@@ -175,6 +175,24 @@ def test_charts_share_one_axis_and_its_events(run_dir: Path) -> None:
         assert [a["text"] for a in chart.layout["annotations"]] == ["1"]
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param([1.5e-4] * 3, [0, 3e-4], id="constant"),
+        pytest.param([0.0, 0.0], [0, 1], id="nothing"),
+        pytest.param([-2.0], [-4, 0], id="one value, negative"),
+        pytest.param([1e-4, 2e-4], None, id="what varies has an axis of its own"),
+    ],
+)
+def test_a_constant_curve_has_an_axis_that_shows_its_value(
+    run_dir: Path, values: list[float], expected: list[float] | None
+) -> None:
+    lines = [json.dumps({"step": i + 1, "learning_rate": value}) for i, value in enumerate(values)]
+    (run_dir / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    chart = next(c for c in charts(load(run_dir)) if c.key == "learning_rate")
+    assert chart.layout["yaxis"].get("range") == expected
+
+
 def test_an_interval_at_every_step_and_the_band_of_step_0(run_dir: Path) -> None:
     chart = next(c for c in charts(load(run_dir)) if c.key == "accuracy")
     trace, band = chart.data[0], chart.layout["shapes"][0]
@@ -225,9 +243,43 @@ def test_a_run_of_one_evaluation_has_a_report(run_dir: Path) -> None:
     for step in (10, 20):
         for shard in (run_dir / "rollouts").glob(f"*-{step:06d}-*"):
             shard.unlink()
-    text = words(Page(render(load(run_dir))).text)
+    html = render(load(run_dir))
+    text = words(Page(html).text)
     assert "One evaluation so far (step 0)" in text
     assert "the same at step" not in text
+    assert "Before and after" not in text
+    headings = re.findall(r"<th[^>]*>([^<]*)</th>", html.partition('<table id="figures">')[2].partition("</thead>")[0])
+    assert headings == ["", "step 0", "its detector, 95 % intervals"], "one column of figures, and none of changes"
+    assert "reward, training steps" not in text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason", "finish_reason", "badge"),
+    [
+        pytest.param("unparseable", "no <answer>", "length", "truncated", id="cut at the cap"),
+        pytest.param("unparseable", "no <answer>", "eos", "no answer", id="ended without an answer"),
+        pytest.param("unparseable", "not an expression", "eos", "unparseable", id="an answer that cannot be read"),
+        pytest.param("bad_gold", "no gold", "eos", "bad gold", id="not judged"),
+        pytest.param("correct", "", "length", "correct", id="right, though cut"),
+    ],
+)
+def test_a_card_says_what_the_summary_counts(
+    run_dir: Path,
+    make_sampled: Callable[[int], list[dict[str, Any]]],
+    verdict: str,
+    reason: str,
+    finish_reason: str,
+    badge: str,
+) -> None:
+    rows = make_sampled(20)
+    for row in rows:
+        row |= {"verdict": verdict, "verdict_reason": reason, "finish_reason": finish_reason}
+    write_shard(run_dir, rows, kind="eval", step=20, rank=0)
+    page = render(load(run_dir))
+    assert summarise(run_dir)["outcomes"]["last"][badge.replace(" ", "_")] == 1
+    shown = re.findall(r'<span class="badge \w+">([^<]+)</span>\s*(?:<span>[^<]*</span>\s*)*?<span>step 20<', page)
+    assert shown
+    assert set(shown) == {badge}
 
 
 def test_a_task_without_attempt_detector_is_said_to_be_unmeasured(

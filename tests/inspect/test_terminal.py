@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -13,6 +15,7 @@ from r1rl.aha.validate.validation import figure
 from r1rl.inspect.samples import ending, middle
 from r1rl.inspect.summary import duration
 from r1rl.inspect.terminal import print_summary, sparkline
+from r1rl.store.store import write_shard
 
 
 def printed(run: Path, width: int = 120) -> str:
@@ -102,7 +105,26 @@ def test_a_run_of_one_evaluation_is_not_compared(run_dir: Path) -> None:
     for step in (10, 20):
         for shard in (run_dir / "rollouts").glob(f"*-{step:06d}-*"):
             shard.unlink()
-    assert "One evaluation so far (step 0)" in printed(run_dir)
+    text = " ".join(printed(run_dir, 200).split())
+    assert "One evaluation so far (step 0)" in text
+    assert "step 0 detector P / R" in text, "one column of figures, and none of changes"
+    assert "not right step 0: " in text
+    assert "· step 0: " not in text, "why rollouts were not right is said once"
+    assert "right answers, greedy 25.0 %" in text
+    assert "reward, training steps" not in text, "it has a first and a last step, and here is one column"
+
+
+def test_a_rollout_is_called_what_the_outcomes_count(
+    run_dir: Path, make_sampled: Callable[[int], list[dict[str, Any]]]
+) -> None:
+    rows = make_sampled(20)
+    for row in rows:
+        row |= {"verdict": "unparseable", "verdict_reason": "no <answer>", "finish_reason": "length"}
+    write_shard(run_dir, rows, kind="eval", step=20, rank=0)
+    text = " ".join(printed(run_dir).split())
+    assert "step 20: truncated 100.0%" in text
+    assert "verdict truncated (no <answer>)" in text
+    assert "unparseable" not in text
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -109,7 +110,7 @@ def test_shipped_profiles_load(path: Path) -> None:
 
 def test_values_reach_the_shell_as_they_are(here: Path) -> None:
     hostile = "$(touch broken); `touch broken` 'quoted'"
-    job = render(slurm.Profile(setup=["scontrol() { :; }; srun() { printf '%s\\n' \"$@\"; }"]), "--report_to", hostile)
+    job = render(slurm.Profile(setup=["scontrol() { :; }; srun() { printf '%s\\n' \"$@\"; }"]), "--optim_args", hostile)
     head = (
         job.script.partition("# What this task")[0] + job.script.partition("# What this task")[2].partition("RUN_")[0]
     )
@@ -283,3 +284,15 @@ def test_the_guide_lists_the_keys_and_defaults_of_a_profile():
         key: yaml.safe_load(default.strip("`")) for keys, default, _ in cells for key in re.findall(r"`(\w+)`", keys)
     }
     assert listed == dataclasses.asdict(slurm.Profile())
+
+
+@pytest.mark.parametrize("folder", ["/home/me/my runs", "/a 'b'", '/a "b"', "/a\\b c", "/a #b", "/plain/path"])
+def test_a_folder_reaches_slurm_as_it_is(here: Path, folder: str) -> None:
+    """Quotes and backslashes in a directive are Slurm's as they are the shell's, in what is written here."""
+    profile = slurm.Profile(account="a lab")
+    job = slurm.render(Path("seven.yaml"), ["--runs_dir", "my runs"], profile, nodes=2, seeds=2, folder=Path(folder))
+    for script, output in ((job.script, job.output), (job.report, job.report_output)):
+        lines = [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH ")]
+        words = [word for line in lines for word in shlex.split(line)]
+        assert {f"--chdir={folder}", f"--output={output}", "--account=a lab"} <= set(words)
+        assert all(word.startswith("--") for word in words)

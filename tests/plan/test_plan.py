@@ -12,6 +12,7 @@ import yaml
 
 from r1rl import cli
 from r1rl.ground.errors import RecipeError
+from r1rl.models import resolve as models
 from r1rl.plan import memory as plan_memory
 from r1rl.plan import plan
 from r1rl.plan import sizes as plan_models
@@ -35,7 +36,7 @@ def test_a_folder_with_a_configuration_alone(tmp_path: Path) -> None:
     plan_models.qwen25("0.5b").save_pretrained(tmp_path)
     size = plan_models.size(str(tmp_path))
     assert (size.parameters, size.layers, size.kv_values) == (494_032_768, 24, 2 * 24 * 2 * 64)
-    assert plan_models.tokenizer(str(tmp_path)) is None or size.vocabulary == 151936
+    assert models.tokenizer(str(tmp_path), to_train=False) is None
 
 
 def test_experts_count_as_they_are_used() -> None:
@@ -278,3 +279,22 @@ def test_the_docs_show_what_plan_prints(
     assert cli.main(shlex.split(command)[2:]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in printed if line in output] == output
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"path": "not_here.jsonl", "verifier": "math"}, id="no file"),
+        pytest.param({"dataset": "nobody/nothing-at-all"}, id="no data set"),
+    ],
+)
+def test_a_plan_without_golds_needs_no_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, Any]
+) -> None:
+    content = yaml.safe_load(TINY.read_text()) | {"task": "file", "task_options": options}
+    (path := tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+    assert cli.main(["plan", str(path), "--no-gold"]) == 0
+    assert "a problem of the data, which is not here" in capsys.readouterr().out
+    assert cli.main(["plan", str(path)]) == 2
+    path.write_text(yaml.safe_dump(content | {"heldout_size": 0}))
+    assert cli.main(["plan", str(path), "--no-gold"]) == 2  # all else is checked

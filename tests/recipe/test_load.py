@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -362,3 +363,55 @@ def test_every_own_key_has_a_help_text_and_no_key_is_two_things() -> None:
     assert set(recipe_keys.CHOICES) <= theirs | own
     assert set(recipe_keys.DERIVED) <= theirs
     assert set(recipe_keys.LIMITS) <= theirs | own
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        pytest.param(["[accuracy, my_rules:short]"], ["accuracy", "FOLDER/my_rules.py:short"], id="YAML's list"),
+        pytest.param(['["accuracy", "format"]'], ["accuracy", "format"], id="JSON's list"),
+        pytest.param(["accuracy,my_rules.py:short"], ["accuracy", "FOLDER/my_rules.py:short"], id="commas"),
+        pytest.param(["accuracy", "my_rules.py:short"], ["accuracy", "FOLDER/my_rules.py:short"], id="words"),
+        pytest.param(["FOLDER/my_rules.py:short"], ["FOLDER/my_rules.py:short"], id="a whole path"),
+        pytest.param(["inner/more.py:short"], ["FOLDER/inner/more.py:short"], id="a folder below"),
+        pytest.param(["inner.more:short"], ["FOLDER/inner/more.py:short"], id="the same as a module"),
+        pytest.param(["rewards.format:Format"], ["rewards.format:Format"], id="an installed module"),
+    ],
+)
+def test_rewards_are_found_beside_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], expected: list[str]
+) -> None:
+    folder, elsewhere = tmp_path / "a b", tmp_path / "elsewhere"
+    (folder / "inner").mkdir(parents=True)
+    elsewhere.mkdir()
+    (folder / "neighbour.py").write_text("VALUE = 0.5\n")
+    source = "from neighbour import VALUE\n\ndef short(completions):\n    return [VALUE] * len(completions)\n"
+    (folder / "my_rules.py").write_text(source)
+    (folder / "inner" / "more.py").write_text("def short(completions, answer=None, **columns):\n    return [1] * 4\n")
+    path = write(folder)
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    there = [word.replace("FOLDER", str(folder)) for word in words]
+
+    loaded = load(path, ["--reward_funcs", *there], check_only=True)
+    assert loaded.recipe.reward_funcs == [name.replace("FOLDER", str(folder)) for name in expected]
+    loaded.check_here()
+    loaded.write(elsewhere / "resolved.yaml")
+    assert load(elsewhere / "resolved.yaml", check_only=True).recipe == loaded.recipe
+
+
+def test_options_of_a_reward_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "mine.py").write_text("def scaled(completions, factor=1.0):\n    return [factor] * len(completions)\n")
+    options = {"mine.py:scaled": {"factor": 2.0}}
+    loaded = load(write(tmp_path, reward_funcs=["mine.py:scaled"], reward_options=options))
+    assert loaded.recipe.reward_options == {f"{tmp_path / 'mine.py'}:scaled": {"factor": 2.0}}
+
+
+@pytest.mark.parametrize("key", ["task-options.heldout-size", "task_options.heldout_size", "task-options.heldout_size"])
+def test_hyphens_and_underscores_are_one(tmp_path: Path, key: str) -> None:
+    options = {"path": str(data_file(tmp_path)), "question-column": "input", "answer_column": "target"}
+    loaded = load(write(tmp_path, task="file", task_options=options, heldout_size=3), [f"--{key}", "3"])
+    assert loaded.task.rows("heldout", 3)
+    with pytest.raises(RecipeError, match="holds out 3 rows"):
+        loaded.task.rows("heldout", 4)

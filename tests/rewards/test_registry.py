@@ -1,6 +1,5 @@
 """The registry, and the contract that every reward in it keeps."""
 
-import functools
 import json
 import math
 import pickle
@@ -182,7 +181,6 @@ def test_a_function_of_the_users_own(my_rules):
 
 def test_options_are_bound(my_rules):
     reward = rewards.get("my_rules:mine", bonus=0.5)
-    assert isinstance(reward, functools.partial)
     assert reward(["ab"]) == [2.5]
     assert reward.__name__ == "mine"
     scaled = rewards.get("my_rules:Scaled", factor=2.0)

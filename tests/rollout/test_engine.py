@@ -124,3 +124,24 @@ def test_the_model_is_left_in_its_mode(tokenizer):
 def test_an_empty_prompt_is_named(tokenizer):
     with pytest.raises(ValueError, match="prompt 1 has no tokens"):
         Engine(tokenizer, [1]).generate(model_of("llama"), [[3], []], [0, 1], Sampling())
+
+
+@pytest.mark.parametrize(
+    ("lengths", "beginning", "options", "share"),
+    [
+        pytest.param([9] * 4, 0, {}, (1, 1), id="nothing is padded"),
+        pytest.param([9] * 4, 40, {}, (1, 1), id="worked examples are computed once, and needed once"),
+        pytest.param([3, 9, 5, 14], 40, {}, (0.7, 0.99), id="padding"),
+        pytest.param([9] * 4, 0, {"max_rows": 1}, (0.5, 0.99), id="a prompt is computed again for its last row"),
+    ],
+)
+def test_the_tokens_that_are_needed_are_at_most_those_forwarded(tokenizer, lengths, beginning, options, share):
+    prompts = [[*range(3, 3 + beginning), *prompt] for prompt in prompts_of(4, lengths)]
+    if options:
+        prompts = [prompts[0], *prompts[1:], [*prompts[0][:-1], 3]]
+    engine = Engine(tokenizer, [1], **options)
+    engine.generate(model_of("llama"), prompts, [0] * len(prompts), Sampling(max_completion_length=8))
+    found = (engine.work.needed_tokens + engine.work.sampled_tokens) / (
+        engine.work.prefilled_tokens + engine.work.row_steps
+    )
+    assert share[0] <= found <= share[1]

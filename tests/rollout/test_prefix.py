@@ -20,3 +20,18 @@ from r1rl.rollout import prefix
 )
 def test_what_is_computed_once(prompts, common):
     assert prefix.shared([tuple(prompt) for prompt in prompts]) == common
+
+
+@pytest.mark.parametrize(
+    ("prompts", "expected"),
+    [
+        pytest.param([], 0, id="none"),
+        pytest.param([range(7)], 7, id="one"),
+        pytest.param([range(7), range(7)], 7, id="the same twice"),
+        pytest.param([range(7), [*range(5), 99]], 8, id="a common beginning once"),
+        pytest.param([range(7), range(4)], 7, id="one begins the other"),
+        pytest.param([[1, 2, 3], [9, 2, 3], [1, 2, 4], [9, 2]], 7, id="two pairs, each with its own beginning"),
+    ],
+)
+def test_what_must_be_computed_at_least(prompts, expected):
+    assert prefix.distinct([tuple(prompt) for prompt in prompts]) == expected

@@ -207,16 +207,34 @@ def test_plain_lines_with_other_names(tmp_path: Path) -> None:
     assert (second["verdict"], second["reward_style"]) == (None, 0.5)
 
 
-def test_what_was_exported_comes_back(tmp_path: Path) -> None:
-    rows = [{"completion": f"c{i}", "prompt": "p", "step": i // 4, "kind": "eval", "reward": i / 2} for i in range(12)]
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_what_was_exported_comes_back(tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str) -> None:
+    """Kinds, steps, temperatures and groups are kept, and reflection is measured in what comes back."""
     source = tmp_path / "a.jsonl"
+    rows = [
+        {
+            "completion": "1 + 1 = 3. Wait, that is wrong. <answer>2</answer>", "prompt": f"p{i % 2}", "step": i // 6,
+            "kind": "train" if i % 6 < 2 else "eval", "temperature": 0.0 if i % 6 == 5 else 1.0, "reward": i / 2,
+            "verdict": "correct", "verdict_reason": None, "finish_reason": "eos", "n_tokens": 9, "task": "countdown",
+            "gold": "2", "meta": '{"numbers": [1, 1]}', "verifier": "countdown", "cap": 40, "top_p": 1.0,
+        }
+        for i in range(12)
+    ]  # fmt: skip
     source.write_text("\n".join(map(json.dumps, rows)))
     load(source, tmp_path / "run")
-    export(tmp_path / "run", tmp_path / "b.jsonl")
-    load(tmp_path / "b.jsonl", tmp_path / "again")
+    export(tmp_path / "run", tmp_path / f"b{suffix}")
+    load(tmp_path / f"b{suffix}", tmp_path / "again")
     first, second = (store.read(tmp_path / name).drop_columns(["run"]) for name in ("run", "again"))
     assert first.to_pylist() == second.to_pylist()
-    assert set(first.column("kind").to_pylist()) == {"eval"}
+    kinds = second.column("kind").to_pylist()
+    assert (kinds.count("train"), kinds.count("eval")) == (4, 8)
+    found = []
+    for name in ("run", "again"):
+        capsys.readouterr()
+        assert cli.main(["aha", str(tmp_path / name), "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out) | {"runs": []})
+    assert found[0] == found[1]
+    assert (found[0]["steps"], found[0]["rollouts_per_step"]) == ([0, 1], 3)
 
 
 def test_few_rows_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

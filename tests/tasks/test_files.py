@@ -13,8 +13,12 @@ from hypothesis import strategies as st
 
 from r1rl import tasks
 from r1rl.ground.errors import RecipeError
+from r1rl.tasks import prompts
+from r1rl.tasks.countdown import Countdown
+from r1rl.tasks.dataset import dataset_rows
 from r1rl.tasks.files import FileTask
 
+COUNTDOWN = Countdown().question([3, 5, 7], 22)
 ROWS = [{"question": f"What is {n} plus 1?", "answer": n + 1} for n in range(50)]
 
 
@@ -196,8 +200,8 @@ def test_unreadable_files(tmp_path: Path, name: str, content: bytes) -> None:
         pytest.param({"dataset": "a/b", "heldout_size": 1, "heldout_fraction": 0.1}, "give one", id="two sizes"),
         pytest.param({"dataset": "a/b", "limit": 1}, "limit=1", id="limit"),
         pytest.param({"dataset": "a/b", "limit": "many"}, "task_options.limit='many': expected", id="type"),
-        pytest.param({"dataset": "a/b", "colum": "x"}, "it takes path, dataset, config", id="unknown option"),
-        pytest.param({"dataset": "a/b", "_splits": {}}, "no such option", id="private field"),
+        pytest.param({"dataset": "a/b", "colum": "x"}, "which takes path, dataset, config", id="unknown option"),
+        pytest.param({"dataset": "a/b", "_splits": {}}, "_splits: unknown key", id="private field"),
     ],
 )
 def test_options_that_are_refused(options: dict[str, Any], message: str) -> None:
@@ -287,3 +291,84 @@ def test_wrong_verifier_options_are_named(tmp_path: Path, options: dict[str, Any
     path = str(jsonl(tmp_path / "data.jsonl", ROWS))
     with pytest.raises(RecipeError, match=message):
         FileTask(path=path, **options).rows("train", 1)
+
+
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": " What is 6 * 7? "}]
+LAYOUTS = [
+    pytest.param(
+        {"data_source": "dapo", "prompt": MESSAGES, "reward_model": {"ground_truth": "42", "style": "rule"}},
+        {}, ("What is 6 * 7?", "42", {}, "math"),
+        "answer_column=reward_model.ground_truth, question_column=prompt, without",
+        id="verl and DAPO",
+    ),
+    pytest.param(
+        {"prompt": MESSAGES[1:], "reward_model": {"ground_truth": {"target": 22, "numbers": [3, 5, 7]}}},
+        {}, ("What is 6 * 7?", "22", {"numbers": [3, 5, 7]}, "countdown"), "verifier countdown", id="TinyZero",
+    ),
+    pytest.param(
+        {"nums": [3, 5, 7], "target": 22}, {}, (COUNTDOWN, "22", {"numbers": [3, 5, 7]}, "countdown"),
+        "numbers_column=nums; verifier countdown", id="Countdown",
+    ),
+    pytest.param(
+        {"nums": ["3", "5", "7"], "target": "22"}, {}, (COUNTDOWN, "22", {"numbers": [3, 5, 7]}, "countdown"),
+        "numbers_column=nums", id="Countdown in texts",
+    ),
+    pytest.param(
+        {"nums": "[ 3 5  7]", "target": 22.0}, {}, (COUNTDOWN, "22", {"numbers": [3, 5, 7]}, "countdown"),
+        "numbers_column=nums", id="numbers in one text",
+    ),
+    pytest.param(
+        {"given": "3, 5, 7", "target": 22}, {"numbers_column": "given"},
+        (COUNTDOWN, "22", {"numbers": [3, 5, 7]}, "countdown"), "", id="numbers by column",
+    ),
+    pytest.param(
+        {"problem": "a?", "solution": "long", "answer": 4}, {}, ("a?", "4", {}, "math"),
+        "answer_column=answer, question_column=problem", id="MATH-500",
+    ),
+    pytest.param({"question": "a?", "answer": ["42"]}, {}, ("a?", "42", {}, "math"), "", id="gold in a list"),
+    pytest.param({"question": "a?", "answer": '["42"]'}, {}, ("a?", "42", {}, "math"), "", id="the list as text"),
+    pytest.param({"question": "a?", "answer": "[42]"}, {}, ("a?", "[42]", {}, "math"), "", id="an interval stays"),
+    pytest.param(
+        {"q": {"text": "a?"}, "extra": {"gold": {"value": 7}}},
+        {"question_column": "q.text", "answer_column": "extra.gold.value"}, ("a?", "7", {}, "math"), "", id="nested",
+    ),
+    pytest.param(
+        {"q.text": "a?", "answer": 1}, {"question_column": "q.text"}, ("a?", "1", {}, "math"), "", id="a dot in a name",
+    ),
+    pytest.param(
+        {"q": "a?", "answer": 1, "nums": [1, 2]}, {"question_column": "q", "verifier": "exact"},
+        ("a?", "1", {}, "exact"), "", id="what is given is not guessed at",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("record", "options", "expected", "said"), LAYOUTS)
+def test_layouts_of_others(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    record: dict[str, Any],
+    options: dict[str, Any],
+    expected: tuple[str, str, dict[str, Any], str],
+    said: str,
+) -> None:
+    task = FileTask(path=str(jsonl(tmp_path / "a.jsonl", [record, {**record, "more": 1}])), heldout_size=1, **options)
+    row = task.every_row()[0]
+    meta = {key: value for key, value in row.meta.items() if key != "source"}
+    assert (row.question, row.gold, meta, task.verifier) == expected
+    assert row.columns == record
+    assert ("recognised" in caplog.text) is bool(said)
+    assert said in caplog.text
+
+
+def test_rewards_are_given_the_datas_own_columns() -> None:
+    found = [
+        {"answer": "#### 4", "level": 3, "id": 1, "prompt": "theirs", "images": ["a.png"], "trainer_state": 0},
+        {"answer": "#### 5", "level": "four", "nested": {"a": [1]}},
+    ]
+    rows = [tasks.Row(f"a:{i}", f"q{i}", "4", {}, columns) for i, columns in enumerate(found)]
+    first, second = dataset_rows(rows, tasks.get("countdown"), prompts.get("none"))
+    assert (first["answer"], first["level"], first["id"], first["prompt"]) == ("#### 4", "3", 1, "q0")
+    assert (second["level"], second["id"], second["nested"]) == ("four", None, {"a": [1]})
+    assert not {"images", "trainer_state"} & first.keys()
+    datasets = pytest.importorskip("datasets")
+    assert datasets.Dataset.from_list([first, second])[1]["level"] == "four"

@@ -23,6 +23,7 @@ class FakeTokenizer:
     chat_template: str | None = "yes"
     bos_token = "<s>"
     bos_token_id = 1
+    ending = "[assistant]"
 
     def __init__(self, *, adds_bos: bool) -> None:
         self.adds_bos = adds_bos
@@ -32,7 +33,7 @@ class FakeTokenizer:
 
     def apply_chat_template(self, messages: list[dict[str, str]], **options: Any) -> str:
         assert options == {"tokenize": False, "add_generation_prompt": True}
-        return "<s>" + "".join(f"[{message['role']}]{message['content']}" for message in messages) + "[assistant]"
+        return "<s>" + "".join(f"[{message['role']}]{message['content']}" for message in messages) + self.ending
 
 
 def built(name: str) -> prompts.Prompt:
@@ -91,6 +92,31 @@ def test_none_is_the_question_alone() -> None:
 def test_chat_has_one_bos(adds_bos: bool, start: str) -> None:
     prompt = prompts.get("chat", tokenizer=FakeTokenizer(adds_bos=adds_bos), system="Be brief.")
     assert prompt.render("Hi {you}") == f"{start}Be brief.[user]Hi {{you}}[assistant]"
+
+
+@pytest.mark.parametrize(
+    ("ending", "opened"),
+    [
+        pytest.param("<|assistant|>\n", "", id="nothing"),
+        pytest.param("<|assistant|>\n<think>\n", "<think>\n", id="the thoughts, as R1's and QwQ's templates do"),
+        pytest.param("<|assistant|>", "", id="no tag"),
+        pytest.param("<think>\n\n</think>\n\n", "<think>\n\n</think>\n\n", id="no thoughts wanted, as Qwen3 says it"),
+        pytest.param("<think>I see.</think><answer>", "", id="a worked example's, not empty"),
+        pytest.param("in <think> </think> tags.<|assistant|>", "", id="named before, not opened"),
+        pytest.param("<|assistant|><think></think><answer>", "<think></think><answer>", id="the answer"),
+    ],
+)
+def test_what_a_rendered_prompt_opens_is_the_prefill(ending: str, opened: str) -> None:
+    tokenizer = FakeTokenizer(adds_bos=False)
+    tokenizer.ending = ending
+    prompt = prompts.get("chat", tokenizer=tokenizer)
+    assert prompts.opened(prompt.render(QUESTION)) == opened
+
+
+@pytest.mark.parametrize("name", prompts.names())
+def test_the_prefill_of_a_template_is_what_it_opens(name: str) -> None:
+    prompt = built(name)
+    assert prompts.opened(prompt.render(QUESTION)) == prompt.prefill
 
 
 @pytest.mark.parametrize("template", [None, "missing"])

@@ -66,7 +66,7 @@ def test_it_is_named_and_described(task, name):
 
 
 def test_unknown_options_are_errors(name, options):
-    with pytest.raises(RecipeError, match=rf"task_options.speed: task '{name}' has no such option"):
+    with pytest.raises(RecipeError, match=rf"task_options.speed: unknown key of the task '{name}'"):
         tasks.get(name, **options, speed=3)
 
 

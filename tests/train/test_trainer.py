@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -311,3 +312,15 @@ def test_a_run_that_earns_nothing_says_so_and_stops(small_run):
         ("nothing_earned", 1, 16),
         ("nothing_earned", 2, 32),
     ]
+
+
+def test_a_chat_template_that_opens_the_thoughts_is_paid_for_the_rest(small_run, small_base, tmp_path):
+    """The base writes its format behind `<think>`; with the tag in the prompt nobody else can write it."""
+    chatty = shutil.copytree(small_base, tmp_path / "chatty")
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %} <think>{% endif %}"
+    (chatty / "chat_template.jinja").write_text(template)
+    folder = run(small_run, "--model_name_or_path", str(chatty), "--prompt_template", "chat", "--max_steps", "1")
+    rows = store.read(folder.path).to_pylist()
+    assert {row["prefill"] for row in rows} == {"<think>"}
+    assert all(row["prompt"].endswith("<think>") for row in rows)
+    assert any(row["reward_format"] == 1 for row in rows if row["kind"] == "train")

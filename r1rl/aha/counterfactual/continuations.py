@@ -13,6 +13,7 @@ from r1rl.aha.detect.annotation import verifier_of
 from r1rl.aha.detect.reasoning import reasoning_spans
 from r1rl.rollout.engine import Completion
 from r1rl.rollout.sampling import draw, row_key
+from r1rl.rollout.texts import text_of
 from r1rl.verify import Verdict
 from rewards.accuracy import Accuracy
 
@@ -65,10 +66,10 @@ class Continued:
 
 
 class TokenCuts:
-    """Cuts in characters -> cuts in tokens, for one tokenizer."""
+    """Cuts in characters -> cuts in tokens, for one tokenizer and the ids that end a completion."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, ends: Sequence[int] = ()) -> None:
+        self.tokenizer, self.ends = tokenizer, ends
 
     def until(self, ids: Sequence[int], char: int) -> list[int]:
         """The longest beginning of `ids` whose text is at most `char` characters long."""
@@ -83,7 +84,7 @@ class TokenCuts:
 
     def text(self, ids: Sequence[int]) -> str:
         """The text as the store has it."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+        return text_of(self.tokenizer, ids, self.ends)
 
     def added(self, ids: Sequence[int], text: str) -> list[int]:
         """The tokens of `text`, to be put behind `ids`; with a space between words where neither brings one."""
@@ -97,7 +98,7 @@ class TokenCuts:
 
 def sample(policy: Policy, branches: Sequence[Branch], *, seed: int, lexicon: str = "strict") -> list[Continued]:
     """Sample and judge every branch, in order. The draws depend on (seed, source, arm, sample) alone."""
-    tokens = TokenCuts(policy.tokenizer)
+    tokens = TokenCuts(policy.tokenizer, policy.engine.eos_token_ids)
     prompts = {text: policy.tokenizer(text)["input_ids"] for text in {branch.row["prompt"] for branch in branches}}
     before = [[*prompts[branch.row["prompt"]], *branch.ids] for branch in branches]
     keys = [_key(seed, branch, 0) for branch in branches]

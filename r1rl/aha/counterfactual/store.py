@@ -137,7 +137,7 @@ def _sampled(
     """The rows of some points, or claims: every branch of theirs sampled."""
     from r1rl.aha.counterfactual import arms, continuations, corruption
 
-    tokens = continuations.TokenCuts(policy.tokenizer)
+    tokens = continuations.TokenCuts(policy.tokenizer, policy.engine.eos_token_ids)
     if what == "points":
         answer = arms.forced_answer(sources, policy.extraction) if settings.answer is None else settings.answer
         inject = arms.injected(policy.tokenizer, settings.inject)

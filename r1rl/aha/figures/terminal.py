@@ -119,8 +119,10 @@ def table(steps: Sequence[int], rows: Iterable[Row], width: int) -> Table:
     table.add_column("", min_width=_LABEL_WIDTH)
     first, last = (f"step {steps[i]}" for i in (0, -1))
     columns = [first, last, "change (95 %)", "adj. p", "onset", "detector P / R"]
-    kept = next((n for n, wide in _WIDE_ENOUGH.items() if width >= wide), min(_WIDE_ENOUGH))
-    for heading in columns[:kept]:
+    shown = list(range(next((n for n, wide in _WIDE_ENOUGH.items() if width >= wide), min(_WIDE_ENOUGH))))
+    if first == last:  # nothing to compare
+        shown = [0, 5] if width >= _WIDE_ENOUGH[4] else [0]
+    for heading in (columns[i] for i in shown):
         words = heading in columns[4:]
         table.add_column(heading, justify="left" if words else "right", no_wrap=True)
     section = ""
@@ -140,13 +142,15 @@ def table(steps: Sequence[int], rows: Iterable[Row], width: int) -> Table:
             _onset(row),
             Text(score, style="dim"),
         ]
-        table.add_row(f"  {row.figure.label}", *cells[:kept])
+        table.add_row(f"  {row.figure.label}", *(cells[i] for i in shown))
     return table
 
 
 def _clean_table(result: Result) -> Table | None:
-    """The main figures again without unclean rollouts, if there are any such."""
+    """The main figures of two steps again without unclean rollouts, if there are any such."""
     unclean = result.rows["unclean"]
+    if len(result.steps) < 2:
+        return None
     if unclean.last.value is None or not any(share.value for share in unclean.series):
         return None
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)

@@ -16,6 +16,7 @@ from r1rl.aha.counterfactual.arms import ARMS
 from r1rl.aha.counterfactual.continuations import Branch, Continued, TokenCuts
 from r1rl.aha.counterfactual.store import PART, Settings
 from r1rl.models.base import tokenizer as tiny_tokenizer
+from r1rl.rollout.engine import Engine
 from r1rl.store import store
 from r1rl.verify import Verdict
 from tests.aha.annotated_runs import rollout
@@ -172,6 +173,7 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     class Fake:
         tokenizer = TOKENIZER
         extraction = "answer-tag"
+        engine = Engine(TOKENIZER, [TOKENIZER.eos_token_id])
 
     monkeypatch.setattr(counterfactual_store, "load", lambda run, path: Fake())
     return run
