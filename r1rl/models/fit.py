@@ -20,14 +20,15 @@ logger = logging.getLogger(__name__)
 _MEASURED_PROMPTS = 1000  # the longest by their characters
 
 
-def configuration(source: str, revision: str | None = None) -> tuple[Any, list[int]]:
+def configuration(source: str, revision: str | None = None, *, own_code: bool = False) -> tuple[Any, list[int]]:
     """A model's configuration, and the ids that it says end a text: of generation_config.json, else config.json.
 
+    `own_code`: whether to run code that the model brings.
     Raises OSError or ValueError where there is none, or none that transformers knows.
     """
     from transformers import AutoConfig, GenerationConfig
 
-    config = AutoConfig.from_pretrained(source, revision=revision)
+    config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=own_code)
     try:
         stated = GenerationConfig.from_pretrained(source, revision=revision).eos_token_id
     except OSError:  # not every model has one

@@ -14,7 +14,7 @@ from r1rl.models import fit
 from r1rl.models import resolve as models
 from r1rl.plan import memory, sizes, work
 from r1rl.plan.work import Machines
-from r1rl.recipe import launchers
+from r1rl.recipe import checks, launchers
 from r1rl.recipe import load as recipe
 from r1rl.update import batching
 
@@ -224,10 +224,8 @@ def _check_fit(loaded: recipe.LoadedRecipe) -> None:
         fit.check_positions(fit.positions(config), 1, longest)
         return
     fit.name_end(tokenizer, config, ends)
-    fit.check_tags(tokenizer, ends, loaded.read_tags())
     rows = loaded.task.rows("train", min(loaded.recipe.train_size, _READ_ROWS))
-    prompt = fit.longest_prompt(tokenizer, loaded.prompt(tokenizer).render, [row.question for row in rows])
-    fit.check_positions(fit.positions(config), prompt, longest)
+    checks.check_model(loaded, tokenizer, config, ends, [row.question for row in rows])
 
 
 def _gold(loaded: recipe.LoadedRecipe) -> str:

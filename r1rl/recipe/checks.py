@@ -7,15 +7,19 @@ import inspect
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from r1rl import tasks
 from r1rl.ground.errors import MissingDataError, RecipeError, nearest, one_line
+from r1rl.models import fit
 from r1rl.models import resolve as models
 from r1rl.recipe import launchers
 from r1rl.recipe.keys import DERIVED, LIMITS, Recipe
 from r1rl.run import folder as run_folder
 from r1rl.tasks import dataset, prompts
+
+if TYPE_CHECKING:
+    from r1rl.recipe.load import LoadedRecipe
 
 
 def check_values(stated: Mapping[str, Any]) -> None:
@@ -146,6 +150,36 @@ def _start() -> Any:
 
 async def _awaited(values: Any) -> Any:
     return await values
+
+
+def check_model(
+    loaded: LoadedRecipe, tokenizer: Any, config: Any, ends: Sequence[int], questions: Sequence[str]
+) -> None:
+    """The model can be paid for what it writes, and has room for it; needs no weights.
+
+    Args:
+        config, ends: as `models.fit.configuration` found them.
+        questions: those whose prompts are held against the model's positions.
+
+    Raises:
+        RecipeError: a reward would never pay, or the model has too few positions.
+    """
+    paying = loaded.paying_rewards()
+    fit.check_tags(tokenizer, ends, {name: getattr(reward, "tags", ()) for name, reward in paying.items()})
+    render = loaded.prompt(tokenizer).render
+    opened = prompts.opened(render(questions[0]))
+    for name, reward in paying.items():
+        # Thoughts that the prompt closes are not the model's to write.
+        reason = (
+            reward.failure(f"{opened}<answer>x</answer>") if "</think>" in opened and hasattr(reward, "failure") else ""
+        )
+        if reason:
+            raise RecipeError(
+                f"reward_funcs: {name!r} never pays behind a prompt that ends in {opened!r} ({reason}); leave it out, "
+                "or take a prompt_template, or a chat template, that does not close <think>"
+            )
+    longest = fit.longest_prompt(tokenizer, render, questions)
+    fit.check_positions(fit.positions(config), longest, int(loaded.grpo.max_completion_length))
 
 
 def _check_rows(recipe: Recipe, task: tasks.Task) -> None:

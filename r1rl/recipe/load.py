@@ -32,6 +32,8 @@ from r1rl.tasks import prompts
 if TYPE_CHECKING:
     from trl import GRPOConfig, ModelConfig
 
+    import rewards
+
 logger = logging.getLogger(__name__)
 
 # Written into the resolved recipe even when TRL's default was used: a later TRL may choose another.
@@ -117,14 +119,14 @@ class LoadedRecipe:
         own = self.recipe
         return self.task.rows("train", own.train_size), self.task.rows("heldout", own.heldout_size)
 
-    def read_tags(self) -> dict[str, tuple[str, ...]]:
-        """The tags without which a reward never pays, by the reward; those of weight 0 only measure."""
+    def paying_rewards(self) -> dict[str, rewards.Reward]:
+        """The rewards by their names; those of weight 0 only measure."""
         import rewards
 
         options, names = self.recipe.reward_options, self.recipe.reward_funcs
         weights = self.grpo.reward_weights or [1.0] * len(names)
         paying = [name for name, weight in zip(names, weights, strict=True) if weight]
-        return {name: getattr(rewards.get(name, **(options.get(name) or {})), "tags", ()) for name in paying}
+        return {name: rewards.get(name, **(options.get(name) or {})) for name in paying}
 
     def write(self, path: Path) -> None:
         """Write the resolved recipe; loading that file again gives the same recipe."""

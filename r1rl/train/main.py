@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from r1rl.ground import machine, whole_files
 from r1rl.ground.errors import RecipeError, one_line
-from r1rl.recipe import launchers
+from r1rl.recipe import checks, launchers
 from r1rl.recipe import load as recipe
 from r1rl.recipe.load import LoadedRecipe
 from r1rl.run import cpu_processes, exits, heartbeats, watchdog
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.info("run %s is finished; remove %s or give another --name to train again", done.name, done.path)
         return exits.SUCCESS
     source, tokenizer = find_model(loaded)
-    check_fit(loaded, source, tokenizer)
+    check_model(loaded, source, tokenizer)
     from r1rl.train import callbacks
 
     folder = open_folder(loaded)
@@ -107,7 +107,7 @@ def find_model(loaded: LoadedRecipe) -> tuple[str, PreTrainedTokenizerBase]:
         tokenizer = AutoTokenizer.from_pretrained(
             source, revision=model.model_revision, padding_side="left", truncation_side="left"
         )
-        config, ends = fit.configuration(source, model.model_revision)
+        config, ends = fit.configuration(source, model.model_revision, own_code=loaded.grpo.trust_remote_code)
     except (OSError, ValueError) as error:
         raise RecipeError(
             f"model_name_or_path={model.model_name_or_path!r}: cannot be loaded: {one_line(error)}"
@@ -117,19 +117,13 @@ def find_model(loaded: LoadedRecipe) -> tuple[str, PreTrainedTokenizerBase]:
     return source, tokenizer
 
 
-def check_fit(loaded: LoadedRecipe, source: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """The model can be paid for what it writes, and has room for it.
-
-    Raises:
-        RecipeError: it cannot write a tag that a reward reads, or has too few positions.
-    """
+def check_model(loaded: LoadedRecipe, source: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise RecipeError where the model does not serve the recipe, see `recipe.checks.check_model`."""
     from r1rl.models import fit
 
-    config, ends = fit.configuration(source, loaded.model.model_revision)
-    fit.check_tags(tokenizer, ends, loaded.read_tags())
-    questions = (row.question for part in loaded.problems for row in part)
-    longest = fit.longest_prompt(tokenizer, loaded.prompt(tokenizer).render, questions)
-    fit.check_positions(fit.positions(config), longest, int(loaded.grpo.max_completion_length))
+    config, ends = fit.configuration(source, loaded.model.model_revision, own_code=loaded.grpo.trust_remote_code)
+    questions = [row.question for part in loaded.problems for row in part]
+    checks.check_model(loaded, tokenizer, config, ends, questions)
 
 
 def open_folder(loaded: LoadedRecipe) -> run_folder.RunFolder:

@@ -24,13 +24,16 @@ SHAPE: dict[str, Any] = {
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256, "rope_theta": 1e4}
 
 
-def folder(path: Path, *, config: int | list[int] | None = None, generation: Any = None, end: str | None = None) -> Any:
+def folder(
+    path: Path, *, config: int | None = None, generation: Any = None, end: str | None = None, chat: str | None = None
+) -> Any:
     """A model without weights: its configuration names `config`, its generation's `generation`, its tokenizer `end`."""
     LlamaConfig(**SHAPE, bos_token_id=None, eos_token_id=config).save_pretrained(path)
     if generation is not None:
         GenerationConfig(eos_token_id=generation).save_pretrained(path)
     tokenizer = tiny_tokenizer.build()
     tokenizer.eos_token = end
+    tokenizer.chat_template = chat
     tokenizer.save_pretrained(path)
     return tokenizer
 
@@ -127,6 +130,13 @@ def test_what_does_not_fit(prompt: int, completion: int, message: str | None) ->
         pytest.param({"end": "</answer>"}, [], "'accuracy' looks for </answer>", id="a lost tag"),
         pytest.param({"end": "<eos>"}, ["--max_completion_length", "250"], "the model has 256 positions", id="long"),
         pytest.param({"end": "<eos>"}, ["--max_completion_length", "1000000000"], "256 positions", id="a billion"),
+        pytest.param(
+            {"end": "<eos>", "chat": "{{ messages[0].content }}<think>\n\n</think>\n"},
+            ["--prompt_template", "chat"],
+            "'format' never pays behind a prompt that ends in '<think>\\n\\n</think>' (nothing inside <think>)",
+            id="thoughts that the prompt closes",
+        ),
+        pytest.param({"end": "<eos>"}, ["--prompt_template", "chat"], "no chat template", id="no chat template"),
     ],
 )
 def test_a_run_that_would_train_on_nothing_does_not_begin(
