@@ -7,8 +7,8 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from r1rl.tasks.countdown import Countdown
 
 logger = logging.getLogger(__name__)
 
+_NUMBER = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+|-?[0-9]+(?:\.[0-9]+)?")
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 _DEFAULT_HELDOUT_FRACTION = 0.2
 
@@ -47,6 +48,8 @@ class FileTask:
         heldout_fraction, heldout_size: how much is held out, as a share or in rows (not both; default 0.2).
         shuffle_seed: another value, another split.
         verifier: name of the verifier; default: `math`, or `countdown` where rows give numbers.
+        final_value: whether an expression that only comes to a number is wrong (`65 - 4` for 61), for the verifier
+            `math`; default: where every answer of the data is a plain number, as in word problems.
 
     `bad_rows` says of each row left out where it stands and why, once rows were read.
     """
@@ -65,6 +68,7 @@ class FileTask:
     heldout_size: int | None = None
     shuffle_seed: int = 0
     verifier: str = ""
+    final_value: bool | None = None
     bad_rows: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
     _recognised: bool = field(default=False, init=False, repr=False, compare=False)
     _splits: dict[str, list[Row]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -190,7 +194,15 @@ class FileTask:
             )
         if self.bad_rows:
             logger.warning("%s: left out %d bad rows (%s)", self._source(), len(self.bad_rows), examples)
-        return rows
+        return (
+            [replace(row, meta=row.meta | {"final_value": True}) for row in rows] if self._final_value(rows) else rows
+        )
+
+    def _final_value(self, rows: Sequence[Row]) -> bool:
+        """Whether answers must be worked out, see the options."""
+        if self.verifier != "math":
+            return False
+        return all(_NUMBER.fullmatch(row.gold) for row in rows) if self.final_value is None else self.final_value
 
     def _recognise(self, record: dict[str, Any]) -> None:
         """Take well-known columns where none were named and the default ones are not there, and say so."""

@@ -372,3 +372,22 @@ def test_rewards_are_given_the_datas_own_columns() -> None:
     assert not {"images", "trainer_state"} & first.keys()
     datasets = pytest.importorskip("datasets")
     assert datasets.Dataset.from_list([first, second])[1]["level"] == "four"
+
+
+@pytest.mark.parametrize(
+    ("answers", "options", "asked"),
+    [
+        pytest.param(["61", "1,200", "-3.5"], {}, True, id="word problems"),
+        pytest.param(["61", r"\sqrt{2}"], {}, False, id="one gold is a formula"),
+        pytest.param(["61", "7"], {"final_value": False}, False, id="switched off"),
+        pytest.param(["61", r"\sqrt{2}"], {"final_value": True}, True, id="switched on"),
+        pytest.param(["61", "7"], {"verifier": "exact"}, False, id="another verifier"),
+    ],
+)
+def test_numbers_must_be_worked_out_where_all_answers_are_numbers(
+    tmp_path: Path, answers: list[str], options: dict[str, Any], asked: bool
+) -> None:
+    path = tmp_path / "problems.jsonl"
+    path.write_text("\n".join(json.dumps({"question": f"{a}?", "answer": a}) for a in answers))
+    found = FileTask(path=str(path), **options).every_row()
+    assert [row.meta.get("final_value", False) for row in found] == [asked] * len(answers)

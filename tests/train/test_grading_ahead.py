@@ -183,7 +183,7 @@ def test_verdicts_equal_those_of_grading_afterwards(monkeypatch):
     """The real verifier, processes and all; the cache of one way must not answer for the other."""
     from r1rl.verify import math
 
-    golds = ["12"] * 7 + ["not a number at all", "\\sqrt{144}", "x"]
+    golds = ["12"] * 7 + ["1 2 x", "\\sqrt{144}", "x"]
     given = [{"verifier": "math", "gold": gold, "meta": "{}"} for gold in golds]
 
     def judge(texts, given):

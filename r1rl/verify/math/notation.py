@@ -33,9 +33,11 @@ _VULGAR: Final = {"½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾"
                   "⅞": (7, 8)}  # fmt: skip
 _SIGNS: Final = str.maketrans(
     {
-        "\u2212": "-", "\u2012": "-", "\uff0d": "-", "\ufe63": "-", "\uff1d": "=", "、": ",", "\u2010": "-", "\u2011": "-", "\u2013": "-", "\u2014": "-", "×": r"\times ", "⋅": r"\cdot ",
+        "\u2012": "-", "\uff0d": "-", "\ufe63": "-", "\uff1d": "=", "、": ",", "≧": r"\ge ", "≦": r"\le ",
+        "ϕ": r"\phi ", "⌊": r"\lfloor ", "⌋": r"\rfloor ",
+        "\u2212": "-", "\u2010": "-", "\u2011": "-", "\u2013": "-", "\u2014": "-", "×": r"\times ", "⋅": r"\cdot ",
         "·": r"\cdot ", "∗": "*", "∙": r"\cdot ", "•": r"\cdot ", "÷": "/", "⁄": "/", "∕": "/", "≤": r"\le ",
-        "≥": r"\ge ", "≧": r"\ge ", "≦": r"\le ", "ϕ": r"\phi ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "±": r"\pm ",
+        "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "±": r"\pm ",
         "∓": r"\mp ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
         "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "√": r"\sqrt ", "∛": r"\sqrt[3]", "°": r"^\circ ",
         "º": r"^\circ ", "˚": r"^\circ ", "∶": ":", "∴": " ", "′": "'", "’": "'", "‘": "'",
@@ -56,7 +58,8 @@ _SIGNS: Final = str.maketrans(
 )  # fmt: skip
 
 _SAME_COMMAND: Final = {
-    "nicefrac": "frac", "sfrac": "frac", "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge",
+    "nicefrac": "frac", "sfrac": "frac",
+    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge",
     "neq": "ne", "lt": "<", "gt": ">", "surd": "sqrt", "lbrace": "{", "rbrace": "}", "lvert": "|", "rvert": "|",
     "vert": "|", "mid": "|", "lVert": "|", "rVert": "|", "varnothing": "emptyset", "degree": "^\\circ", "colon": ":",
     "imath": "i", "thickapprox": "approx", "dbinom": "binom", "tbinom": "binom", "mathrm{i}": "i", "Bbb": "mathbb",
@@ -94,7 +97,8 @@ _SPACED_GROUPS: Final = re.compile(
     r"([-+\s\u00a4]*)([1-9][0-9]{0,2}(?:[ _][0-9]{3})+)((?:\.[0-9]+)?(?:[^0-9].*)?)", re.DOTALL
 )
 _PERIOD: Final = re.compile(
-    r"(?<![0-9.])([0-9]*)\.([0-9]{0,20})(?:\\(?:overline|bar|dot)\s*(?:\{([0-9]{1,20})\}|([0-9]))|(?<=\.)\(([0-9]{1,20})\))"
+    r"(?<![0-9.])([0-9]*)\.([0-9]{0,20})(?:\\(?:overline|bar|dot)\s*(?:\{([0-9]{1,20})\}|([0-9]))"
+    r"|(?<=\.)\(([0-9]{1,20})\))"
     r"(?![0-9])"
 )
 _DOTTED: Final = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]{1,40})\s*(?:\.\.\.|\\ldots|\u2026)")

@@ -8,16 +8,16 @@ from r1rl.verify.math.notation import normalise
 _TEXT_COMMANDS: Final = r"text|textrm|mbox|mathrm|operatorname\*?|textnormal|hbox|rm|mathop|texttt|mathtt"
 _WORD_COMMAND: Final = re.compile(rf"\\(?:{_TEXT_COMMANDS})\s*\{{([^{{}}]*)\}}")
 CHANGED: Final = (
-    r"(?:not|wrong|incorrect|false|opposite|negative|other|never|no|n't|square|squared|cube|root|reciprocal|inverse|double"
-    r"|twice|triple|half|bound|bounds|logarithm|numerator|denominator|except|but|cannot|unless|if|less|more|minus|guess"
+    r"(?:not|wrong|incorrect|false|opposite|negative|other|never|no|n't|square|squared|cube|root|reciprocal|inverse"
+    r"|double|twice|triple|half|bound|bounds|logarithm|numerator|denominator|except|but|cannot|unless|if|less|more|minus|guess"
     r"|perhaps|maybe|options?|unequal|different)\b"
 )
 """Words that make what follows another value than the answer, or no answer."""
 _QUANTITY: Final = (
-    "answer|result|solution|total|sum|difference|product|quotient|remainder|area|perimeter|volume|length|width|height|depth"
-    "|radius|diameter|circumference|distance|probability|value|number|count|cost|price|profit|time|speed|rate|age|weight"
-    "|mass|amount|average|mean|median|mode|range|domain|minimum|maximum|slope|angle|degree|ratio|percentage|percent|interval"
-    "|set|roots|solutions|vertex|center|centre|point|coordinates|equation|expression|output|ways|possibilities"
+    "answer|result|solution|total|sum|difference|product|quotient|remainder|area|perimeter|volume|length|width|height"
+    "|depth|radius|diameter|circumference|distance|probability|value|number|count|cost|price|profit|time|speed|rate|age"
+    "|weight|mass|amount|average|mean|median|mode|range|domain|minimum|maximum|slope|angle|degree|ratio|percentage"
+    "|percent|interval|set|roots|solutions|vertex|center|centre|point|coordinates|equation|expression|output|ways|possibilities"
 )
 _CUE: Final = re.compile(
     r"""
@@ -44,7 +44,8 @@ _CUE: Final = re.compile(
 )
 """What only announces a value."""
 _REASON: Final = re.compile(
-    r",?\s+(?:(?:because|since|as required$|as desired$)\b(?!.*(?:n't\b|\b(?:not|wrong|but|instead|or|nothing|false|could|might|may|maybe|also|guess|answer)\b))"
+    r",?\s+(?:(?:because|since|as required$|as desired$)\b"
+    r"(?!.*(?:n't\b|\b(?:not|wrong|but|instead|or|nothing|false|could|might|may|maybe|also|guess|answer)\b))"
     r"|(?:is|as) (?:the|our|my) (?:final )?answer\b(?!\s*\S)|\(final answer\)).*",
     re.IGNORECASE | re.DOTALL,
 )
