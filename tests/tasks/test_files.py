@@ -79,7 +79,7 @@ def test_gold(tmp_path: Path, answer: Any, pattern: str | None, gold: str) -> No
 def test_rows_name_their_source(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", [{"question": "one", "answer": 1}, "", {"question": "two", "answer": 2}])
     rows = {row.question: row for row in all_rows(FileTask(path=str(path)))}
-    assert rows["two"].meta == {"source": "a.jsonl:3"}
+    assert rows["two"].meta == {"source": "a.jsonl:3", "final_value": True}
     assert rows["two"].prompt_id == "a:3"
 
 
@@ -353,7 +353,7 @@ def test_layouts_of_others(
 ) -> None:
     task = FileTask(path=str(jsonl(tmp_path / "a.jsonl", [record, {**record, "more": 1}])), heldout_size=1, **options)
     row = task.every_row()[0]
-    meta = {key: value for key, value in row.meta.items() if key != "source"}
+    meta = {key: value for key, value in row.meta.items() if key not in ("source", "final_value")}
     assert (row.question, row.gold, meta, task.verifier) == expected
     assert row.columns == record
     assert ("recognised" in caplog.text) is bool(said)

@@ -7,7 +7,7 @@ import shutil
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r1rl import verify
@@ -86,6 +86,7 @@ def test_solvable_agrees_with_the_oracle(numbers):
     assert {target for target in candidates if solvable(numbers, target)} == candidates & possible
 
 
+@settings(deadline=None)  # the first example starts a process
 @given(st.lists(st.sampled_from(["good", "bad", "ugly"]), max_size=30))
 def test_reasons_keep_the_order_of_the_rows(words):
     golds = {"good": "12", "bad": "12?", "ugly": "1 2 x"}
