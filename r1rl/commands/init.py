@@ -14,8 +14,10 @@ examples:
   r1rl init
   r1rl init --model ./SmolLM2-135M --data problems.csv --reward accuracy,format,my_rewards.py:short
   r1rl init --model Qwen/Qwen2.5-0.5B --data countdown --to first.yaml
+  r1rl init --from open-r1/recipes/Qwen2.5-1.5B-Instruct/grpo/config_demo.yaml --to demo.yaml
   r1rl init --model ./model --data rows.parquet --question-column extra.problem --answer-column extra.gold
 
+--from takes a GRPO recipe of open-r1 or TRL and says what became of each key that is not the same here.
 What is not given is asked, in a terminal. The recipe is checked as r1rl plan checks it before it is written."""
 
 # Option, question, default.
@@ -31,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="MODEL", help="a folder, or a name on the hub")
     parser.add_argument("--data", metavar="FILE", help="a file of problems, or the name of a task (default: countdown)")
     parser.add_argument("--reward", metavar="A,B", help="names and file.py:function (default: accuracy,format)")
+    parser.add_argument("--from", dest="source", metavar="FILE", help="a GRPO recipe of open-r1 or TRL")
     parser.add_argument("--to", metavar="FILE", help="the recipe (default: recipe.yaml)")
     parser.add_argument("--question-column", metavar="NAME", help="where it is not recognised")
     parser.add_argument("--answer-column", metavar="NAME", help="where it is not recognised")
@@ -39,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> None:
     from r1rl.recipe import first
 
+    if parsed.source:
+        target = Path(parsed.to or "recipe.yaml")
+        _, said = first.translate(target, Path(parsed.source))
+        sys.stdout.write("".join(f"  {line}\n" for line in said) + f"{target}\nnext: r1rl plan {target}\n")
+        return
     asking = sys.stdin.isatty()
     given = {}
     for name, question, default in _QUESTIONS:

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--profile", default="example", metavar="NAME|FILE", help="the cluster's profile")
+    parser.add_argument("--profile", metavar="NAME|FILE", help="the cluster's profile (default: example)")
     parser.add_argument("--nodes", type=int, default=1, metavar="N", help="all nodes, a vLLM server's included")
     parser.add_argument("--vllm", metavar="WHERE", help="none, colocate or server; default: as the recipe says")
     parser.add_argument("--seeds", type=int, metavar="N", help="an array of runs with the seeds 0 to N - 1")
@@ -40,10 +40,16 @@ def run(parsed: argparse.Namespace) -> None:
     from r1rl.launch import slurm, slurm_jobs
 
     overrides = read_options(parsed, _options)
+    profile = slurm.profile(parsed.profile or "example")
+    if parsed.profile is None:
+        sys.stderr.write(
+            f"no --profile: taking the example's {profile.gpus_per_node} GPUs a node; copy slurm/profiles/example.yaml "
+            "for your cluster\n"
+        )
     job = slurm.render(
         parsed.recipe,
         overrides,
-        slurm.profile(parsed.profile),
+        profile,
         nodes=parsed.nodes,
         vllm=parsed.vllm,
         seeds=parsed.seeds,

@@ -9,18 +9,33 @@ from r1rl.ground.errors import RecipeError, one_line
 from r1rl.models import resolve as models
 
 # From the published config.json files.
-_QWEN25_KEYS = (
+_KEYS = (
     "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size",
     "tie_word_embeddings",
 )  # fmt: skip
-_QWEN25 = {
-    "0.5b": (896, 24, 14, 2, 4864, 151936, True),
-    "1.5b": (1536, 28, 12, 2, 8960, 151936, True),
-    "3b": (2048, 36, 16, 2, 11008, 151936, True),
-    "7b": (3584, 28, 28, 4, 18944, 152064, False),
-    "14b": (5120, 48, 40, 8, 13824, 152064, False),
-    "32b": (5120, 64, 40, 8, 27648, 152064, False),
-}
+_KNOWN: dict[str, tuple[str, dict[str, tuple[int, int, int, int, int, int, bool]]]] = {
+    "Qwen2.5": ("Qwen2Config", {
+        "0.5B": (896, 24, 14, 2, 4864, 151936, True),
+        "1.5B": (1536, 28, 12, 2, 8960, 151936, True),
+        "3B": (2048, 36, 16, 2, 11008, 151936, True),
+        "7B": (3584, 28, 28, 4, 18944, 152064, False),
+        "14B": (5120, 48, 40, 8, 13824, 152064, False),
+        "32B": (5120, 64, 40, 8, 27648, 152064, False),
+    }),
+    "Qwen3": ("Qwen3Config", {  # its heads have 128 dimensions, the default of Qwen3Config
+        "0.6B": (1024, 28, 16, 8, 3072, 151936, True),
+        "1.7B": (2048, 28, 16, 8, 6144, 151936, True),
+        "4B": (2560, 36, 32, 8, 9728, 151936, True),
+        "8B": (4096, 36, 32, 8, 12288, 151936, False),
+        "14B": (5120, 40, 40, 8, 17408, 151936, False),
+    }),
+    "Llama-3.2": ("LlamaConfig", {
+        "1B": (2048, 16, 32, 8, 8192, 128256, True),
+        "3B": (3072, 28, 24, 8, 8192, 128256, True),
+    }),
+    "Llama-3.1": ("LlamaConfig", {"8B": (4096, 32, 32, 8, 14336, 128256, False)}),
+    "Mistral": ("MistralConfig", {"7B": (4096, 32, 32, 8, 14336, 32000, False)}),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,7 +59,8 @@ class Size:
 def size(name: str) -> Size:
     """The size of a recipe's model: a folder with a config.json, a built base or package, or a known one by its name.
 
-    Known by name are the Qwen2.5 models and DeepSeek-V3, with the numbers that DeepSeek-R1-Zero started from.
+    Known by name are models of Qwen2.5, Qwen3, Llama 3 and Mistral, and DeepSeek-V3, with the numbers that
+    DeepSeek-R1-Zero started from.
 
     Raises:
         RecipeError: the configuration is not here; nothing is downloaded.
@@ -60,13 +76,15 @@ def size(name: str) -> Size:
             raise RecipeError(f"model_name_or_path={name!r}: {one_line(error)}") from error
     if name.rpartition("/")[2].lower() in ("deepseek-v3-base", "deepseek-v3"):
         return of_config(deepseek_v3(), "known sizes of DeepSeek-V3")
-    family, _, variant = name.rpartition("/")[2].lower().partition("qwen2.5-")
-    billions = next((key for key in _QWEN25 if f"-{key}-" in f"-{variant}-"), None)
-    if family == "" and billions is not None:
-        return of_config(qwen25(billions), f"known sizes of Qwen2.5-{billions.upper()}")
+    for family, (_, sizes) in _KNOWN.items():
+        start, _, variant = name.rpartition("/")[2].lower().partition(f"{family.lower()}-")
+        billions = next((key for key in sizes if f"-{key.lower()}-" in f"-{variant}-"), None)
+        if start == "" and billions is not None:
+            return of_config(known(family, billions), f"known sizes of {family}-{billions}")
+    names = ", ".join(f"{family}-{' '.join(sizes)}" for family, (_, sizes) in _KNOWN.items())
     raise RecipeError(
         f"model_name_or_path={name!r}: no configuration here (nothing is downloaded); give a folder with the model's "
-        f"config.json, or one of Qwen2.5-{', '.join(key.upper() for key in _QWEN25)}, DeepSeek-V3-Base"
+        f"config.json, or one of {names}, DeepSeek-V3-Base"
     )
 
 
@@ -107,11 +125,12 @@ def of_config(config: Any, source: str) -> Size:
     )
 
 
-def qwen25(billions: str) -> Any:
-    """The configuration of a Qwen2.5 base model: `0.5b` to `32b`."""
-    from transformers import Qwen2Config
+def known(family: str, billions: str) -> Any:
+    """The configuration of a known model, as `known("Qwen2.5", "0.5B")`."""
+    import transformers
 
-    return Qwen2Config(**dict(zip(_QWEN25_KEYS, _QWEN25[billions], strict=True)))
+    kind, sizes = _KNOWN[family]
+    return getattr(transformers, kind)(**dict(zip(_KEYS, sizes[billions], strict=True)))
 
 
 def deepseek_v3() -> Any:

@@ -13,6 +13,7 @@ import yaml
 from r1rl import tasks
 from r1rl.ground.errors import RecipeError
 from r1rl.models import resolve as models
+from r1rl.recipe import foreign
 from r1rl.recipe import load as recipes
 from r1rl.tasks import prompts
 from r1rl.tasks.files import FileTask
@@ -40,10 +41,7 @@ def write(
     Raises:
         RecipeError: the file exists, or the model, the data or a reward cannot be used.
     """
-    if target.exists():
-        raise RecipeError(f"to={str(target)!r}: exists; give another name, or remove it")
-    if not target.parent.is_dir():
-        raise RecipeError(f"to={str(target)!r}: no folder {target.parent}")
+    _check_free(target)
     content: dict[str, Any] = {"model_name_or_path": _beside(model, target) if Path(model).is_dir() else model}
     heldout, train = _HELDOUT, _PROMPTS
     if data in tasks.names() and data != "file":
@@ -65,12 +63,36 @@ def write(
         "heldout_size": heldout,
         "eval_steps": 25,
     }
-    text = _HEAD.format(name=target.name) + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return _saved(target, _HEAD.format(name=target.name), content, here=True)
+
+
+def translate(target: Path, source: Path) -> tuple[recipes.LoadedRecipe, list[str]]:
+    """Write the GRPO recipe `source` of open-r1 or TRL as one of r1rl; also what changed, a line for each key.
+
+    Raises:
+        RecipeError: the file exists, or the recipe cannot be said in r1rl's keys.
+    """
+    _check_free(target)
+    content, said = foreign.translated(foreign.read(source))
+    head = _HEAD.format(name=target.name) + "# From a recipe of another trainer:\n"
+    return _saved(target, head + "".join(f"#   {line}\n" for line in said), content, here=False), said
+
+
+def _check_free(target: Path) -> None:
+    if target.exists():
+        raise RecipeError(f"to={str(target)!r}: exists; give another name, or remove it")
+    if not target.parent.is_dir():
+        raise RecipeError(f"to={str(target)!r}: no folder {target.parent}")
+
+
+def _saved(target: Path, head: str, content: dict[str, Any], *, here: bool) -> recipes.LoadedRecipe:
+    """The recipe as it is loaded, written. `here`: whether the machine that writes it must be able to train it."""
     trial = target.with_name(f".{target.stem}.trial.yaml")
     try:
-        trial.write_text(text, encoding="utf-8")
-        loaded = recipes.load(trial, check_only=True)
-        loaded.check_here()
+        trial.write_text(head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        loaded = recipes.load(trial, check_only=True, need_data=here)
+        if here:
+            loaded.check_here()
         os.replace(trial, target)
     except OSError as error:
         raise RecipeError(f"to={str(target)!r}: cannot be written: {error.strerror}") from error

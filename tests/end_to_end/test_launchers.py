@@ -3,11 +3,13 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "recipes" / "tiny" / "countdown.yaml"
@@ -16,7 +18,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 NEEDS_DEEPSPEED = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="needs r1rl[deepspeed]")
 # The order of float32 sums differs by strategy.
 LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-5, 1e-4
-STEPS = 10
+STEPS = 5
 
 
 def train(small_run, launcher, *words):
@@ -47,6 +49,19 @@ def steps(folder):
     return [line for line in lines if "reward" in line]
 
 
+@pytest.fixture
+def ddp_run(small_run, tmp_path_factory):
+    """The folder of a run under DDP, one for all test processes."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    with FileLock(shared / "ddp.lock"):
+        if not (shared / "ddp").exists():
+            done = train(small_run, "ddp", "--max_steps", str(STEPS))
+            assert done.returncode == 0, done.stderr[-3000:]
+            shutil.copytree(folder_of(small_run, "ddp"), shared / "ddp")
+    return shared / "ddp"
+
+
 @pytest.mark.parametrize(
     "launcher",
     [
@@ -55,25 +70,25 @@ def steps(folder):
         "fsdp",
     ],
 )
-def test_as_ddp_then_saved_resumed_and_loadable(small_run, launcher):
+def test_as_ddp_then_saved_resumed_and_loadable(small_run, ddp_run, launcher):
     from transformers import AutoModelForCausalLM
 
-    for name in ("ddp", launcher):
-        done = train(small_run, name, "--max_steps", str(STEPS))
-        assert done.returncode == 0, done.stderr[-3000:]
+    done = train(small_run, launcher, "--max_steps", str(STEPS))
+    assert done.returncode == 0, done.stderr[-3000:]
     # The longer run goes on from the checkpoint of the last step.
     done = train(small_run, launcher, "--max_steps", str(STEPS + 1), "--resume", "true")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "resumed" in (folder_of(small_run, launcher) / "events.jsonl").read_text()
-    expected, found = (steps(folder_of(small_run, name)) for name in ("ddp", launcher))
+    folder = folder_of(small_run, launcher)
+    expected, found = steps(ddp_run), steps(folder)
     assert [line["step"] for line in found] == [*range(1, STEPS + 2)]
     assert found[0]["reward"] == expected[0]["reward"]
     for ours, ddps in zip(found[:STEPS], expected, strict=True):
         assert ours["loss"] == pytest.approx(ddps["loss"], abs=LOSS_TOLERANCE)
         assert ours["grad_norm"] == pytest.approx(ddps["grad_norm"], rel=1e-3, abs=LOSS_TOLERANCE)
     models = [
-        AutoModelForCausalLM.from_pretrained(folder_of(small_run, name) / "checkpoints" / where)
-        for name, where in (("ddp", "final"), (launcher, f"checkpoint-{STEPS}"), (launcher, "final"))
+        AutoModelForCausalLM.from_pretrained(run / "checkpoints" / where)
+        for run, where in ((ddp_run, "final"), (folder, f"checkpoint-{STEPS}"), (folder, "final"))
     ]
     ddp, same, final = (dict(model.named_parameters()) for model in models)
     assert max((ddp[name] - same[name]).abs().max().item() for name in ddp) < WEIGHT_TOLERANCE

@@ -33,7 +33,7 @@ def test_parameters_are_those_published(name: str, published: int) -> None:
 
 
 def test_a_folder_with_a_configuration_alone(tmp_path: Path) -> None:
-    plan_models.qwen25("0.5b").save_pretrained(tmp_path)
+    plan_models.known("Qwen2.5", "0.5B").save_pretrained(tmp_path)
     size = plan_models.size(str(tmp_path))
     assert (size.parameters, size.layers, size.kv_values) == (494_032_768, 24, 2 * 24 * 2 * 64)
     assert models.tokenizer(str(tmp_path), to_train=False) is None
@@ -298,3 +298,16 @@ def test_a_plan_without_golds_needs_no_data(
     assert cli.main(["plan", str(path)]) == 2
     path.write_text(yaml.safe_dump(content | {"heldout_size": 0}))
     assert cli.main(["plan", str(path), "--no-gold"]) == 2  # all else is checked
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        ("Qwen/Qwen2.5-0.5B", 0.494), ("Qwen/Qwen2.5-Math-7B", 7.616), ("Qwen/Qwen2.5-32B-Instruct", 32.764),
+        ("Qwen/Qwen3-0.6B-Base", 0.596), ("Qwen/Qwen3-1.7B", 1.721), ("Qwen/Qwen3-4B", 4.022), ("Qwen/Qwen3-8B", 8.191),
+        ("Qwen/Qwen3-14B", 14.768), ("meta-llama/Llama-3.2-1B", 1.236), ("meta-llama/Llama-3.2-3B-Instruct", 3.213),
+        ("meta-llama/Llama-3.1-8B", 8.030), ("mistralai/Mistral-7B-v0.1", 7.242),
+    ],
+)  # fmt: skip
+def test_known_models_have_the_published_number_of_parameters(name: str, billions: float) -> None:
+    assert plan_models.size(name).parameters / 1e9 == pytest.approx(billions, abs=0.001)

@@ -32,24 +32,9 @@ ROUNDED_DIGITS: Final = 6
 
 def same(answer: Value, gold: Value) -> bool:
     """Whether the answer is the gold value."""
-    if (point := _point(answer)) and isinstance(gold, Span):
-        answer = point
-    if isinstance(answer, Named) and not isinstance(answer.value, Quantity) and not isinstance(gold, Named):
-        answer = answer.value
     if isinstance(gold, Named) and isinstance(answer, Span) and answer.name not in ("", gold.name):
-        return False
-    if (point := _point(gold)) and isinstance(answer, Span | Named):
-        answer, gold = _point(answer) or answer, point
-    if isinstance(answer, Span) and isinstance(gold, Several) and _is_python_list(answer):
-        answer = Several(answer.items)
-    if isinstance(answer, Span) and isinstance(gold, Matrix):
-        answer = _column(answer)
-    if isinstance(answer, Matrix) and isinstance(gold, Span):
-        gold = _column(gold)
-    if isinstance(answer, Several) and len(answer.items) == 1 and not isinstance(gold, Several):
-        answer = answer.items[0]
-    if isinstance(gold, Several) and len(gold.items) == 1 and not isinstance(answer, Several):
-        gold = gold.items[0]
+        return False  # an inequality of another unknown
+    answer, gold = _alike(answer, gold)
     if isinstance(gold, Several):
         return isinstance(answer, Several) and _same_several(answer, gold)
     if isinstance(gold, Named):
@@ -63,9 +48,28 @@ def same(answer: Value, gold: Value) -> bool:
         return _value_told(answer, gold)
     if isinstance(gold, Ratio):
         return _same_ratio(answer, gold)
-    if type(answer) is not type(gold):
-        return False
-    return _BY_TYPE[type(gold)](answer, gold)
+    return type(answer) is type(gold) and _BY_TYPE[type(gold)](answer, gold)
+
+
+def _alike(answer: Value, gold: Value) -> tuple[Value, Value]:
+    """Both in one form, where one thing is written in two: coordinates by name, a vector as a point, a list of one."""
+    if (point := _point(answer)) and isinstance(gold, Span):
+        answer = point
+    if isinstance(answer, Named) and not isinstance(answer.value, Quantity) and not isinstance(gold, Named):
+        answer = answer.value
+    if (point := _point(gold)) and isinstance(answer, Span | Named):
+        answer, gold = _point(answer) or answer, point
+    if isinstance(answer, Span) and isinstance(gold, Several) and _is_python_list(answer):
+        answer = Several(answer.items)
+    if isinstance(answer, Span) and isinstance(gold, Matrix):
+        answer = _column(answer)
+    if isinstance(answer, Matrix) and isinstance(gold, Span):
+        gold = _column(gold)
+    if isinstance(answer, Several) and len(answer.items) == 1 and not isinstance(gold, Several):
+        answer = answer.items[0]
+    if isinstance(gold, Several) and len(gold.items) == 1 and not isinstance(answer, Several):
+        gold = gold.items[0]
+    return answer, gold
 
 
 def _point(value: Value) -> Span | None:
