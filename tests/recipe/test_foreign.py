@@ -32,14 +32,14 @@ def test_an_open_r1_recipe_loads(tmp_path: Path, capsys: pytest.CaptureFixture[s
     source, target = tmp_path / "config_demo.yaml", tmp_path / "demo.yaml"
     data = tmp_path / "data"
     data.mkdir()
-    rows = [{"problem": f"{n} + 1?", "solution": rf"So \boxed{{{n + 1}}}."} for n in range(4)]
+    rows = [{"problem": f"{n} + 1?", "solution": rf"So \boxed{{{n + 1}}}."} for n in range(700)]
     (data / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     recipe = {key: value for key, value in OPEN_R1.items() if key != "dataset_configs"}
     text = yaml.safe_dump({**recipe, "dataset_name": str(data)})
     source.write_text(text + "do_eval: true\n")  # twice, as in some of theirs
     assert cli.main(["init", "--from", str(source), "--to", str(target)]) == 0
     loaded = load(target, check_only=True)
-    assert {row.gold for row in loaded.task.every_row()} == {"1", "2", "3", "4"}  # type: ignore[attr-defined]
+    assert {row.gold for row in loaded.task.every_row()} == {str(n + 1) for n in range(700)}  # type: ignore[attr-defined]
     assert (loaded.recipe.prompts_per_step, loaded.grpo.num_generations) == (256, 7)
     assert loaded.recipe.reward_funcs == ["accuracy", "format", "tag-count"]
     assert (loaded.recipe.name, loaded.grpo.learning_rate, loaded.grpo.seed) == ("Qwen-GRPO", 2e-5, 42)
