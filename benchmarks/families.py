@@ -97,6 +97,7 @@ def write_model(case: Case, folder: Path, *, weights: bool = True) -> None:
     """The model's folder, as `from_pretrained` takes it."""
     import torch
     import transformers
+    from safetensors.torch import save_file
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     small: dict[str, Any] = {
@@ -114,6 +115,8 @@ def write_model(case: Case, folder: Path, *, weights: bool = True) -> None:
     if weights:
         torch.manual_seed(0)
         transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    else:
+        save_file({}, folder / "model.safetensors")
     with contextlib.suppress(FileNotFoundError):
         (folder / "generation_config.json").unlink()
     tokenizer = Tokenizer(models.BPE())

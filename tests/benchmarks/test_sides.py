@@ -370,7 +370,7 @@ def test_every_preset_is_a_recipe(name: str, dtype: str, tmp_path: Path, monkeyp
     )
     monkeypatch.setattr(presets, "has_bf16_kernels", lambda: True)
     prepared = presets.setting(name, dtype=dtype, seed=5, data=tmp_path)
-    words = ["--name", "run", "--model_name_or_path", "base:countdown"]  # the preset's own is an optional package
+    words = ["--name", "run", "--model_name_or_path", "Qwen/Qwen2.5-0.5B"]  # the preset's own is an optional package
     loaded = recipes.load(prepared.write(tmp_path), words, check_only=True)
     assert loaded.grpo.bf16 is (dtype == "bf16")
     assert (loaded.grpo.seed, loaded.grpo.learning_rate) == (5, 1e-7)

@@ -391,6 +391,8 @@ def test_rewards_are_found_beside_the_recipe(
     path = write(folder)
     monkeypatch.chdir(elsewhere)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    for module in ("my_rules", "neighbour", "inner", "inner.more"):  # of another test
+        monkeypatch.delitem(sys.modules, module, raising=False)
     there = [word.replace("FOLDER", str(folder)) for word in words]
 
     loaded = load(path, ["--reward_funcs", *there], check_only=True)
