@@ -17,7 +17,7 @@ TROUBLE = """
 import os, signal, time
 
 def trouble(completions, trainer_state, **columns):
-    if os.environ.get("RANK") == "1" and trainer_state.global_step >= 1:  # the recipe's check asks before the first step
+    if os.environ.get("RANK") == "1" and trainer_state.global_step >= 1:  # asked once before
         raised = os.environ.get("TROUBLE")
         if raised == "raise":
             raise ValueError("no such column: golden")
