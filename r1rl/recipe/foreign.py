@@ -170,7 +170,7 @@ def _batch(left: dict[str, Any], said: list[str]) -> dict[str, Any]:
     rollouts = (
         (left.get("per_device_train_batch_size") or 8) * (left.get("gradient_accumulation_steps") or 1) * processes
     )
-    prompts = max(1, round(rollouts / group))
+    prompts = max(1, round(rollouts / group / processes)) * processes  # a prompt's rollouts stay on one process
     exact = "" if prompts * group == rollouts else f", {rollouts} rollouts rounded"
     keys = "per_device_train_batch_size, gradient_accumulation_steps"
     said.append(f"{keys}: prompts_per_step: {prompts}{exact}, on {processes} processes")

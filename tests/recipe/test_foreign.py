@@ -40,7 +40,7 @@ def test_an_open_r1_recipe_loads(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert cli.main(["init", "--from", str(source), "--to", str(target)]) == 0
     loaded = load(target, check_only=True)
     assert {row.gold for row in loaded.task.every_row()} == {str(n + 1) for n in range(700)}  # type: ignore[attr-defined]
-    assert (loaded.recipe.prompts_per_step, loaded.grpo.num_generations) == (256, 7)
+    assert (loaded.recipe.prompts_per_step, loaded.grpo.num_generations) == (259, 7)
     assert loaded.recipe.reward_funcs == ["accuracy", "format", "tag-count"]
     assert (loaded.recipe.name, loaded.grpo.learning_rate, loaded.grpo.seed) == ("Qwen-GRPO", 2e-5, 42)
     out = capsys.readouterr().out
