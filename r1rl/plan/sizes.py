@@ -22,6 +22,10 @@ _KNOWN: dict[str, tuple[str, dict[str, tuple[int, int, int, int, int, int, bool]
         "14B": (5120, 48, 40, 8, 13824, 152064, False),
         "32B": (5120, 64, 40, 8, 27648, 152064, False),
     }),
+    "DeepSeek-R1-Distill-Qwen": ("Qwen2Config", {
+        "1.5B": (1536, 28, 12, 2, 8960, 151936, False),
+        "7B": (3584, 28, 28, 4, 18944, 152064, False),
+    }),
     "Qwen3": ("Qwen3Config", {  # its heads have 128 dimensions, the default of Qwen3Config
         "0.6B": (1024, 28, 16, 8, 3072, 151936, True),
         "1.7B": (2048, 28, 16, 8, 6144, 151936, True),

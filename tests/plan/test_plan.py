@@ -307,6 +307,7 @@ def test_a_plan_without_golds_needs_no_data(
         ("Qwen/Qwen3-0.6B-Base", 0.596), ("Qwen/Qwen3-1.7B", 1.721), ("Qwen/Qwen3-4B", 4.022), ("Qwen/Qwen3-8B", 8.191),
         ("Qwen/Qwen3-14B", 14.768), ("meta-llama/Llama-3.2-1B", 1.236), ("meta-llama/Llama-3.2-3B-Instruct", 3.213),
         ("meta-llama/Llama-3.1-8B", 8.030), ("mistralai/Mistral-7B-v0.1", 7.242),
+        ("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", 1.777),
     ],
 )  # fmt: skip
 def test_known_models_have_the_published_number_of_parameters(name: str, billions: float) -> None:
