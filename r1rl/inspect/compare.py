@@ -6,28 +6,20 @@ of `r1rl.aha.figures.bootstrap`, percentile interval of 95 %).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
 from rich.console import Console
 from rich.table import Table
 
-from r1rl.aha.figures.bootstrap import LEAST_PROMPTS, LEVEL
+from r1rl.aha.figures import bootstrap
+from r1rl.aha.figures.bootstrap import LEAST_PROMPTS, RESAMPLES
+from r1rl.inspect.run_data import RunData, flat, hidden, load
 from r1rl.inspect.summary import summarise
-from r1rl.run.folder import RunFolder
-from r1rl.store import store
 
-RESAMPLES: Final = 4_000
 _NO_SETTING: Final = frozenset({"name", "runs_dir", "output_dir", "logging_dir", "run_name", "resume"})
-_LAST_EVALUATION: Final = """
-SELECT prompt_id, avg((verdict = 'correct')::INT) AS accuracy FROM rollouts
-WHERE kind = 'eval' AND temperature > 0 AND step = (SELECT max(step) FROM rollouts WHERE kind = 'eval')
-GROUP BY prompt_id
-"""
 
 
 @dataclass(frozen=True)
@@ -56,9 +48,9 @@ def compare(first: Path, second: Path) -> Comparison:
     Raises:
         ValueError: one of them is no run, or has no complete evaluation yet.
     """
-    runs = (first, second)
+    runs = [load(run) for run in (first, second)]
     summaries = [summarise(run) for run in runs]
-    recipes = [dict(_flat(_recipe(run))) for run in runs]
+    recipes = [{key: value for key, value in flat(run.recipe) if not hidden(key, value)} for run in runs]
     keys = dict.fromkeys([*recipes[0], *recipes[1]])
     changed = {
         key: (recipes[0].get(key), recipes[1].get(key))
@@ -81,34 +73,28 @@ def compare(first: Path, second: Path) -> Comparison:
     return Comparison(names, changed, found, len(shared), _difference(pairs))
 
 
-def _recipe(run: Path) -> dict[str, Any]:
-    path = RunFolder(run).recipe
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    return content if isinstance(content, dict) else {}
-
-
-def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in mapping.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _accuracies(run: Path) -> dict[str, float]:
-    """The share of right answers to each held-out problem, at the last evaluation."""
-    rows = store.query(run, _LAST_EVALUATION).to_pylist()
-    return {row["prompt_id"]: row["accuracy"] for row in rows if row["accuracy"] is not None}
+def _accuracies(run: RunData) -> dict[str, float]:
+    """The share of right answers to each held-out problem, sampled, at the last evaluation."""
+    right: dict[str, list[bool]] = {}
+    if run.training_only or run.measured.selection.greedy:
+        return {}
+    for rollout in run.last_rollouts:
+        if rollout.row["verdict"] is not None:
+            right.setdefault(rollout.prompt_id, []).append(rollout.row["verdict"] == "correct")
+    return {prompt: sum(found) / len(found) for prompt, found in right.items()}
 
 
 def _difference(pairs: Any, seed: int = 0) -> tuple[float, float, float] | None:
     """The mean of the second column less the first, (problems, 2), with the interval of problems drawn anew."""
     if len(pairs) < LEAST_PROMPTS:
         return None
-    differences = pairs[:, 1] - pairs[:, 0]
-    drawn = np.random.default_rng(seed).integers(len(differences), size=(RESAMPLES, len(differences)))
-    low, high = np.quantile(differences[drawn].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(differences.mean()), float(low), float(high)
+    counts = np.stack([pairs[:, 1] - pairs[:, 0], np.ones(len(pairs))], axis=1)[:, None]
+    drawn = bootstrap.ratios(counts, bootstrap.draws(len(pairs), RESAMPLES, seed))
+    found = bootstrap.estimate(float(bootstrap.values(counts)[0]), drawn[:, 0])
+    assert found.value is not None
+    assert found.low is not None
+    assert found.high is not None
+    return found.value, found.low, found.high
 
 
 def show(found: Comparison, console: Console) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -24,13 +23,12 @@ from r1rl.aha.figures.suite import TRAINING_INTERVALS
 from r1rl.aha.figures.terminal import p_words
 from r1rl.ground import whole_files
 from r1rl.inspect.curves import charts, events
-from r1rl.inspect.run_data import Rollout, RunData, load
+from r1rl.inspect.run_data import Rollout, RunData, flat, hidden, load
 from r1rl.inspect.samples import choose, choose_randomly, ending, middle, pieces, shown, visible
 from r1rl.inspect.summary import DETECTORS, duration, reach, summarise, table_rows
 
 LONGEST_COMPLETION = 6000
 LONGEST_PROMPT = 600
-_SECRET = re.compile(r"(?i)(?:^|_)(?:token|secret|password|api_key|key)$")
 _HERE = Path(__file__).parent
 
 
@@ -223,15 +221,10 @@ def _attempt_title(rollout: Rollout, index: int) -> str:
 
 
 def _details(data: RunData) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    yield "Recipe", list(_flat(data.recipe))
-    yield "Environment", list(_flat(data.environment))
+    yield "Recipe", list(_rows(data.recipe))
+    yield "Environment", list(_rows(data.environment))
 
 
-def _flat(mapping: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in mapping.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            # A report is made to be passed on; a hub token in a recipe is not.
-            secret = value is not None and _SECRET.search(str(key)) is not None
-            yield f"{prefix}{key}", "(hidden)" if secret else visible(middle(str(value), 400))
+def _rows(mapping: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in flat(mapping):
+        yield key, "(hidden)" if hidden(key, value) else visible(middle(str(value), 400))

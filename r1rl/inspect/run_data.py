@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -316,3 +317,20 @@ def numbers(values: Iterable[Any]) -> list[float | None]:
         float(v) if isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) else None
         for v in values
     ]
+
+
+def flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a mapping of mappings, by keys with dots: `{"a": {"b": 1}}` has `a.b`."""
+    for key, value in mapping.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+_SECRET: Final = re.compile(r"(?i)(?:^|[_.])(?:token|secret|password|api_key|key)$")
+
+
+def hidden(key: str, value: Any) -> bool:
+    """Whether a value is not to be shown: what is printed is made to be passed on, a hub token in a recipe is not."""
+    return value is not None and _SECRET.search(key) is not None

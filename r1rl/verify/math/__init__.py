@@ -84,7 +84,7 @@ class Question(NamedTuple):
     final_value: str = ""
 
 
-def judge_here(answer: str, gold: str) -> Verdict | Question:
+def judge_here(answer: str, gold: str, final_value: str = "") -> Verdict | Question:
     """The verdict where no reading is needed, else the question for the process.
 
     A refused answer still asks about its gold: a row with unusable gold is `bad_gold` for every sibling of its group.
@@ -106,7 +106,7 @@ def judge_here(answer: str, gold: str) -> Verdict | Question:
             if given == wanted
             else Verdict("wrong", value, clip(f"value {value} is not {wanted}"))
         )
-    return Question(answer, gold)
+    return Question(answer, gold, final_value)
 
 
 _pool = GraderPool("r1rl.verify.math.judge:compare", name="math")
@@ -117,10 +117,8 @@ def verify_many(items: list[tuple[str, str, dict[str, Any]]]) -> list[Verdict]:
 
     Raises `RuntimeError` when no worker can be started. The pool keeps the time, see `pool_batch`.
     """
-    judged = [judge_here(answer, gold) for answer, gold, _ in items]
     judged = [
-        ask._replace(final_value="yes") if isinstance(ask, Question) and meta.get("final_value") is True else ask
-        for ask, (_, _, meta) in zip(judged, items, strict=True)
+        judge_here(answer, gold, "yes" if meta.get("final_value") is True else "") for answer, gold, meta in items
     ]
     answers = iter(_pool.verify_many([tuple(ask) for ask in judged if isinstance(ask, Question)]))
     verdicts = []

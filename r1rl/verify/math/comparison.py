@@ -43,7 +43,7 @@ def same(answer: Value, gold: Value) -> bool:
         return _same_residue(answer, gold)
     if isinstance(answer, Congruent):
         named = re.fullmatch(r"[A-Za-z]?", answer.name) is not None
-        return named and isinstance(gold, Quantity) and _same_nodes(answer.node, gold.node)
+        return named and isinstance(gold, Quantity) and evaluation.same(answer.node, gold.node)
     if isinstance(answer, Named):
         return _value_told(answer, gold)
     if isinstance(gold, Ratio):
@@ -228,7 +228,7 @@ def _same_family(answer: Value, gold: Value) -> bool:
     others = symbols(gold.node) - theirs
     if wanted not in _CONSTANTS or given not in _RENAMED or not others or not others <= _ARGUMENTS:
         return False
-    return _same_nodes(_renamed(answer.node, given, wanted), gold.node)
+    return evaluation.same(_renamed(answer.node, given, wanted), gold.node)
 
 
 def same_family(answer: Value, gold: Value, parameter: str) -> bool:
@@ -239,7 +239,7 @@ def same_family(answer: Value, gold: Value, parameter: str) -> bool:
     ours = symbols(answer.node) - symbols(gold.node)
     if symbols(gold.node) - symbols(answer.node) != {parameter} or len(ours) != 1 or not ours <= _INTEGERS:
         return False
-    return _same_nodes(_renamed(answer.node, next(iter(ours)), parameter), gold.node)
+    return evaluation.same(_renamed(answer.node, next(iter(ours)), parameter), gold.node)
 
 
 _INTEGERS: Final = frozenset("knmltz")
@@ -269,7 +269,7 @@ def _same_residue(answer: Value, gold: Congruent) -> bool:
         return False
     names = symbols(answer.node)
     if not names:
-        return not gold.name and _same_nodes(answer.node, gold.node)
+        return not gold.name and evaluation.same(answer.node, gold.node)
     if len(names) != 1:
         return False
     values = evaluation.whole_values(answer.node, next(iter(names)), (0, 1, 2, 5))
@@ -284,24 +284,20 @@ def _same_residue(answer: Value, gold: Congruent) -> bool:
 def _congruent(left: Node, right: Node, modulus: int) -> bool:
     values = [evaluation.whole_values(node, "", (0,)) for node in (left, right)]
     if values[0] is None or values[1] is None:
-        return _same_nodes(left, right)
+        return evaluation.same(left, right)
     return (values[0][0] - values[1][0]) % modulus == 0
 
 
 def _same_ratio(answer: Value, gold: Ratio) -> bool:
     if isinstance(answer, Quantity) and len(gold.parts) == 2 and answer.unit is None:
-        return _same_nodes(answer.node, Node("quotient", gold.parts))
+        return evaluation.same(answer.node, Node("quotient", gold.parts))
     if not isinstance(answer, Ratio) or len(answer.parts) != len(gold.parts):
         return False
     if any(evaluation.is_zero(part) for part in answer.parts) != any(evaluation.is_zero(part) for part in gold.parts):
         return False
     first = [Node("product", (answer.parts[0], part)) for part in gold.parts[1:]]
     second = [Node("product", (gold.parts[0], part)) for part in answer.parts[1:]]
-    return all(_same_nodes(left, right) for left, right in zip(first, second, strict=True))
-
-
-def _same_nodes(left: Node, right: Node) -> bool:
-    return evaluation.same(left, right)
+    return all(evaluation.same(left, right) for left, right in zip(first, second, strict=True))
 
 
 def same_quantity(answer: Quantity, gold: Quantity) -> bool:
@@ -363,7 +359,7 @@ def _in_radians(quantity: Quantity) -> Quantity:
 def _equal(answer: Quantity, gold: Quantity) -> bool:
     if symbols(answer.node) and not symbols(gold.node) and evaluation.is_zero(gold.node):
         return False  # "0 dozen" is as good as no answer
-    if _same_nodes(answer.node, gold.node):
+    if evaluation.same(answer.node, gold.node):
         return True
     if bool(answer.digits) == bool(gold.digits):
         return False
@@ -376,7 +372,7 @@ def about(one: Quantity, other: Quantity, least_digits: int = 1) -> bool:
     text = decimal.digits.replace(" ", "").lstrip("+-")
     places = len(text.partition(".")[2])
     if not decimal.digits or symbols(exact.node) or len(text.replace(".", "").lstrip("0")) < least_digits:
-        return not decimal.digits and _same_nodes(one.node, other.node)
+        return not decimal.digits and evaluation.same(one.node, other.node)
     return evaluation.rounds_to(exact.node, decimal.node, places)
 
 

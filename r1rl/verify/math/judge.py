@@ -5,6 +5,7 @@ by its type (`values`). Gold that is neither words nor understood judges only th
 """
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -15,8 +16,8 @@ from r1rl.verify.math.evaluation import UndefinedError
 from r1rl.verify.math.formula import FUNCTIONS, GREEK, MAX_WORD, Node, UnreadableError, symbols
 from r1rl.verify.math.notation import AND, OR, integer_parameter, normalise, words
 from r1rl.verify.math.prose import CHANGED, without_prose, words_of
-from r1rl.verify.math.quantities import NUMERALS
 from r1rl.verify.math.reading import read
+from r1rl.verify.math.units import NUMERALS
 from r1rl.verify.math.values import Named, Quantity, Several, Value
 from r1rl.verify.verdict import Verdict, clip, quote
 
@@ -120,8 +121,9 @@ def judged(answer: str, gold: str, final_value: str = "") -> Verdict:
     given = letters(answer)
     if given and given == wanted.letters:
         return Verdict("correct", clip(_shown(wanted.value, given)), "")
+    texts = _texts(answer)
     if wanted.words is not None:
-        said = [words_of(text) for text in (answer, *_texts(answer))]
+        said = [words_of(text) for text in (answer, *texts)]
         if wanted.words in said or any(_says(each, wanted.words) for each in said):
             return Verdict("correct", clip(wanted.words), "")
         if wanted.value is None:
@@ -130,9 +132,9 @@ def judged(answer: str, gold: str, final_value: str = "") -> Verdict:
         return Verdict("correct", clip(given), "")
     if wanted.value is None:
         return Verdict("bad_gold", None, clip(f"gold: {wanted.problem}: {quote(gold, 60)}"))
-    return _compare_values(
-        answer, wanted.value, wanted.parameter, " ".join(gold.split()), final_value=bool(final_value)
-    )
+    if _other_numbers(answer, gold):
+        return Verdict("unparseable", None, "a parameter of another set of numbers")
+    return _compare_values(answer, texts, gold, wanted, final_value=bool(final_value))
 
 
 _TAKEN_BACK: Final = re.compile(rf"\b(?:{CHANGED}|possible|certainly|doubt)")
@@ -153,17 +155,22 @@ def _says(said: str, words: str) -> bool:
     return found is not None and found[1] == words
 
 
-def _compare_values(answer: str, gold: Value, parameter: str, text_of_gold: str, *, final_value: bool) -> Verdict:
+def _compare_values(answer: str, texts: Sequence[str], gold: str, wanted: Gold, *, final_value: bool) -> Verdict:
+    """The verdict on the values that an answer's texts are, gold having one: the first that is gold's counts."""
+    assert wanted.value is not None
     problem, plain = "", " ".join(answer.split())
     shown: str | None = None
-    for text in _texts(answer):
+    for text in texts:
         for single in (False, True):
             try:
                 value = read(text, letters=single)
-                if _joined_otherwise(text, text_of_gold, gold) or _other_numbers(answer, text_of_gold):
+                if _joined_otherwise(text, wanted):
+                    problem = problem or 'it says "and" for "or"'
                     continue
-                if same(value, gold) or (parameter and same_family(value, gold, parameter)):
-                    if final_value and _is_number(gold) and not _is_number(value):
+                if same(value, wanted.value) or (
+                    wanted.parameter and same_family(value, wanted.value, wanted.parameter)
+                ):
+                    if final_value and _is_number(wanted.value) and not _is_number(value):
                         return Verdict("wrong", clip(plain), clip(f"not worked out: {quote(plain, 60)}"))
                     return Verdict("correct", clip(_shown(value, plain)), "")
             except UndefinedError as error:
@@ -175,16 +182,16 @@ def _compare_values(answer: str, gold: Value, parameter: str, text_of_gold: str,
             shown = shown or _shown(value, plain)
     if shown is None:
         return Verdict("unparseable", None, clip(problem))
-    return Verdict("wrong", clip(shown), clip(f"{shown[:80]} is not {text_of_gold[:80]}"))
+    return Verdict("wrong", clip(shown), clip(f"{shown[:80]} is not {' '.join(gold.split())[:80]}"))
 
 
-def _joined_otherwise(answer: str, text_of_gold: str, gold: Value) -> bool:
+def _joined_otherwise(answer: str, wanted: Gold) -> bool:
     """Whether the one says "and" and the other "or" of things that are no numbers: "A and B"."""
-    if not isinstance(gold, Several) or not any(
-        isinstance(each, Quantity) and symbols(each.node) for each in gold.items
+    if not isinstance(wanted.value, Several) or not any(
+        isinstance(each, Quantity) and symbols(each.node) for each in wanted.value.items
     ):
         return False
-    return {AND, OR} <= {sign for sign in (AND, OR) if sign in answer + normalise(text_of_gold)}
+    return {AND, OR} <= {sign for sign in (AND, OR) if sign in answer + wanted.letters}
 
 
 def _other_numbers(answer: str, gold: str) -> bool:
@@ -246,13 +253,8 @@ def _shown(value: Value | None, text: str) -> str:
             number = evaluation.value_of(value.node)
         except UndefinedError:
             return text
-        if hasattr(number, "denominator"):
-            shown = (
-                str(number)
-                if number.numerator.bit_length() < 2_000 and number.denominator.bit_length() < 2_000
-                else text
-            )
-            return shown
+        if isinstance(number, Fraction) and max(map(int.bit_length, number.as_integer_ratio())) < 2_000:
+            return str(number)
     return text
 
 

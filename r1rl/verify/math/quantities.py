@@ -9,7 +9,7 @@ from typing import Final
 
 from r1rl.verify.math import units
 from r1rl.verify.math.formula import Node, UnreadableError, number, parse, symbols
-from r1rl.verify.math.notation import DOLLAR, words
+from r1rl.verify.math.notation import DOLLAR
 from r1rl.verify.math.values import Quantity
 
 _KNOWN: Final = frozenset({"and", "or", "if", "max", "min", "sin", "cos", "tan", "log", "ln"})
@@ -48,15 +48,6 @@ _DEGREES: Final = re.compile(r"(.+?)\s*\^\s*(?:\\circ|\{\s*\\circ\s*\}|\{\s*\\(?
 _TEXT_COMMAND: Final = re.compile(
     r"(?:\^\s*\{?\s*\\circ\s*\}?\s*|\\frac\s*\{\s*)?\\(?:text|textrm|mbox|mathrm|operatorname|textnormal)\s*\{"
 )
-NUMERALS: Final = {
-    word: str(value)
-    for value, word in enumerate(
-        words(
-            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-            "sixteen seventeen eighteen nineteen twenty"
-        )
-    )
-}
 
 
 def quantity(text: str, *, letters: bool = False) -> Quantity:
@@ -137,7 +128,7 @@ def _with_plain_unit(text: str, letters: bool) -> Quantity | None:
 def _plain_unit(value: str, rest: str, letters: bool) -> units.Read | None:
     """The unit that `rest` is, behind a plain number."""
     if found := re.fullmatch(r"\s*\(([a-z -]+)\)", rest):  # "12 (twelve)"
-        return units.read("units") if NUMERALS.get(found[1].strip()) == value.strip() else None
+        return units.read("units") if units.NUMERALS.get(found[1].strip()) == value.strip() else None
     if rest.lstrip().startswith(_UNIT_COMMANDS):
         return units.read(rest)
     names = re.findall("[A-Za-z]+", rest.replace("\\frac", ""))

@@ -13,7 +13,8 @@ from r1rl.verify.math import comparison
 from r1rl.verify.math.formula import Node, UnreadableError, number, parse, symbols
 from r1rl.verify.math.notation import AND, OR
 from r1rl.verify.math.prose import CHANGED
-from r1rl.verify.math.quantities import NUMERALS, TEXT, quantity, tried
+from r1rl.verify.math.quantities import TEXT, quantity, tried
+from r1rl.verify.math.units import NUMERALS
 from r1rl.verify.math.values import (
     Based,
     Clock,

@@ -67,9 +67,13 @@ _UNITS: Final = _table(
 _GLUED: Final = frozenset(words("cm mm km kg ml mL mph kph lb lbs ft oz Hz kHz MHz GHz kWh kW kJ kPa usd USD"))
 """Plain letters that are a unit right after a digit; others are variables there (`5am`, `2mg`, `6m`)."""
 _SCALED: Final = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
-_NUMBER_WORDS: Final = words(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred "
+_TO_TWENTY: Final = words(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+)
+NUMERALS: Final = {word: str(value) for value, word in enumerate(_TO_TWENTY)}
+_NUMBER_WORDS: Final = _TO_TWENTY + words(
+    "thirty forty fifty sixty seventy eighty ninety hundred "
     "thousand million billion trillion quadrillion quintillion lakh crore googol dozen score half halve "
     "third quarter fourth fifth sixth seventh eighth ninth tenth eleventh twelfth hundredth thousandth "
     "millionth billionth couple pair triple double gross k"
