@@ -90,7 +90,11 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
         loaded,
         world_size=machines.processes,
         batch=recipe.derive_batch(
-            own.prompts_per_step, grpo.num_generations, machines.processes, stated.get("per_device_train_batch_size")
+            own.prompts_per_step,
+            grpo.num_generations,
+            machines.processes,
+            stated.get("per_device_train_batch_size"),
+            own.steps_per_generation,
         ),
     )
     loaded.check_here()
@@ -103,12 +107,12 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
     done = work.work(
         size,
         machines,
-        steps=max(1, grpo.max_steps),
+        batches=max(1, grpo.max_steps) / loaded.generate_every,
         prompts=own.prompts_per_step,
         rollouts=own.prompts_per_step * grpo.num_generations,
         prompt_tokens=prompt_tokens,
         longest=grpo.max_completion_length,
-        updates=grpo.num_iterations,
+        iterations=grpo.num_iterations,
         scorings=int(workload.reference) + int(corrected),
         checkpointing=workload.checkpointing,
     )

@@ -28,10 +28,15 @@ def lines(plan: Plan) -> Iterator[str]:
     kind = f"{machines.gpus} GPUs of {_gb(machines.share)}" if machines.gpus else "CPU"
     each = "" if machines.gpus else f", {_gb(machines.share)} of memory each"
     yield f"machines  {machines.nodes} x {kind}: {machines.processes} process(es){each}"
+    rollouts = own.prompts_per_step * grpo.num_generations
     yield (
-        f"batch     {own.prompts_per_step} prompts x {grpo.num_generations} = "
-        f"{own.prompts_per_step * grpo.num_generations} rollouts a step; each process {batch.rollouts} rollouts in "
-        f"{batch.accumulation_steps} micro-batch(es) of {batch.micro_batch}"
+        f"batch     {own.prompts_per_step} prompts x {grpo.num_generations} = {rollouts} rollouts sampled at once; "
+        f"each process {batch.rollouts}"
+    )
+    again = f", {grpo.num_iterations} times over" if grpo.num_iterations > 1 else ""
+    yield (
+        f"update    {batch.steps} optimizer step(s) of {rollouts // batch.steps} rollouts{again}; each process "
+        f"{batch.accumulation_steps} micro-batch(es) of {batch.micro_batch} a step"
     )
     yield ""
     yield from memory_table(plan)

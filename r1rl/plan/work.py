@@ -68,22 +68,23 @@ def work(
     size: Size,
     machines: Machines,
     *,
-    steps: int,
+    batches: float,
     prompts: int,
     rollouts: int,
     prompt_tokens: int,
     longest: int,
-    updates: int,
+    iterations: int,
     scorings: int,
     checkpointing: bool,
 ) -> Work:
     """2 FLOPs a parameter and token forward, twice that backward (arXiv 2001.08361, 2.1), once more if recomputed.
 
     Args:
-        prompts, rollouts: numbers of distinct prompts and of rollouts of one step over all processes.
+        batches: how often rollouts are sampled in the run.
+        prompts, rollouts: numbers of distinct prompts and of rollouts that are sampled at once over all processes.
         prompt_tokens: tokens of one prompt.
         longest: `max_completion_length`.
-        updates: how often the same rollouts are used (`num_iterations`).
+        iterations: how often the update goes through the same rollouts (`num_iterations`).
         scorings: passes without a gradient over every rollout: of the reference model, and of the policy itself where
             vLLM's log-probabilities are corrected.
         checkpointing: whether the update computes its forward pass twice.
@@ -95,15 +96,15 @@ def work(
     sampling = 2.0 * size.active * tokens + pair * rollouts * mean * (prompt_tokens + mean / 2)
     # Upstream's layout; the update shares a group's prompt on a CPU only.
     forward = 2.0 * size.active * rollouts * context + pair * rollouts * context * context / 2
-    update = forward * (updates * (4 if checkpointing else 3) + scorings)
+    update = forward * (iterations * (4 if checkpointing else 3) + scorings)
     gpu_hours = None
     if peak := machines.peak_tflops:
-        seconds = steps * (sampling / machines.sampling_share + update / machines.update_share) / (peak * 1e12)
+        seconds = batches * (sampling / machines.sampling_share + update / machines.update_share) / (peak * 1e12)
         gpu_hours = seconds / 3600
     return Work(
-        tokens=steps * tokens,
-        sampling_flops=steps * sampling,
-        update_flops=steps * update,
+        tokens=batches * tokens,
+        sampling_flops=batches * sampling,
+        update_flops=batches * update,
         gpu_hours=gpu_hours,
         hours=None if gpu_hours is None else gpu_hours / machines.processes,
         cost=None if gpu_hours is None or machines.price is None else gpu_hours * machines.price,

@@ -164,14 +164,21 @@ def _rewards(left: dict[str, Any], said: list[str]) -> dict[str, Any]:
 
 
 def _batch(left: dict[str, Any], said: list[str]) -> dict[str, Any]:
-    """The prompts of a step: what one optimizer step reads, over all processes, divided by the group."""
+    """Prompts that are sampled at once, over all processes, and the optimizer steps that share them out."""
     processes = left.get("num_processes") or _PROCESSES
     group = left.get("num_generations") or 8
-    rollouts = (
-        (left.get("per_device_train_batch_size") or 8) * (left.get("gradient_accumulation_steps") or 1) * processes
-    )
+    accumulated = left.get("gradient_accumulation_steps") or 1
+    rollouts = (left.get("per_device_train_batch_size") or 8) * accumulated * processes  # of one optimizer step
+    sampled = left.pop("generation_batch_size", None)
+    steps = sampled / rollouts if sampled else (left.pop("steps_per_generation", None) or accumulated) / accumulated
+    if steps != int(steps):
+        raise RecipeError(f"from: samples for {steps:g} optimizer steps at once; r1rl needs a whole number of them")
+    rollouts *= int(steps)
     prompts = max(1, round(rollouts / group / processes)) * processes  # a prompt's rollouts stay on one process
     exact = "" if prompts * group == rollouts else f", {rollouts} rollouts rounded"
     keys = "per_device_train_batch_size, gradient_accumulation_steps"
     said.append(f"{keys}: prompts_per_step: {prompts}{exact}, on {processes} processes")
-    return {"prompts_per_step": prompts}
+    if steps == 1:
+        return {"prompts_per_step": prompts}
+    said.append(f"steps_per_generation, generation_batch_size: steps_per_generation: {int(steps)}")
+    return {"prompts_per_step": prompts, "steps_per_generation": int(steps)}

@@ -50,7 +50,10 @@ class Recipe:
         "Rewards by name (`r1rl rewards`), file.py:function or package.module:function; weights: reward_weights.",
     )
     reward_options: dict[str, Any] = _key({}, "Options per reward name, as JSON.")
-    prompts_per_step: int = _key(8, "Distinct prompts per optimizer step, over all processes.")
+    prompts_per_step: int = _key(8, "Distinct prompts that are sampled at once, over all processes.")
+    steps_per_generation: int = _key(
+        1, "Optimizer steps that share out what was sampled at once (TRL counts micro-batches); R1-Zero: 16."
+    )
     dynamic_sampling: bool = _key(
         False, "Replace groups without signal (all rollouts earned the same) by groups of other prompts (DAPO)."
     )
@@ -94,9 +97,9 @@ DEFAULTS = (
 
 # Keys that r1rl computes, and what to give instead.
 DERIVED = {
-    "gradient_accumulation_steps": "derived from prompts_per_step, num_generations and the processes",
+    "gradient_accumulation_steps": "derived from prompts_per_step, num_generations, "
+    "steps_per_generation and the processes",
     "generation_batch_size": "derived: prompts_per_step * num_generations",
-    "steps_per_generation": "derived: every rollout batch serves one optimizer step",
     "output_dir": "derived: checkpoints/ in the run folder; give runs_dir and name",
     "run_name": "derived: the run's name; give name",
     "resume_from_checkpoint": "derived; give resume: true and the run's name",
@@ -137,5 +140,5 @@ LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("top_k", "weight_decay", "max_grad_norm", "warmup_steps", "watchdog_seconds"), _NOT_NEGATIVE),
     **dict.fromkeys(("prompts_per_step", "max_resamples", "train_size", "heldout_size"), _AT_LEAST_ONE),
     **dict.fromkeys(("num_generations_eval", "max_completion_length"), _AT_LEAST_ONE),
-    **dict.fromkeys(("per_device_train_batch_size", "num_iterations"), _AT_LEAST_ONE),
+    **dict.fromkeys(("per_device_train_batch_size", "num_iterations", "steps_per_generation"), _AT_LEAST_ONE),
 }

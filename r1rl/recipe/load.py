@@ -45,24 +45,38 @@ _ALWAYS_WRITTEN = (
 
 @dataclass(frozen=True)
 class Batch:
-    """How one step's rollouts are cut, per process: `rollouts = micro_batch * accumulation_steps`."""
+    """How the rollouts that are sampled at once are cut.
+
+    Args:
+        rollouts: sampled at once, on one process: `steps * accumulation_steps * micro_batch`.
+        steps: optimizer steps that share them out, `steps_per_generation`.
+        micro_batch: rollouts of one forward and backward pass.
+        accumulation_steps: micro-batches of one optimizer step.
+
+    Example: R1-Zero samples 512 prompts x 16 and makes 16 steps of 512 rollouts each. On 512 processes `rollouts` is
+    16, `steps` 16, and a micro-batch is one rollout.
+    """
 
     rollouts: int
+    steps: int
     micro_batch: int
     accumulation_steps: int
 
 
-def derive_batch(prompts_per_step: int, num_generations: int, world_size: int, wanted: int | None = None) -> Batch:
-    """Cut a step's rollouts over processes so that every group stays whole on one of them.
+def derive_batch(
+    prompts_per_step: int, num_generations: int, world_size: int, wanted: int | None = None, steps: int = 1
+) -> Batch:
+    """Cut the rollouts that are sampled at once over processes so that every group stays whole on one of them.
 
     Args:
-        prompts_per_step: distinct prompts per step, over all processes.
+        prompts_per_step: distinct prompts that are sampled at once, over all processes.
         num_generations: rollouts per prompt.
         world_size: number of processes.
         wanted: largest micro-batch in rollouts; None: everything at once.
+        steps: optimizer steps that share the rollouts out.
 
     Raises:
-        ValueError: the prompts cannot be shared out evenly; the message says which numbers would fit.
+        RecipeError: they cannot be shared out evenly; the message says which numbers would fit.
     """
     if prompts_per_step % world_size:
         below = prompts_per_step // world_size * world_size
@@ -74,9 +88,16 @@ def derive_batch(prompts_per_step: int, num_generations: int, world_size: int, w
             f"or as many processes as one of {', '.join(processes)}"
         )
     rollouts = prompts_per_step // world_size * num_generations
-    largest = rollouts if wanted is None else min(wanted, rollouts)
-    micro_batch = next(size for size in range(largest, 0, -1) if rollouts % size == 0)
-    return Batch(rollouts, micro_batch, rollouts // micro_batch)
+    if rollouts % steps:
+        fitting = [str(n) for n in range(1, rollouts + 1) if rollouts % n == 0]
+        raise RecipeError(
+            f"steps_per_generation={steps}: the {rollouts} rollouts of a process cannot be shared out over so many "
+            f"optimizer steps; try one of {', '.join(fitting)}"
+        )
+    each = rollouts // steps
+    largest = each if wanted is None else min(wanted, each)
+    micro_batch = next(size for size in range(largest, 0, -1) if each % size == 0)
+    return Batch(rollouts, steps, micro_batch, each // micro_batch)
 
 
 @dataclass
@@ -92,6 +113,11 @@ class LoadedRecipe:
     source: Path  # the recipe file
     stated: dict[str, Any]  # TRL's keys as the file, the command line and r1rl's defaults for this machine say them
     tokenizer: Any = None  # of a model whose folder is here
+
+    @property
+    def generate_every(self) -> int:
+        """Optimizer steps from one sampling to the next."""
+        return self.batch.steps * int(self.grpo.num_iterations)
 
     @property
     def folder(self) -> run_folder.RunFolder:
@@ -209,6 +235,7 @@ def load(
         stated.get("num_generations") or _trl_default("num_generations"),
         processes,
         stated.get("per_device_train_batch_size"),
+        recipe.steps_per_generation,
     )
     grpo, model = _trl_configs(trl_values, batch, check_only=check_only)
     if recipe.name is None:
@@ -227,7 +254,7 @@ def known_keys() -> dict[str, Any]:
     from trl import GRPOConfig, ModelConfig
 
     known: dict[str, Any] = {}
-    for kind in (Recipe, GRPOConfig, ModelConfig):
+    for kind in (GRPOConfig, ModelConfig, Recipe):  # what a recipe says in its own way wins
         types = get_type_hints(kind)
         known |= {item.name: types[item.name] for item in dataclasses.fields(kind) if item.init}
     return known | {key: choices for key, choices in CHOICES.items() if key in known}
@@ -258,6 +285,7 @@ def _trl_configs(values: Mapping[str, Any], batch: Batch, *, check_only: bool) -
     final = dict(values)
     final["per_device_train_batch_size"] = batch.micro_batch
     final["gradient_accumulation_steps"] = batch.accumulation_steps
+    final["steps_per_generation"] = batch.steps * batch.accumulation_steps  # TRL counts micro-batches
     if "gradient_checkpointing" in final and hasattr(GRPOConfig, "activation_checkpointing"):
         # transformers 5.23 renamed it and warns about the old name.
         final.setdefault("activation_checkpointing", final.pop("gradient_checkpointing"))

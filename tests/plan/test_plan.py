@@ -147,7 +147,7 @@ def test_what_does_not_fit_says_what_would(tmp_path: Path) -> None:
     for expected in (
         "does not fit: ddp needs",
         "what to change: --launcher zero2",
-        "each process 16 rollouts",
+        "each process 16",
         "no tokenizer is here",
         "--num_processes 8",
         "at 2 a GPU-hour",

@@ -136,28 +136,32 @@ def test_the_batch_reaches_trl(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompts", "generations", "processes", "wanted", "expected"),
+    ("prompts", "generations", "processes", "wanted", "steps", "expected"),
     [
-        pytest.param(8, 8, 1, None, (64, 64, 1), id="all at once"),
-        pytest.param(8, 8, 2, None, (32, 32, 1), id="two processes"),
-        pytest.param(8, 8, 2, 10, (32, 8, 4), id="largest divisor below the wish"),
-        pytest.param(7, 3, 1, 20, (21, 7, 3), id="odd numbers"),
-        pytest.param(1, 2, 1, 1, (2, 1, 2), id="one at a time"),
-        pytest.param(8, 8, 1, 1000, (64, 64, 1), id="the wish is larger than the batch"),
+        pytest.param(8, 8, 1, None, 1, (64, 1, 64, 1), id="all at once"),
+        pytest.param(8, 8, 2, None, 1, (32, 1, 32, 1), id="two processes"),
+        pytest.param(8, 8, 2, 10, 1, (32, 1, 8, 4), id="largest divisor below the wish"),
+        pytest.param(7, 3, 1, 20, 1, (21, 1, 7, 3), id="odd numbers"),
+        pytest.param(1, 2, 1, 1, 1, (2, 1, 1, 2), id="one at a time"),
+        pytest.param(8, 8, 1, 1000, 1, (64, 1, 64, 1), id="the wish is larger than the batch"),
+        pytest.param(512, 16, 512, 1, 16, (16, 16, 1, 1), id="R1-Zero"),
+        pytest.param(8, 8, 2, 3, 4, (32, 4, 2, 4), id="the wish is cut to a divisor of a step's share"),
     ],
 )
-def test_derive_batch(prompts: int, generations: int, processes: int, wanted: int | None, expected: Any) -> None:
-    assert dataclasses.astuple(derive_batch(prompts, generations, processes, wanted)) == expected
+def test_derive_batch(
+    prompts: int, generations: int, processes: int, wanted: int | None, steps: int, expected: Any
+) -> None:
+    assert dataclasses.astuple(derive_batch(prompts, generations, processes, wanted, steps)) == expected
 
 
-@given(st.integers(1, 64), st.integers(2, 32), st.integers(1, 16), st.none() | st.integers(1, 300))
-def test_a_batch_loses_nothing(prompts: int, generations: int, processes: int, wanted: int | None) -> None:
+@given(st.integers(1, 64), st.integers(2, 32), st.integers(1, 16), st.none() | st.integers(1, 300), st.integers(1, 8))
+def test_a_batch_loses_nothing(prompts: int, generations: int, processes: int, wanted: int | None, steps: int) -> None:
     try:
-        batch = derive_batch(prompts, generations, processes, wanted)
+        batch = derive_batch(prompts, generations, processes, wanted, steps)
     except RecipeError:
-        assert prompts % processes
+        assert prompts % processes or prompts // processes * generations % steps
         return
-    assert batch.micro_batch * batch.accumulation_steps == batch.rollouts
+    assert batch.micro_batch * batch.accumulation_steps * batch.steps == batch.rollouts
     assert batch.rollouts * processes == prompts * generations
     assert batch.rollouts % generations == 0
     assert wanted is None or batch.micro_batch <= wanted
@@ -210,7 +214,8 @@ def test_an_indivisible_batch_says_what_fits(prompts: int, processes: int, messa
         pytest.param({"lr_scheduler_type": "cosin"}, "did you mean 'cosine'?", id="unknown schedule"),
         pytest.param({"gradient_accumulation_steps": 2}, "derived from", id="derived: accumulation"),
         pytest.param({"generation_batch_size": 2}, "derived: prompts_per_step", id="derived: generation batch"),
-        pytest.param({"steps_per_generation": 2}, "derived", id="derived: steps per generation"),
+        pytest.param({"steps_per_generation": 0}, "at least 1", id="no step per generation"),
+        pytest.param({"steps_per_generation": 3}, "rollouts of a process cannot be shared out", id="uneven steps"),
         pytest.param({"output_dir": "x"}, "give runs_dir and name", id="derived: folder"),
         pytest.param({"bad_gold": "skip"}, "bad_gold='skip': expected one of drop, stop", id="unknown policy"),
         pytest.param({"train_size": 3}, "only 3 training problems (train_size=3)", id="less than one step of data"),
@@ -358,7 +363,7 @@ def test_every_own_key_has_a_help_text_and_no_key_is_two_things() -> None:
     from trl import GRPOConfig, ModelConfig
 
     theirs = {item.name for kind in (GRPOConfig, ModelConfig) for item in dataclasses.fields(kind)}
-    assert not own & theirs
+    assert own & theirs == {"steps_per_generation"}  # optimizer steps here, micro-batches there
     assert {row.key for row in recipe_keys.DEFAULTS} <= theirs
     assert set(recipe_keys.CHOICES) <= theirs | own
     assert set(recipe_keys.DERIVED) <= theirs
