@@ -32,7 +32,11 @@ class Recipe:
         "Number format of the embedded engine's weights. auto: bfloat16 where bf16 is set and the processor has "
         "instructions for it, until its log-probabilities differ from the update's by more than max_logp_gap.",
     )
-    max_logp_gap: float = _key(0.05, "Largest mean difference of log-probabilities (nats) that auto accepts.")
+    max_logp_gap: float = _key(
+        0.05,
+        "Largest mean difference of log-probabilities (nats) between sampler and policy that auto accepts; with other "
+        "samplers, vLLM among them, more than that is a warning and an event.",
+    )
     kv_cache_gb: float | None = _key(
         None, "Memory for keys and values in sampling, 10^9 bytes a process. Default: a quarter of the free."
     )
@@ -61,7 +65,9 @@ class Recipe:
     eval_temperature: float | None = _key(
         None, "Sampling temperature of held-out evaluations. Default: the training temperature."
     )
-    max_wasted_steps: int = _key(5, "Stop after this many first steps in which no rollout earned anything; 0: never.")
+    max_wasted_steps: int = _key(
+        5, "Stop after this many first steps that sampled and in which no rollout earned anything; 0: never."
+    )
     watchdog_seconds: float | None = _key(
         None,
         "End the run when no process makes progress for so many seconds, and name the slow one; 0: never. Default: "

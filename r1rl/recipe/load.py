@@ -89,10 +89,10 @@ def derive_batch(
         )
     rollouts = prompts_per_step // world_size * num_generations
     if rollouts % steps:
-        fitting = [str(n) for n in range(1, rollouts + 1) if rollouts % n == 0]
+        divisors = [str(n) for n in range(1, rollouts + 1) if rollouts % n == 0]
         raise RecipeError(
             f"steps_per_generation={steps}: the {rollouts} rollouts of a process cannot be shared out over so many "
-            f"optimizer steps; try one of {', '.join(fitting)}"
+            f"optimizer steps; try one of {', '.join(divisors)}"
         )
     each = rollouts // steps
     largest = each if wanted is None else min(wanted, each)
@@ -294,12 +294,15 @@ def _trl_configs(values: Mapping[str, Any], batch: Batch, *, check_only: bool) -
         final |= {"use_cpu": True, "tf32": None, "deepspeed": None}
     model_keys = {item.name for item in dataclasses.fields(ModelConfig)}
     try:
-        return (
-            GRPOConfig(**{key: value for key, value in final.items() if key not in model_keys}),
-            ModelConfig(**{key: value for key, value in final.items() if key in model_keys}),
-        )
+        grpo = GRPOConfig(**{key: value for key, value in final.items() if key not in model_keys})
+        model = ModelConfig(**{key: value for key, value in final.items() if key in model_keys})
     except Exception as error:  # transformers checks with whatever its libraries raise
         raise RecipeError(f"TRL refuses these settings: {one_line(error)}") from error
+    targets = model.lora_target_modules
+    if isinstance(targets, str) and targets.isidentifier():
+        # TRL makes a list of one name that name, for `all-linear`; PEFT takes a text for a regular expression.
+        model.lora_target_modules = [targets]
+    return grpo, model
 
 
 def _agreed(name: str, world_size: int, *, check_only: bool) -> str:

@@ -61,8 +61,15 @@ class RunFolder:
         """Append `{"time", "step", "event", …}` to events.jsonl; time in Unix seconds. First process only."""
         append_line(self.events, {"time": time.time(), "step": step, "event": event, **details})
 
+    def read_events(self) -> list[dict[str, Any]]:
+        """The events so far, without a torn last line."""
+        if not self.events.is_file():
+            return []
+        lines = self.events.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
     def rewind(self, step: int) -> None:
-        """Forget what was logged and sampled after `step` updates; a resumed run does it again. First process only."""
+        """Forget what was logged and sampled after `step` updates, or all of it (-1). First process only."""
         if self.metrics.is_file():
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]

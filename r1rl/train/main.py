@@ -239,10 +239,11 @@ def build_trainer(
     trainer.add_callback(callbacks.StopWhenNothingEarned(trainer, own.max_wasted_steps))
     trainer.add_callback(interrupt)
     logger.info(
-        "%s: %d prompts x %d rollouts a step, %d steps, on %d process(es) in micro-batches of %d; results in %s",
+        "%s: %d prompts x %d rollouts every %d step(s), %d steps, %d process(es), micro-batches of %d; results in %s",
         folder.name,
         own.prompts_per_step,
         grpo.num_generations,
+        loaded.generate_every,
         grpo.max_steps,
         loaded.world_size,
         loaded.batch.micro_batch,
@@ -255,9 +256,13 @@ def train(trainer: ZeroTrainer, loaded: LoadedRecipe) -> None:
     """Run the training, from the last checkpoint where the run is resumed."""
     checkpoint = trainer.folder.last_checkpoint() if loaded.recipe.resume else None
     if loaded.recipe.resume and trainer.accelerator.is_main_process:
-        step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-        trainer.folder.rewind(step)
-        trainer.folder.append_event("resumed", step=step)
+        if checkpoint is not None:
+            step = int(checkpoint.name.rpartition("-")[2])
+            trainer.folder.rewind(step)
+            trainer.folder.append_event("resumed", step=step)
+        elif trainer.folder.metrics.is_file():  # ended before its first checkpoint
+            trainer.folder.rewind(-1)
+            trainer.folder.append_event("begun_again", step=0)
     trainer.accelerator.wait_for_everyone()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 

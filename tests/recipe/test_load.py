@@ -422,3 +422,17 @@ def test_hyphens_and_underscores_are_one(tmp_path: Path, key: str) -> None:
     assert loaded.task.rows("heldout", 3)
     with pytest.raises(RecipeError, match="holds out 3 rows"):
         loaded.task.rows("heldout", 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        pytest.param(["q_proj"], ["q_proj"], id="one name, which TRL makes a regular expression"),
+        pytest.param(["q_proj", "v_proj"], ["q_proj", "v_proj"], id="names"),
+        pytest.param(["all-linear"], "all-linear", id="PEFT's word for every layer"),
+        pytest.param([".*[qv]_proj"], ".*[qv]_proj", id="a regular expression"),
+    ],
+)
+def test_lora_targets_mean_what_they_say(tmp_path: Path, words: list[str], expected: Any) -> None:
+    loaded = load(write(tmp_path), ["--runs_dir", str(tmp_path), "--use_peft", "true", "--lora_target_modules", *words])
+    assert loaded.model.lora_target_modules == expected
