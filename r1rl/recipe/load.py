@@ -26,6 +26,7 @@ from r1rl.ground.values import coerce, merge, parse_overrides, read_yaml
 from r1rl.models import resolve as models
 from r1rl.recipe import checks as recipe_checks
 from r1rl.recipe.keys import CHOICES, DEFAULTS, Recipe
+from r1rl.recipe.schedules import Schedule, split
 from r1rl.run import folder as run_folder
 from r1rl.tasks import prompts
 
@@ -113,6 +114,7 @@ class LoadedRecipe:
     source: Path  # the recipe file
     stated: dict[str, Any]  # TRL's keys as the file, the command line and r1rl's defaults for this machine say them
     tokenizer: Any = None  # of a model whose folder is here
+    schedules: dict[str, Schedule] = dataclasses.field(default_factory=dict)  # of keys that change at a step
 
     @property
     def generate_every(self) -> int:
@@ -159,6 +161,7 @@ class LoadedRecipe:
         content = {key: value for key, value in dataclasses.asdict(self.recipe).items() if key != "resume"}
         content |= self.stated
         content |= {key: getattr(self.grpo, key) for key in _ALWAYS_WRITTEN}
+        content |= {key: dict(schedule.values) for key, schedule in self.schedules.items()}
         head = "# The resolved recipe of a run. To run it again: r1rl train THIS_FILE --name ANOTHER\n"
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
         path.write_text(head + text, encoding="utf-8")
@@ -203,7 +206,7 @@ def load(
     processes = int(os.environ.get("WORLD_SIZE", "1")) if world_size is None else world_size
     hints = known_keys()
     check_known(in_file, hints, f" in {source}")
-    stated = merge(in_file, parse_overrides(list(overrides), hints))
+    schedules, stated = split(merge(in_file, parse_overrides(list(overrides), hints)), hints)
     stated = {key: coerce(key, value, hints[key]) for key, value in stated.items()}
     for key in ("task_options", "prompt_options"):  # as in all other keys
         if key in stated:
@@ -240,7 +243,7 @@ def load(
     grpo, model = _trl_configs(trl_values, batch, check_only=check_only)
     if recipe.name is None:
         recipe.name = _agreed(run_folder.free_name(source.stem, recipe.runs_dir), processes, check_only=check_only)
-    loaded = LoadedRecipe(recipe, grpo, model, task, batch, processes, source, trl_values, tokenizer)
+    loaded = LoadedRecipe(recipe, grpo, model, task, batch, processes, source, trl_values, tokenizer, schedules)
     grpo.output_dir, grpo.run_name = str(loaded.folder.checkpoints), recipe.name
     if tokenizer is not None:
         loaded.prompt(tokenizer).render("1 + 1 = ?")  # a chat template may refuse

@@ -22,6 +22,8 @@ from r1rl.store import store
 _PACKAGES = (
     "r1rl", "torch", "transformers", "trl", "accelerate", "datasets", "mpmath", "pyarrow", "vllm", "deepspeed",
 )  # fmt: skip
+# What a step writes when it begins, and when it ends: a resumed run writes it again.
+_AT_BEGIN, _AT_END = ("setting", "sampler_gap"), ("reference_refreshed", "nothing_earned")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -74,6 +76,14 @@ class RunFolder:
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
             whole_files.write_text(self.metrics, "".join(kept))
+        if self.events.is_file():
+            known = [
+                event
+                for event in self.read_events()
+                if not (event["event"] in _AT_BEGIN and event["step"] >= step)
+                and not (event["event"] in _AT_END and event["step"] > step)
+            ]
+            whole_files.write_text(self.events, "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in known))
         store.rewind(self.path, step)
 
 

@@ -171,6 +171,15 @@ class StopWhenNothingEarned(TrainerCallback):
         self.rollouts = 0
         self.earned = 0
 
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """A resumed run goes on counting."""
+        every = self.trainer.generate_every // args.gradient_accumulation_steps
+        known = [event for event in self.trainer.folder.read_events() if event["event"] == "nothing_earned"]
+        if len(known) < min(-(-state.global_step // every), max(self.patience, 1)):
+            self.earned = 1
+        elif known and state.global_step:
+            self.samplings, self.rollouts = len(known), known[-1]["rollouts"]
+
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         sampled = self.trainer.rollouts.step == state.global_step - 1  # else this step used what is counted already
         if self.earned or not sampled or self.samplings >= max(self.patience, 1):

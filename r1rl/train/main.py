@@ -198,6 +198,7 @@ def build_trainer(
     from r1rl.train import callbacks
     from r1rl.train.heldout import HeldoutEvaluation
     from r1rl.train.reflection import MeasureReflection, has_spare_core
+    from r1rl.train.schedules import FollowSchedules
     from r1rl.train.trainer import ZeroTrainer
 
     own, grpo, model = loaded.recipe, loaded.grpo, loaded.model
@@ -224,6 +225,7 @@ def build_trainer(
         sampling_dtype=own.sampling_dtype,
         max_logp_gap=own.max_logp_gap,
         kv_cache_gb=own.kv_cache_gb,
+        schedules=loaded.schedules,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -231,10 +233,13 @@ def build_trainer(
         trainer.add_callback(callbacks.ShowProgress())
     interrupt = callbacks.FinishOnInterrupt(folder)
     evaluated = dataset_rows(heldout, loaded.task, prompt)
-    evaluation = HeldoutEvaluation(evaluated, int(grpo.num_generations_eval), own.eval_temperature, grpo.seed)
+    # Evaluations are compared with each other: a temperature that falls in training does not fall there.
+    temperature = own.eval_temperature or (grpo.temperature if "temperature" in loaded.schedules else None)
+    evaluation = HeldoutEvaluation(evaluated, int(grpo.num_generations_eval), temperature, grpo.seed)
     beside = has_spare_core(trainer.accelerator.device.type, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     trainer.add_callback(MeasureReflection(trainer, beside=beside))
     trainer.add_callback(callbacks.WriteMetrics(folder))
+    trainer.add_callback(FollowSchedules(folder, loaded.schedules))
     trainer.add_callback(callbacks.EvaluateEvery(trainer, evaluation, int(grpo.eval_steps)))
     trainer.add_callback(callbacks.StopWhenNothingEarned(trainer, own.max_wasted_steps))
     trainer.add_callback(interrupt)

@@ -31,7 +31,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -44,6 +44,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import nanstd, pad
 
+from r1rl.recipe.schedules import Schedule
 from r1rl.rollout.engine import Completion, Engine
 from r1rl.rollout.sampling import Sampling, row_key
 from r1rl.rollout.weights import SamplingWeights, format_for
@@ -53,6 +54,7 @@ from r1rl.tasks.prompts import Prompt
 from r1rl.train import checkpoints, dynamic_sampling
 from r1rl.train.grading_ahead import Ahead
 from r1rl.train.payments import checked
+from r1rl.train.schedules import write_change
 from r1rl.train.step_rollouts import Group, StepRollouts
 from r1rl.update import allocation, scoring
 from r1rl.update.batching import Chunk
@@ -80,6 +82,7 @@ class ZeroTrainer(GRPOTrainer):
         max_logp_gap: nats; where sampling's log-probabilities differ by more from the update's, on average over the
             tokens that were sampled at once, `auto` goes back to the training weights, and all else warns.
         kv_cache_gb: 10^9 bytes for keys and values while sampling; None: a quarter of what is free.
+        schedules: of the settings that change at a step, by key.
 
     Attributes:
         rollouts: the rollouts of the step under way.
@@ -103,6 +106,7 @@ class ZeroTrainer(GRPOTrainer):
         sampling_dtype: str = "auto",
         max_logp_gap: float = 0.05,
         kv_cache_gb: float | None = None,
+        schedules: Mapping[str, Schedule] | None = None,
         **kwargs: Any,
     ) -> None:
         self.folder = folder
@@ -153,6 +157,25 @@ class ZeroTrainer(GRPOTrainer):
             )
         vocabulary = self.model.config.get_text_config().vocab_size
         self.stop_strings = self.engine.stop_strings(prompt.stop, vocabulary)
+        self.schedules = dict(schedules or {})
+        self._follow_schedules(0)
+
+    def _follow_schedules(self, step: int, *, log: bool = False) -> None:
+        """Sample, score and penalise from now on as the schedules say of `step`, at which the run samples."""
+        every = self.generate_every // self.args.gradient_accumulation_steps
+        for key in sorted(self.schedules.keys() - {"learning_rate"}):  # that one is `FollowSchedules`'
+            value = self.schedules[key].at(step)
+            setattr(self, key, value)
+            if key == "temperature":
+                policy = self.model.get_base_model() if is_peft_model(self.model) else self.model
+                for scored in filter(None, (policy, self.ref_model)):
+                    self.accelerator.unwrap_model(scored).scoring_temperature = value
+            for there in (getattr(self, "vllm_generation", None), getattr(self, "generation_config", None)):
+                for name in (key, "max_new_tokens" if key == "max_completion_length" else key):
+                    if hasattr(there, name):
+                        setattr(there, name, value)
+            if log and step and self.accelerator.is_main_process:
+                write_change(self.folder, self.schedules[key], step, since=step - every)
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         """TRL 1.16: a sampler that draws every epoch's order from one generator, which checkpoints do not keep."""
@@ -187,6 +210,8 @@ class ZeroTrainer(GRPOTrainer):
             return
         folder, process = Path(checkpoint), self.accelerator.process_index
         self._step = self.state.global_step * self.args.gradient_accumulation_steps
+        every = self.generate_every // self.args.gradient_accumulation_steps
+        self._follow_schedules(self.state.global_step // every * every)
         # Sampling that fell back stays there.
         self._is_apart = any(
             event["event"] == "sampler_gap" and event["step"] < self.state.global_step
@@ -348,6 +373,7 @@ class ZeroTrainer(GRPOTrainer):
         """
         if self._is_apart and self._falls_back:
             self.sampling_dtype = None
+        self._follow_schedules(self.state.global_step, log=True)
         step = dynamic_sampling.sample_step(
             inputs[:: self.num_generations],
             self._sample_round,

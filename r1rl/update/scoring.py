@@ -91,8 +91,9 @@ def add_scoring(model: PreTrainedModel, temperature: float) -> None:
     PEFT see one call as they expect it.
 
     Args:
-        temperature: divides the logits, as in sampling.
+        temperature: divides the logits, as in sampling; `model.scoring_temperature` from here on.
     """
+    model.scoring_temperature = temperature
     before = model.forward
     config = model.config.get_text_config()
     softcap = getattr(config, "final_logit_softcapping", None)
@@ -104,7 +105,9 @@ def add_scoring(model: PreTrainedModel, temperature: float) -> None:
         sources, targets = scored
         hidden = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state
         chosen = hidden.flatten(0, 1)[sources]
-        return score(self.get_output_embeddings(), chosen, targets, temperature=temperature, softcap=softcap)
+        return score(
+            self.get_output_embeddings(), chosen, targets, temperature=self.scoring_temperature, softcap=softcap
+        )
 
     model.forward = types.MethodType(forward, model)
 

@@ -317,6 +317,10 @@ SEVERAL_UPDATES = {
     ],
     "dynamic sampling": ["--steps_per_generation", "4", "--dynamic_sampling", "true", "--train_size", "32"],
     "LoRA": ["--num_iterations", "3", "--use_peft", "true", "--lora_target_modules", "down_proj"],
+    "settings that change": [
+        "--steps_per_generation", "2", "--max_completion_length", "{0: 12, 4: 24}", "--temperature", "{0: 1.0, 3: 0.5}",
+        "--beta", "{0: 0.0, 2: 0.01}", "--sync_ref_model", "true", "--ref_model_sync_steps", "3",
+    ],
     "bfloat16 samples": ["--steps_per_generation", "2", "--sampling_dtype", "bfloat16"],
 }  # fmt: skip
 
@@ -333,10 +337,11 @@ def test_a_run_resumed_inside_a_rollout_batch_is_the_uninterrupted_one(small_run
         for later in range(step + 1, 8):
             shutil.rmtree(cut.checkpoints / f"checkpoint-{later}", ignore_errors=True)
         run(small_run, *words, "--max_steps", "7", "--resume", "true", name=cut.path.name)
-        assert json.loads(cut.events.read_text().splitlines()[-1])["step"] == step
+        assert [event["step"] for event in cut.read_events() if event["event"] == "resumed"] == [step]
         assert weights_in(cut) == weights_in(whole)
         assert rows_of(cut) == rows_of(whole)
         assert metrics_of(cut) == metrics_of(whole)
+        assert events_of(cut) == events_of(whole)
     assert len({line["step"] for line in rows_of(whole)}) < 7, "else nothing was used twice"
 
 
@@ -351,6 +356,11 @@ def rows_of(folder):
         {name: str(value) for name, value in row.items()} | {"step": row["step"]}
         for row in store.read(folder.path, kind="train", columns=columns).to_pylist()
     ]
+
+
+def events_of(folder):
+    found = [event for event in folder.read_events() if event["event"] != "resumed"]
+    return [{key: value for key, value in event.items() if key != "time"} for event in found]
 
 
 def metrics_of(folder):
