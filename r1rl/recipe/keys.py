@@ -58,6 +58,9 @@ class Recipe:
     steps_per_generation: int = _key(
         1, "Optimizer steps that share out what was sampled at once (TRL counts micro-batches); R1-Zero: 16."
     )
+    advantage_estimator: Literal["grpo", "rloo", "reinforce_plus_plus_baseline"] = _key(
+        "grpo", "What a reward is compared with: grpo (TRL's, see scale_rewards), rloo, reinforce_plus_plus_baseline."
+    )
     dynamic_sampling: bool = _key(
         False, "Replace groups without signal (all rollouts earned the same) by groups of other prompts (DAPO)."
     )
@@ -115,7 +118,7 @@ DERIVED = {
 
 # TRL reads these as free text and complains only in the first update.
 CHOICES: dict[str, Any] = {
-    "loss_type": Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"],
+    "loss_type": Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo", "gspo"],
     "scale_rewards": Literal["group", "batch", "none"],
     "importance_sampling_level": Literal["token", "sequence"],
     "multi_objective_aggregation": Literal["sum_then_normalize", "normalize_then_sum"],

@@ -212,6 +212,10 @@ def load(
         if key in stated:
             stated[key] = {name.replace("-", "_"): value for name, value in stated[key].items()}
     recipe_checks.check_values(stated)
+    if stated.get("loss_type") == "gspo":  # arXiv 2507.18071, which TRL says in two keys
+        if stated.get("importance_sampling_level", "sequence") != "sequence":
+            raise RecipeError("loss_type='gspo': weighs sequences, so importance_sampling_level cannot be 'token'")
+        stated |= {"loss_type": "grpo", "importance_sampling_level": "sequence"}
     own = {item.name for item in dataclasses.fields(Recipe)}
     recipe = Recipe(**{key: value for key, value in stated.items() if key in own})
     recipe_checks.located_rewards(recipe, source.parent)

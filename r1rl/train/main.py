@@ -226,6 +226,7 @@ def build_trainer(
         max_logp_gap=own.max_logp_gap,
         kv_cache_gb=own.kv_cache_gb,
         schedules=loaded.schedules,
+        advantage_estimator=own.advantage_estimator,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)

@@ -57,6 +57,7 @@ from r1rl.train.payments import checked
 from r1rl.train.schedules import write_change
 from r1rl.train.step_rollouts import Group, StepRollouts
 from r1rl.update import allocation, scoring
+from r1rl.update.advantages import ESTIMATORS
 from r1rl.update.batching import Chunk
 from r1rl.update.importance import Correction, gap
 from r1rl.verify.verdict import OUTCOMES, Verdict, outcome
@@ -83,6 +84,7 @@ class ZeroTrainer(GRPOTrainer):
             tokens that were sampled at once, `auto` goes back to the training weights, and all else warns.
         kv_cache_gb: 10^9 bytes for keys and values while sampling; None: a quarter of what is free.
         schedules: of the settings that change at a step, by key.
+        advantage_estimator: `grpo` is upstream's; else one of `r1rl.update.advantages`.
 
     Attributes:
         rollouts: the rollouts of the step under way.
@@ -107,6 +109,7 @@ class ZeroTrainer(GRPOTrainer):
         max_logp_gap: float = 0.05,
         kv_cache_gb: float | None = None,
         schedules: Mapping[str, Schedule] | None = None,
+        advantage_estimator: str = "grpo",
         **kwargs: Any,
     ) -> None:
         self.folder = folder
@@ -157,6 +160,7 @@ class ZeroTrainer(GRPOTrainer):
             )
         vocabulary = self.model.config.get_text_config().vocab_size
         self.stop_strings = self.engine.stop_strings(prompt.stop, vocabulary)
+        self.estimator = ESTIMATORS.get(advantage_estimator)
         self.schedules = dict(schedules or {})
         self._follow_schedules(0)
 
@@ -408,6 +412,9 @@ class ZeroTrainer(GRPOTrainer):
             )
         # Equal rewards may differ from their mean in the last bit, and upstream scales that up to a thousandth.
         mine = places.of(self.accelerator.process_index)
+        if self.estimator is not None:
+            found = self.estimator(self._earned(places.rewards))[mine.start : mine.stop]
+            output["advantages"] = found.flatten().to(output["advantages"])
         groups = output["advantages"].view(len(mine), -1)
         groups[[place - mine.start for place in places.open if place in mine]] = 0
         if self._mask_truncated:

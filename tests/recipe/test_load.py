@@ -439,3 +439,12 @@ def test_hyphens_and_underscores_are_one(tmp_path: Path, key: str) -> None:
 def test_lora_targets_mean_what_they_say(tmp_path: Path, words: list[str], expected: Any) -> None:
     loaded = load(write(tmp_path), ["--runs_dir", str(tmp_path), "--use_peft", "true", "--lora_target_modules", *words])
     assert loaded.model.lora_target_modules == expected
+
+
+def test_gspo_goes_by_its_name(tmp_path: Path) -> None:
+    loaded = load(write(tmp_path, loss_type="gspo"), ["--runs_dir", str(tmp_path)])
+    assert (loaded.grpo.loss_type, loaded.grpo.importance_sampling_level) == ("grpo", "sequence")
+    loaded.write(again := tmp_path / "resolved.yaml")
+    assert load(again).grpo.importance_sampling_level == "sequence"
+    with pytest.raises(RecipeError, match="cannot be 'token'"):
+        load(write(tmp_path, loss_type="gspo", importance_sampling_level="token"))
