@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -196,6 +197,7 @@ def gradients(setting: Setting, *, bf16: bool) -> list[Row]:
         found["ours"], found["theirs"] = (gradient(model, batch, ours=ours) for ours in (True, False))
         if trainer.args.bf16:
             trainer.model.forward = trainer.model._original_forward  # accelerate's name for it, without autocast
+            trainer.accelerator.autocast = nullcontext
             found["fp32"] = gradient(model, batch, ours=False)
 
     _within(trainer, measure)
