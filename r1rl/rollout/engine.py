@@ -18,6 +18,7 @@ import psutil
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from r1rl.ground.machine import accelerator_memory
 from r1rl.rollout.cache import ATTENTION, GroupCache, PrefillCache
 from r1rl.rollout.decoder import decoder_for
 from r1rl.rollout.prefix import distinct
@@ -377,4 +378,4 @@ def _free_memory(device: torch.device) -> int:
     """Bytes that are free on the device."""
     if device.type == "cpu":
         return psutil.virtual_memory().available
-    return torch.accelerator.get_memory_info(device)[0]
+    return accelerator_memory(device)[0]

@@ -201,8 +201,13 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 def _gpus() -> list[dict[str, Any]]:
     """Name and memory of each visible GPU. Only asks torch when the run has loaded it anyway."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
+    if "torch" not in sys.modules:
         return []
-    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    import torch
+
+    count = machine.visible_gpus()
+    properties = getattr(torch.get_device_module(), "get_device_properties", None) if count else None
+    if properties is None:  # Apple's has none
+        return [{"name": str(torch.accelerator.current_accelerator()), "memory_gib": None}] * count
+    found = [properties(index) for index in range(count)]
     return [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30, 1)} for gpu in found]
