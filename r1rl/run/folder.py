@@ -172,6 +172,9 @@ def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
+        if package == "vllm":  # a build for CPUs has another package's name
+            names = importlib.metadata.packages_distributions().get("vllm", [])
+            return f"{importlib.metadata.version(names[0])} ({names[0]})" if names else None
         if package != "r1rl":
             return None
         import r1rl

@@ -6,6 +6,7 @@ the transport of weights. Weights arrive only where TRL sends them.
 
 import dataclasses
 import importlib.machinery
+import importlib.util
 import sys
 import types
 
@@ -202,7 +203,11 @@ def test_a_log_probability_that_vllm_could_not_compute_counts_as_no_difference(s
     assert all(row["logprobs"][0] is None or row["logprobs"][0] != row["logprobs"][0] for row in rows)
 
 
-def test_without_vllm_the_recipe_says_what_to_install(small_run):
+def test_without_vllm_the_recipe_says_what_to_install(small_run, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "vllm" else find_spec(name, *rest)
+    )
     with pytest.raises(recipe.RecipeError) as error:
         recipe.load(TINY, [*small_run, "--use_vllm", "true"])
     assert str(error.value).startswith("use_vllm=True: vLLM is not installed; try pip install 'r1rl[vllm]'")
