@@ -44,6 +44,7 @@ MINIATURE: Final = QWEN | {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 320
 }  # fmt: skip
 _STEPS, _COUNTED = 4, 3  # of a training, and its last ones, which count: the first one warms up
+_TURNS = 3  # of each engine, behind each other
 _SMALL_GRADIENT = 1e-3  # of the whole gradient's norm; parameters below it differ by rounding alone
 
 
@@ -161,16 +162,16 @@ def sampling(setting: Setting) -> list[Row]:
 
     def measure() -> None:
         prompts = trainer.processing_class([row["prompt"] for row in _inputs(trainer)])["input_ids"]
-        for number in range(2 if setting.tiny else 4):
-            for trainer.embedded in (True, False) if number % 2 else (False, True):
+        for number in range(1 + _TURNS):
+            for trainer.embedded in (True, False)[:: -1 if number % 2 else 1]:
                 seconds, (ids, _) = _timed(lambda: trainer._generate_single_turn(prompts, None, {}, 1))
-                if number:
+                if number:  # the first turns warm up
                     times[trainer.embedded].append(seconds)
                     rates[trainer.embedded].append(sum(map(len, ids)) / seconds)
 
     _within(trainer, measure)
     ratios = [theirs / ours for ours, theirs in zip(times[True], times[False], strict=True)]
-    spread = f"{min(ratios):.2f}–{max(ratios):.2f} in {len(ratios)} turn(s)"
+    spread = f"{min(ratios):.2f}–{max(ratios):.2f} in {len(ratios)} turns"
     result = f"generate takes {statistics.median(ratios):.2f}x the embedded engine's time ({spread})"
     return [
         Row("sampling alone, embedded", tokens=_median(rates[True]), result=result),

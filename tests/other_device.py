@@ -1,4 +1,4 @@
-"""A device that is not here: tensors say that they lie on it, compute on the CPU, and refuse to meet tensors of the CPU.
+"""A device that is not here: its tensors compute on the CPU, and refuse to meet tensors that say they lie there.
 
 What fails with it would fail on a GPU, and no GPU is needed to see it.
 """

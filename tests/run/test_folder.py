@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -194,3 +195,14 @@ def test_rewind_to_the_start_of_an_empty_run(tmp_path):
     folder = run_folder.create("run", tmp_path)
     folder.rewind(0)
     assert not folder.metrics.exists()
+
+
+def test_the_accelerator_is_named_whoever_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    card = SimpleNamespace(name="Some Accelerator", total_memory=16 * 2**30)
+    monkeypatch.setattr(run_folder.machine, "visible_gpus", lambda: 2)
+    monkeypatch.setattr(torch, "get_device_module", lambda: SimpleNamespace(get_device_properties=lambda index: card))
+    assert run_folder.environment()["gpus"] == [{"name": "Some Accelerator", "memory_gib": 16.0}] * 2
+    monkeypatch.setattr(torch, "get_device_module", lambda: SimpleNamespace())
+    assert [gpu["memory_gib"] for gpu in run_folder.environment()["gpus"]] == [None, None]
