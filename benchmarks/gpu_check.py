@@ -107,8 +107,8 @@ class Setting:
         return path
 
 
-def write_model(setting: Setting) -> None:
-    """Qwen2.5-0.5B's shape with random weights, and a tokenizer of some 300 tokens."""
+def write_model(setting: Setting) -> list[Row]:
+    """Qwen2.5-0.5B's shape with random weights, and a tokenizer of some 300 tokens; no rows."""
     import torch
     import transformers
 
@@ -118,6 +118,7 @@ def write_model(setting: Setting) -> None:
     torch.manual_seed(0)
     transformers.Qwen2ForCausalLM(config).save_pretrained(setting.model)
     write_tokenizer(Case("Qwen2"), setting.model)
+    return []
 
 
 # Parts. Each returns its rows; libraries are imported in the part's own process.
@@ -428,7 +429,7 @@ def answer_part(part: str, setting: Setting) -> None:
     """Run a part in this process, and write its rows, or its error as one."""
     rows: list[Row] = []
     try:
-        rows = write_model(setting) or [] if part == "model" else PARTS[part][1](setting)
+        rows = write_model(setting) if part == "model" else PARTS[part][1](setting)
     except Exception as error:
         sys.stderr.write(one_line(error) + "\n")
         rows = [Row(part, result=f"failed: {first_line(error)}", failed=True)]
