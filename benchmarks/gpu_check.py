@@ -44,6 +44,7 @@ MINIATURE: Final = QWEN | {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 320
 }  # fmt: skip
 _STEPS, _COUNTED = 4, 3  # of a training, and its last ones, which count: the first one warms up
+_TURNS = 3  # of each engine, behind each other
 _SMALL_GRADIENT = 1e-3  # of the whole gradient's norm; parameters below it differ by rounding alone
 
 
@@ -106,8 +107,8 @@ class Setting:
         return path
 
 
-def write_model(setting: Setting) -> None:
-    """Qwen2.5-0.5B's shape with random weights, and a tokenizer of some 300 tokens."""
+def write_model(setting: Setting) -> list[Row]:
+    """Qwen2.5-0.5B's shape with random weights, and a tokenizer of some 300 tokens; no rows."""
     import torch
     import transformers
 
@@ -117,6 +118,7 @@ def write_model(setting: Setting) -> None:
     torch.manual_seed(0)
     transformers.Qwen2ForCausalLM(config).save_pretrained(setting.model)
     write_tokenizer(Case("Qwen2"), setting.model)
+    return []
 
 
 # Parts. Each returns its rows; libraries are imported in the part's own process.
@@ -161,16 +163,16 @@ def sampling(setting: Setting) -> list[Row]:
 
     def measure() -> None:
         prompts = trainer.processing_class([row["prompt"] for row in _inputs(trainer)])["input_ids"]
-        for number in range(2 if setting.tiny else 4):
-            for trainer.embedded in (True, False) if number % 2 else (False, True):
+        for number in range(1 + _TURNS):
+            for trainer.embedded in (True, False)[:: -1 if number % 2 else 1]:
                 seconds, (ids, _) = _timed(lambda: trainer._generate_single_turn(prompts, None, {}, 1))
-                if number:
+                if number:  # the first turns warm up
                     times[trainer.embedded].append(seconds)
                     rates[trainer.embedded].append(sum(map(len, ids)) / seconds)
 
     _within(trainer, measure)
     ratios = [theirs / ours for ours, theirs in zip(times[True], times[False], strict=True)]
-    spread = f"{min(ratios):.2f}–{max(ratios):.2f} in {len(ratios)} turn(s)"
+    spread = f"{min(ratios):.2f}–{max(ratios):.2f} in {len(ratios)} turns"
     result = f"generate takes {statistics.median(ratios):.2f}x the embedded engine's time ({spread})"
     return [
         Row("sampling alone, embedded", tokens=_median(rates[True]), result=result),
@@ -427,7 +429,7 @@ def answer_part(part: str, setting: Setting) -> None:
     """Run a part in this process, and write its rows, or its error as one."""
     rows: list[Row] = []
     try:
-        rows = write_model(setting) or [] if part == "model" else PARTS[part][1](setting)
+        rows = write_model(setting) if part == "model" else PARTS[part][1](setting)
     except Exception as error:
         sys.stderr.write(one_line(error) + "\n")
         rows = [Row(part, result=f"failed: {first_line(error)}", failed=True)]
