@@ -218,7 +218,7 @@ class ZeroTrainer(GRPOTrainer):
 
     def _sample_with_vllm(self, prompt_ids: list[list[int]], sampling: Sampling) -> list[Completion]:
         """TRL 1.16's `generate` reads the settings of sampling from `vllm_generation`, in both modes."""
-        settings = vars(self.vllm_generation)
+        settings = self.vllm_generation.__dict__
         before = {name: settings[name] for name in _VLLM_SETTINGS}
         settings.update({name: getattr(sampling, name) for name in _VLLM_SETTINGS})
         try:

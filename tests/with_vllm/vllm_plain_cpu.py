@@ -1,8 +1,8 @@
 """A plugin of vLLM for the tests: on a CPU, linear layers multiply by the weights that they were given.
 
-vLLM 0.30 packs those weights when it loads them and empties the parameter, so the first synchronisation fails ("'Parameter'
-object has no attribute 'weight_loader'"), or, where a packed copy is kept beside the parameter, changes nothing and says
-nothing. On a GPU nothing is packed. Plugins are the one thing that every process of vLLM loads, a server's workers too.
+vLLM 0.30 packs those weights when it loads them and empties the parameter. The first synchronisation then fails
+("'Parameter' object has no attribute 'weight_loader'") or, where a packed copy is kept beside the parameter, changes
+nothing and says nothing. On a GPU nothing is packed. Plugins are what every process of vLLM loads, a server's too.
 """
 
 import torch
