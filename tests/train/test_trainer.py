@@ -12,6 +12,7 @@ import pytest
 import torch
 from tiny_training import TINY, build, folder_of, run
 from trl import GRPOTrainer
+from trl.generation.vllm_generation import VLLMGeneration
 
 from r1rl.ground.errors import RunFailedError
 from r1rl.models.base import tokenizer
@@ -40,10 +41,16 @@ UPSTREAM = {
 }
 
 
-@pytest.mark.parametrize("name", UPSTREAM)
-def test_upstream_is_what_the_override_was_written_against(name):
-    source = inspect.getsource(getattr(GRPOTrainer, name))
-    assert hashlib.sha256(source.encode()).hexdigest()[:16] == UPSTREAM[name]
+UPSTREAM_VLLM = {"_init_vllm": "0e584002e0f6a9c0", "generate": "2d2ac2be5b1309c4", "sync_weights": "63d669fb32304ff5"}
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "known"),
+    [(GRPOTrainer, *pair) for pair in UPSTREAM.items()] + [(VLLMGeneration, *pair) for pair in UPSTREAM_VLLM.items()],
+)
+def test_upstream_is_what_the_override_was_written_against(owner, name, known):
+    source = inspect.getsource(getattr(owner, name))
+    assert hashlib.sha256(source.encode()).hexdigest()[:16] == known
 
 
 def test_a_run_resumed_in_a_later_epoch_goes_on_with_the_problems_of_that_epoch(small_run):

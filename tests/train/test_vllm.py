@@ -11,14 +11,17 @@ import sys
 import types
 
 import pytest
-from tiny_training import TINY, metric_lines, run
+import requests
+from tiny_training import TINY, build, metric_lines, run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.generation import vllm_client, vllm_generation
 
 from r1rl.recipe import load as recipe
 from r1rl.rollout.engine import Engine
 from r1rl.rollout.sampling import Sampling, row_key
+from r1rl.run import exits
 from r1rl.store import store
+from r1rl.train import main as train
 
 
 @dataclasses.dataclass
@@ -34,6 +37,7 @@ class SamplingParams:
     max_tokens: int = 16
     logprobs: int | None = None
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
     include_stop_str_in_output: bool = False
 
 
@@ -72,6 +76,7 @@ class LLM:
     def __init__(self, server, **options):
         assert options["logprobs_mode"] == "processed_logprobs", "log-probs of the sampling distribution"
         self.server = server
+        server.options = options
         inside = types.SimpleNamespace(load_weights=server.load)
         for name in ("model", "model_runner", "driver_worker", "model_executor"):
             inside = types.SimpleNamespace(**{name: inside})
@@ -158,10 +163,21 @@ def test_rows_and_metrics_are_those_of_the_embedded_engine(small_run, server, mo
     lines = metric_lines(theirs)
     assert server.requests[0][1].stop, "the template's stop strings reach vLLM"
     assert server.requests[0][1].include_stop_str_in_output
-    assert server.resets == 2, "one synchronisation of weights a step, whatever the rounds"
-    assert server.loaded == 2 * len(server.parameters)
+    assert server.resets == 3, "one synchronisation for each state of the weights, whatever is sampled from it"
+    assert server.loaded == 3 * len(server.parameters)
+    heldout = 2 * 2  # before the first update and after the last, sampled and greedy
     if dynamic:
-        assert len(server.requests) == 2 + sum(line["dynamic/rounds"] for line in lines) > 2
+        assert len(server.requests) == 2 + heldout + sum(line["dynamic/rounds"] for line in lines) > 2 + heldout
+    assert [(params.n, params.temperature) for _, params in server.requests[:2]] == [(1, 0.8), (1, 0.0)]
+    at_first = [
+        [
+            row["token_ids"]
+            for row in store.read(folder.path, kind="eval", steps=[0]).to_pylist()
+            if not row["temperature"]
+        ]
+        for folder in (theirs, ours)
+    ]
+    assert at_first[0] == at_first[1] != [], "greedily, held-out problems are answered as by the embedded engine"
     # The correction for vLLM's other numerics has metrics of its own; it is off where both are the same policy.
     # What is measured of reflection depends on what was sampled: a rate of nothing is left out.
     for line, expected in zip(lines, metric_lines(ours), strict=True):
@@ -203,10 +219,42 @@ def test_a_log_probability_that_vllm_could_not_compute_counts_as_no_difference(s
     assert all(row["logprobs"][0] is None or row["logprobs"][0] != row["logprobs"][0] for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        pytest.param(["--bf16", "false"], "float32", id="the weights' own"),
+        pytest.param(["--bf16", "true"], "bfloat16", id="what the update computes in"),
+        pytest.param(["--bf16", "true", "--sampling_dtype", "float32"], "float32", id="what the recipe says"),
+    ],
+)
+def test_colocated_vllm_computes_in(small_run, server, words, expected):
+    build(small_run, "--use_vllm", "true", "--vllm_mode", "colocate", *words)
+    assert server.options["dtype"] == expected  # were upstream to name one, `LLM` would get two and raise
+
+
+@pytest.mark.parametrize("when", ["at the start", "later"])
+def test_a_server_that_is_gone_is_said_in_one_line(small_run, server, monkeypatch, capfd, when):
+    class Gone(Client):
+        def init_communicator(self, device):
+            if when == "at the start":
+                raise ConnectionError("no server")
+
+        def _post(self, url, *, json):
+            raise requests.exceptions.ConnectionError("refused")
+
+    monkeypatch.setattr(vllm_generation, "VLLMClient", lambda **options: Gone(server, **options))
+    words = ["--config", str(TINY), *small_run, "--use_vllm", "true", "--vllm_mode", "server", "--eval_steps", "0"]
+    assert exits.guarded(lambda: train.main(words)) == exits.FAILURE
+    said = capfd.readouterr().err
+    assert "Traceback" not in said
+    assert "error: vllm_mode=server: the vLLM server at http://0.0.0.0:8000 cannot be used: " in said
+    assert "--resume" in said
+
+
 def test_without_vllm_the_recipe_says_what_to_install(small_run, monkeypatch):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "vllm" else find_spec(name, *rest)
+        importlib.util, "find_spec", lambda name, *more: None if name == "vllm" else find_spec(name, *more)
     )
     with pytest.raises(recipe.RecipeError) as error:
         recipe.load(TINY, [*small_run, "--use_vllm", "true"])
