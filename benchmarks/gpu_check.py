@@ -7,7 +7,6 @@ the first line of its error. `--tiny` runs everything on the CPU with miniature 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -30,6 +29,7 @@ import yaml
 from r1rl.ground import machine, whole_files
 from r1rl.ground.errors import RecipeError, one_line
 from r1rl.run import exits
+from r1rl.run import folder as run_folder
 
 TINY_RECIPE: Final = Path(__file__).resolve().parents[1] / "recipes" / "tiny" / "countdown.yaml"
 PACKAGES: Final = ("r1rl", "torch", "transformers", "trl", "accelerate", "peft", "vllm")
@@ -447,15 +447,8 @@ def content(rows: Sequence[Row], *, tiny: bool) -> dict[str, Any]:
     import torch
 
     device = machine.processor() if tiny else torch.get_device_module().get_device_properties(0).name
-    versions = {name: version for name in PACKAGES if (version := _version(name)) is not None}
+    versions = {name: found for name in PACKAGES if (found := run_folder.version(name)) is not None}
     return {"device": device, "dry_run": tiny, "versions": versions, "rows": [asdict(row) for row in rows]}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def cells(row: Row) -> tuple[str, ...]:

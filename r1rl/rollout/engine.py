@@ -298,20 +298,19 @@ class _Batch:
 
     def _logits(self) -> torch.Tensor:
         """What comes after every row's token, [rows, vocabulary]."""
-        known = self.engine.quick.get(id(self.model.config))
-        if self.decoder is not None and known is None:
-            own = self._own_logits()
-            quick = self.decoder.logits(self.tokens, self.positions, self.cache)
-            known = quick is not None and _agree(quick, own)
-            self.engine.quick[id(self.model.config)] = known
-            if not known:
+        if self.decoder is None:
+            return self._own_logits()
+        # What is compared once is the first step of a run or of a resumed one, and must not differ from all others.
+        own = None if self.engine.quick.get(id(self.model.config)) else self._own_logits()
+        quick = self.decoder.logits(self.tokens, self.positions, self.cache)
+        if quick is None:
+            return self._own_logits() if own is None else own
+        if own is not None:
+            agree = self.engine.quick[id(self.model.config)] = _agree(quick, own)
+            if not agree:
                 self.decoder = None
-        if self.decoder is not None:
-            # Also the step that was compared: in a resumed run that is another one.
-            quick = self.decoder.logits(self.tokens, self.positions, self.cache)
-            if quick is not None:
-                return quick
-        return self._own_logits()
+                return self._own_logits()  # again: the cache has what the quick way left
+        return quick
 
     def _own_logits(self) -> torch.Tensor:
         """The same by the model's own forward pass; both leave the tokens' keys and values in the cache."""

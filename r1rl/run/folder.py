@@ -65,25 +65,14 @@ class RunFolder:
 
     def read_events(self) -> list[dict[str, Any]]:
         """The events so far, without a torn last line."""
-        if not self.events.is_file():
-            return []
-        lines = self.events.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return [event for _, event in _whole_lines(self.events)]
 
     def rewind(self, step: int) -> None:
         """Forget what was logged and sampled after `step` updates, or all of it (-1). First process only."""
-        if self.metrics.is_file():
-            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-            whole_files.write_text(self.metrics, "".join(kept))
-        if self.events.is_file():
-            known = [
-                event
-                for event in self.read_events()
-                if not (event["event"] in _AT_BEGIN and event["step"] >= step)
-                and not (event["event"] in _AT_END and event["step"] > step)
-            ]
-            whole_files.write_text(self.events, "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in known))
+        for path, comes_again in ((self.metrics, _is_later), (self.events, _happens_again)):
+            if path.is_file():
+                kept = [text for text, line in _whole_lines(path) if not comes_again(line, step)]
+                whole_files.write_text(path, "".join(kept))
         store.rewind(self.path, step)
 
 
@@ -141,6 +130,22 @@ def free_name(stem: str, runs_dir: str | Path = "runs") -> str:
     return next(name for name in names if not (Path(runs_dir) / name).exists())
 
 
+def _whole_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """A log's lines as text and as objects, without a torn last one; none where there is no file."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    return [(line, json.loads(line)) for line in lines if line.endswith("\n")]
+
+
+def _is_later(line: dict[str, Any], step: int) -> bool:
+    return bool(line["step"] > step)
+
+
+def _happens_again(event: dict[str, Any], step: int) -> bool:
+    """Whether a run resumed after `step` updates writes this event again."""
+    name, when = event["event"], event["step"]
+    return (name in _AT_BEGIN and when >= step) or (name in _AT_END and when > step)
+
+
 def append_line(path: Path, content: dict[str, Any]) -> None:
     """Append one JSON line, on disk on return. NaN and infinity become null; a torn last line is cut off."""
     line = json.dumps(whole_files.finite(content), ensure_ascii=False) + "\n"
@@ -160,7 +165,7 @@ def environment(world_size: int = 1) -> dict[str, Any]:
         "time": time.time(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
+        "versions": {name: found for name in _PACKAGES if (found := version(name)) is not None},
         "git": _git_state(Path(__file__).resolve().parents[2]),
         "cpu": {"model": machine.processor(), "cores": machine.usable_cores(), "memory_gib": machine.memory_gib()},
         "gpus": _gpus(),
@@ -168,7 +173,8 @@ def environment(world_size: int = 1) -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """The installed version of a package; None where it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

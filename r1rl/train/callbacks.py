@@ -173,9 +173,8 @@ class StopWhenNothingEarned(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """A resumed run goes on counting."""
-        every = self.trainer.generate_every // args.gradient_accumulation_steps
         known = [event for event in self.trainer.folder.read_events() if event["event"] == "nothing_earned"]
-        if len(known) < min(-(-state.global_step // every), max(self.patience, 1)):
+        if len(known) < min(-(-state.global_step // self.trainer.generate_every), max(self.patience, 1)):
             self.earned = 1
         elif known and state.global_step:
             self.samplings, self.rollouts = len(known), known[-1]["rollouts"]

@@ -167,14 +167,14 @@ class ZeroTrainer(GRPOTrainer):
         for i, reward in enumerate(reward_funcs):
             self.reward_func_names[i] = reward.__name__
         self.embedded = engine == "embedded" and not config.use_vllm
-        policy = self.model.get_base_model() if is_peft_model(self.model) else self.model
+        policy = next(self._scored_models())
         # An entropy bonus needs gradients through the entropies, which only upstream's head computes.
         self._can_score = scoring.can_score(policy) and not self._entropy_bonus_enabled and not self.aux_loss_enabled
         self._batching = scoring.batching_for(policy, self.accelerator.device)
         self._scored: Scores | None = None  # what the loss under way is computed from
         if self.accelerator.device.type == "cpu":
             allocation.keep_freed_memory()
-        for scored in filter(None, (policy, self.ref_model)):
+        for scored in self._scored_models():
             scoring.add_scoring(scored, self.temperature)
         memory = None if kv_cache_gb is None else int(kv_cache_gb * 1e9)
         self.engine = Engine(self.processing_class, self.eos_token_ids, memory=memory)
@@ -199,20 +199,25 @@ class ZeroTrainer(GRPOTrainer):
 
     def _follow_schedules(self, step: int, *, log: bool = False) -> None:
         """Sample, score and penalise from now on as the schedules say of `step`, at which the run samples."""
-        every = self.generate_every // self.args.gradient_accumulation_steps
+        samplers = getattr(self, "vllm_generation", None), getattr(self, "generation_config", None)  # upstream's
         for key in sorted(self.schedules.keys() - {"learning_rate"}):  # that one is `FollowSchedules`'
             value = self.schedules[key].at(step)
             setattr(self, key, value)
             if key == "temperature":
-                policy = self.model.get_base_model() if is_peft_model(self.model) else self.model
-                for scored in filter(None, (policy, self.ref_model)):
-                    self.accelerator.unwrap_model(scored).scoring_temperature = value
-            for there in (getattr(self, "vllm_generation", None), getattr(self, "generation_config", None)):
-                for name in (key, "max_new_tokens" if key == "max_completion_length" else key):
-                    if hasattr(there, name):
-                        setattr(there, name, value)
+                for scored in self._scored_models():
+                    scored.scoring_temperature = value
+            for name in ("max_completion_length", "max_new_tokens") if key == "max_completion_length" else (key,):
+                for sampler in samplers:
+                    if hasattr(sampler, name):
+                        setattr(sampler, name, value)
             if log and step and self.accelerator.is_main_process:
-                write_change(self.folder, self.schedules[key], step, since=step - every)
+                write_change(self.folder, self.schedules[key], step, since=step - self.generate_every)
+
+    def _scored_models(self) -> Iterator[Any]:
+        """The policy without an adapter, and the reference model if there is one, without what processes wrap it in."""
+        yield self.model.get_base_model() if is_peft_model(self.model) else self.model
+        if self.ref_model is not None:
+            yield self.accelerator.unwrap_model(self.ref_model)
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         """TRL 1.16: a sampler that draws every epoch's order from one generator, which checkpoints do not keep."""
@@ -228,14 +233,14 @@ class ZeroTrainer(GRPOTrainer):
 
     @property
     def generate_every(self) -> int:
-        """Micro-batches from one sampling to the next."""
-        return int(self.args.steps_per_generation * self.num_iterations)
+        """Optimizer steps from one sampling to the next."""
+        return int(self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps)
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Transformers 5.23 saves this process's generators; TRL 1.16 forgets its buffer and a moved reference."""
         super()._save_rng_state(output_dir)
         folder, process = Path(output_dir), self.accelerator.process_index
-        if self._step % self.generate_every:
+        if self.state.global_step % self.generate_every:
             checkpoints.save_buffer(folder, process, self._buffered_inputs)
         if self.args.sync_ref_model:
             checkpoints.save_reference(folder, process, self.ref_model)
@@ -245,16 +250,15 @@ class ZeroTrainer(GRPOTrainer):
         super()._load_rng_state(checkpoint)
         if checkpoint is None:
             return
-        folder, process = Path(checkpoint), self.accelerator.process_index
-        self._step = self.state.global_step * self.args.gradient_accumulation_steps
-        every = self.generate_every // self.args.gradient_accumulation_steps
-        self._follow_schedules(self.state.global_step // every * every)
+        folder, process, step = Path(checkpoint), self.accelerator.process_index, self.state.global_step
+        used = step % self.generate_every  # steps that the rollouts at hand have served
+        self._step = step * self.args.gradient_accumulation_steps
+        self._follow_schedules(step - used)
         # Sampling that fell back stays there.
         self._is_apart = any(
-            event["event"] == "sampler_gap" and event["step"] < self.state.global_step
-            for event in self.folder.read_events()
+            event["event"] == "sampler_gap" and event["step"] < step for event in self.folder.read_events()
         )
-        if self._step % self.generate_every:
+        if used:
             self._buffered_inputs = checkpoints.load_buffer(folder, process, self.accelerator.device)
         if self.args.sync_ref_model:
             checkpoints.load_reference(folder, process, self.ref_model)
@@ -813,7 +817,9 @@ class ZeroTrainer(GRPOTrainer):
         filtered = self.use_vllm and (self.top_p < 1 or self.top_k or self.min_p)  # then they differ by design
         if was_apart or not self._is_apart or filtered:
             return
-        if self.embedded and self._falls_back:
+        if self.embedded and self.sampling_dtype is None:
+            done = "the update computes in another number format than its weights have"
+        elif self.embedded and self._falls_back:
             done = "sampling with the training weights from here on"
         elif self.embedded:
             done = "a shorter max_completion_length, or sampling_dtype: auto, brings them together"
