@@ -20,11 +20,7 @@ _BUFFER, _REFERENCE = "rollout_buffer_{}.pt", "reference_{}.pt"
 
 def save_buffer(folder: Path, process: int, micro_batches: list[dict[str, Any]]) -> None:
     """Keep the micro-batches that a process has sampled and will train on again."""
-    on_cpu = [
-        {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in part.items()}
-        for part in micro_batches
-    ]
-    torch.save(on_cpu, folder / _BUFFER.format(process))
+    torch.save(_moved(micro_batches, torch.device("cpu")), folder / _BUFFER.format(process))
 
 
 def load_buffer(folder: Path, process: int, device: torch.device) -> list[dict[str, Any]]:
@@ -33,13 +29,15 @@ def load_buffer(folder: Path, process: int, device: torch.device) -> list[dict[s
     Raises:
         RunFailedError: it is not there: another version, or other processes, made the checkpoint.
     """
-    return list(_load(folder / _BUFFER.format(process), device, "the rollouts that were sampled and not used up"))
+    kept = _load(folder / _BUFFER.format(process), "the rollouts that were sampled and not used up")
+    return _moved(kept, device)
 
 
 def save_reference(folder: Path, process: int, model: nn.Module) -> None:
     """Keep this process's part of a reference model; where every process holds all of it, the first one keeps it."""
     if process == 0 or _is_sharded(model):
-        parts = {name: _part(parameter).cpu() for name, parameter in model.named_parameters()}
+        # Copies, since DeepSpeed's tensors carry objects of its own.
+        parts = {name: _part(parameter).detach().cpu().clone() for name, parameter in model.named_parameters()}
         torch.save(parts, folder / _REFERENCE.format(process))
 
 
@@ -50,7 +48,7 @@ def load_reference(folder: Path, process: int, model: nn.Module) -> None:
         RunFailedError: they are not there, or of another shape.
     """
     path = folder / _REFERENCE.format(process if _is_sharded(model) else 0)
-    kept = _load(path, torch.device("cpu"), "the reference model")
+    kept = _load(path, "the reference model")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             part = _part(parameter)
@@ -72,9 +70,17 @@ def _is_sharded(model: nn.Module) -> bool:
     return any(hasattr(p, "ds_tensor") or isinstance(p, DTensor) for p in model.parameters())
 
 
-def _load(path: Path, device: torch.device, what: str) -> Any:
+def _moved(micro_batches: list[dict[str, Any]], device: torch.device) -> list[dict[str, Any]]:
+    return [
+        {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in part.items()}
+        for part in micro_batches
+    ]
+
+
+def _load(path: Path, what: str) -> Any:
+    """What a file holds, on the CPU: torch knows no place `cpu:0`, which is DeepSpeed's device there."""
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise RunFailedError(
             f"{path}: missing, so {what} cannot be taken up again; resume on as many processes as made the checkpoint, "

@@ -49,6 +49,27 @@ def steps(folder):
     return [line for line in lines if "reward" in line]
 
 
+@NEEDS_DEEPSPEED
+def test_a_moving_reference_and_a_buffer_resume_under_zero3(small_run):
+    """DeepSpeed wraps the reference model, holds its weights in parts, and calls the processor `cpu:0`."""
+    words = ["--beta", "0.05", "--sync_ref_model", "true", "--ref_model_sync_steps", "2", "--steps_per_generation", "2"]
+    words += ["--ref_model_mixup_alpha", "0.5", "--save_steps", "1", "--eval_steps", "0", "--max_steps", "5"]
+    done = train(small_run, "zero3", *words)
+    assert done.returncode == 0, done.stderr[-3000:]
+    whole, cut = folder_of(small_run, "zero3"), folder_of(small_run, "cut")
+    shutil.copytree(whole, cut)
+    (cut / "result.json").unlink()
+    shutil.rmtree(cut / "checkpoints" / "final")
+    for step in (4, 5):
+        shutil.rmtree(cut / "checkpoints" / f"checkpoint-{step}")
+    done = train(small_run, "zero3", *words, "--name", "cut", "--resume")
+    assert done.returncode == 0, done.stderr[-3000:]
+    final = [(folder / "checkpoints" / "final" / "model.safetensors").read_bytes() for folder in (whole, cut)]
+    assert final[0] == final[1]
+    kl = [json.loads(line).get("kl") for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert max(value for value in kl if value is not None) > 0, "else the reference could be any model"
+
+
 @pytest.fixture
 def ddp_run(small_run, tmp_path_factory):
     """The folder of a run under DDP, one for all test processes."""
