@@ -1,0 +1,329 @@
+"""What readers ask of the rollouts of some runs. Each question is a function on the index; texts come from the shards.
+
+A rollout is named by where it lies, `Place`: its run, kind, step and rank, which name a shard, and its row there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from r1rl.aha.detect.annotation import SCHEMA
+from r1rl.aha.figures.annotations import PART_ROWS
+from r1rl.inspect.reader.filters import PAGE_ROWS, Filters
+from r1rl.inspect.reader.index import Index
+from r1rl.inspect.run_data import Rollout
+from r1rl.store import shard_files, view
+
+SNIPPET: Final = 240
+"""Characters of a completion that a table shows."""
+
+BEFORE_MATCH: Final = 60
+_EXPORT_ROWS: Final = 500
+_PLACE: Final = re.compile(r"(.+):(train|eval)-(\d{1,12})-(\d{1,9}):(\d{1,12})")
+_ROW_COLUMNS: Final = (
+    'shard, "row", run, kind, step, rank, prompt_id, group_id, sample_idx, temperature, n_tokens, outcome, reason, '
+    "reward, correct, n_attempts, path, moves, markers, flags"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a rollout lies; written `run:eval-20-0:13`."""
+
+    run: str
+    kind: str
+    step: int
+    rank: int
+    row: int
+
+    def __str__(self) -> str:
+        return f"{self.run}:{self.kind}-{self.step}-{self.rank}:{self.row}"
+
+    @classmethod
+    def read(cls, text: str) -> Place:
+        """Raises ValueError for what is written otherwise."""
+        if not (match := _PLACE.fullmatch(text)):
+            raise ValueError(f"at={text[:80]!r}: need a rollout's place, such as run:eval-20-0:13")
+        return cls(match[1], match[2], int(match[3]), int(match[4]), int(match[5]))
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a selection: its rows, with the beginnings of their texts, and how many there are in all."""
+
+    rows: list[dict[str, Any]]
+    count: int
+    total: int  # of the runs that are looked at
+
+
+def page(index: Index, filters: Filters) -> Page:
+    """A page of the rollouts that are asked for. Raises ValueError for an expression that means nothing."""
+    with index.cursor() as cursor:
+        source, values = _source(index, cursor, filters)
+        offset = (filters.page - 1) * PAGE_ROWS
+        rows = _rows(cursor, f"SELECT {_ROW_COLUMNS} {source} ORDER BY {filters.order} "
+                     f"LIMIT {PAGE_ROWS} OFFSET {offset}", values)  # fmt: skip
+        (count,) = cursor.execute(f"SELECT count(*) {source}", values).fetchone() or (0,)
+        (total,) = cursor.execute("SELECT count(*) FROM rollouts").fetchone() or (0,)
+    with index.cursor() as cursor:
+        _add_snippets(index, cursor, rows, filters)
+    return Page([placed(index, row) for row in rows], count, total)
+
+
+def count(index: Index, filters: Filters) -> int:
+    """How many rollouts are asked for."""
+    with index.cursor() as cursor:
+        source, values = _source(index, cursor, filters)
+        (found,) = cursor.execute(f"SELECT count(*) {source}", values).fetchone() or (0,)
+    return int(found)
+
+
+def counts(index: Index, filters: Filters, column: str) -> dict[str, int]:
+    """How many of the rollouts asked for there are by run, kind, step or outcome."""
+    if column not in ("run", "kind", "step", "outcome"):
+        raise ValueError(f"column={column!r}: need run, kind, step or outcome")
+    with index.cursor() as cursor:
+        source, values = _source(index, cursor, filters)
+        answer = cursor.execute(
+            f"SELECT {column}, count(*) {source} GROUP BY {column} ORDER BY {column}", values
+        ).fetchall()
+    return {str(value): number for value, number in answer}
+
+
+def first(index: Index, filters: Filters, rows: int = 1) -> list[Place]:
+    """The places of the first few rollouts of a selection, in its order."""
+    with index.cursor() as cursor:
+        source, values = _source(index, cursor, filters)
+        found = _rows(cursor, f"SELECT {_ROW_COLUMNS} {source} ORDER BY {filters.order} LIMIT {rows}", values)
+    return [placed(index, row)["place"] for row in found]
+
+
+def beside(index: Index, filters: Filters, place: Place) -> tuple[Place | None, Place | None, int | None, int]:
+    """The rollouts before and after one in a selection, its position there from 1 (None: not there), and their number."""
+    shard, _ = _shard(index, place)
+    with index.cursor() as cursor:
+        source, values = _source(index, cursor, filters)
+        ordered = (
+            f'SELECT shard, "row", run, kind, step, rank, row_number() OVER (ORDER BY {filters.order}) AS n {source}'
+        )
+        (number,) = cursor.execute(f"SELECT count(*) {source}", values).fetchone() or (0,)
+        found = cursor.execute(
+            f'WITH o AS ({ordered}), me AS (SELECT n FROM o WHERE shard = ? AND "row" = ?) '
+            'SELECT o.n - me.n, me.n, run, kind, step, rank, "row" FROM o, me WHERE o.n BETWEEN me.n - 1 AND me.n + 1',
+            [*values, shard, place.row],
+        ).fetchall()
+    near = {row[0]: Place(index.names[row[2]], *row[3:]) for row in found}
+    return near.get(-1), near.get(1), next((row[1] for row in found), None), number
+
+
+def rollout(index: Index, place: Place) -> Rollout:
+    """One rollout whole, and its annotations; without these where there are none yet. Raises LookupError for none."""
+    shard, path = _shard(index, place)
+    with index.cursor() as cursor:
+        foot = shard_files.footer(path)
+        stored = view.definition([path], [foot], places=True)
+        rows = _rows(cursor, f"SELECT * EXCLUDE (filename) FROM ({stored}) WHERE file_row_number = ?", [place.row])
+        if not rows:
+            raise LookupError(f"{place}: no such rollout")
+        files = cursor.execute("SELECT files FROM shards WHERE shard = ?", [shard]).fetchone()
+        annotation = _annotation(cursor, [Path(name) for name in (files or ([],))[0]], place.row)
+    return Rollout(rows[0], annotation)
+
+
+def group(index: Index, place: Place) -> list[dict[str, Any]]:
+    """The rollouts sampled beside one, for the same prompt at the same step, the best paid first."""
+    shard, _ = _shard(index, place)
+    return [
+        placed(index, row)
+        for row in index.ask(
+            f"""WITH me AS (SELECT run, kind, step, prompt_id, group_id, temperature FROM rollouts
+                WHERE shard = ? AND "row" = ?)
+            SELECT {_ROW_COLUMNS} FROM rollouts SEMI JOIN me USING (run, kind, step, prompt_id, group_id)
+            WHERE (temperature IS NOT DISTINCT FROM 0) = (SELECT temperature IS NOT DISTINCT FROM 0 FROM me)
+            ORDER BY reward DESC NULLS LAST, correct DESC NULLS LAST, sample_idx, shard, "row" LIMIT 256""",
+            [shard, place.row],
+        )
+    ]
+
+
+def across_steps(index: Index, run: str, prompt_id: str, *, greedy: bool, kind: str = "eval") -> list[dict[str, Any]]:
+    """The rollouts of one prompt at every step, in order of steps and samples; without texts."""
+    return [
+        placed(index, row)
+        for row in index.ask(
+            f"""SELECT {_ROW_COLUMNS} FROM rollouts
+            WHERE run = ? AND kind = ? AND prompt_id = ? AND (temperature IS NOT DISTINCT FROM 0) = ?
+            ORDER BY step, sample_idx, shard, "row" LIMIT 20000""",
+            [index.names.index(run), kind, prompt_id, greedy],
+        )
+    ]
+
+
+def prompts(index: Index, run: str, *, kind: str, search: str, rows: int, offset: int = 0) -> list[dict[str, Any]]:
+    """Prompts of a run by id, with the number of rollouts and steps, and how many were right at the first and last."""
+    return index.ask(
+        """WITH mine AS (SELECT * FROM rollouts WHERE run = ? AND kind = ? AND contains(lower(prompt_id), lower(?))),
+        ends AS (SELECT min(step) AS first, max(step) AS last FROM mine)
+        SELECT prompt_id, count(*) AS rollouts, count(DISTINCT step) AS steps,
+            sum(correct::INT) FILTER (step = first) AS first_right,
+            count(correct) FILTER (step = first) AS first_judged,
+            sum(correct::INT) FILTER (step = last) AS last_right,
+            count(correct) FILTER (step = last) AS last_judged,
+            count(*) OVER () AS prompts
+        FROM mine, ends GROUP BY prompt_id
+        ORDER BY coalesce(last_right / nullif(last_judged, 0), 0) - coalesce(first_right / nullif(first_judged, 0), 0)
+            DESC, prompt_id LIMIT ? OFFSET ?""",
+        [index.names.index(run), kind, search, rows, offset],
+    )
+
+
+def steps(index: Index, run: str) -> dict[str, list[int]]:
+    """The steps that have rollouts, by kind."""
+    found: dict[str, list[int]] = {}
+    for row in index.ask(
+        "SELECT DISTINCT kind, step FROM shards WHERE run = ? ORDER BY step", [index.names.index(run)]
+    ):
+        found.setdefault(row["kind"], []).append(row["step"])
+    return found
+
+
+def reasons(index: Index, rows: int = 40) -> list[str]:
+    """The verifiers' commonest reasons."""
+    found = index.ask("SELECT reason, count(*) AS n FROM rollouts WHERE reason IS NOT NULL GROUP BY reason "
+                      "ORDER BY n DESC, reason LIMIT ?", [rows])  # fmt: skip
+    return [row["reason"] for row in found]
+
+
+def exported(index: Index, filters: Filters) -> Iterator[dict[str, Any]]:
+    """Every rollout of a selection whole, in its order: the rows of the store, and what was annotated of each."""
+    with index.cursor(seconds=60) as cursor:
+        source, values = _source(index, cursor, filters)
+        places = [
+            placed(index, row)["place"]
+            for row in _rows(cursor, f"SELECT {_ROW_COLUMNS} {source} ORDER BY {filters.order}", values)
+        ]
+    for at in range(0, len(places), _EXPORT_ROWS):
+        for place in places[at : at + _EXPORT_ROWS]:
+            try:
+                found = rollout(index, place)
+            except (LookupError, FileNotFoundError):  # a resumed run deleted it
+                continue
+            row = {name: value for name, value in found.row.items() if name != "file_row_number"}
+            yield {"at": str(place), **row, "annotations": found.annotation}
+
+
+def placed(index: Index, row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the index with its `place`, and its run's name."""
+    name = index.names[row["run"]]
+    return row | {"run": name, "place": Place(name, row["kind"], row["step"], row["rank"], row["row"])}
+
+
+def _shard(index: Index, place: Place) -> tuple[int, Path]:
+    if place.run not in index.names:
+        raise LookupError(f"{place}: no such run here")
+    found = index.ask(
+        "SELECT shard, path FROM shards WHERE run = ? AND kind = ? AND step = ? AND rank = ?",
+        [index.names.index(place.run), place.kind, place.step, place.rank],
+    )
+    if not found:
+        raise LookupError(f"{place}: no such rollout")
+    return found[0]["shard"], Path(found[0]["path"])
+
+
+def _source(index: Index, cursor: duckdb.DuckDBPyConnection, filters: Filters) -> tuple[str, list[Any]]:
+    """FROM and WHERE of a selection; the rows whose texts are asked for are found first."""
+    condition, values = filters.where(index.names)
+    if filters.searches:
+        _search(index, cursor, filters)
+        condition += ' AND (shard, "row") IN (SELECT shard, "row" FROM hits)'
+    return f"FROM rollouts WHERE {condition}", values
+
+
+def _search(index: Index, cursor: duckdb.DuckDBPyConnection, filters: Filters) -> None:
+    """Fill the table `hits` of this connection with the places of the texts that are asked for."""
+    key = (index.version, filters.chosen)
+    known = index.remembered(key)
+    if known is None:
+        condition, values = filters.where(index.names)
+        shards = cursor.execute(
+            f"SELECT path FROM shards WHERE shard IN (SELECT shard FROM rollouts WHERE {condition})", values
+        ).fetchall()
+        text, wanted = filters.text_where()
+        known = pa.table({"shard": pa.array([], pa.int32()), "row": pa.array([], pa.int64())})
+        if shards:
+            files = view.listed([Path(path) for (path,) in shards])
+            try:
+                known = cursor.sql(
+                    'SELECT s.shard, t.file_row_number AS "row" FROM (SELECT filename, file_row_number FROM '
+                    f"read_parquet({files}, filename = true, file_row_number = true) WHERE {text}) t "
+                    "JOIN shards s ON s.path = t.filename",
+                    params=wanted,
+                ).to_arrow_table()
+            except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
+                raise ValueError(f"regex={filters.regex!r}: {error}") from None
+        index.remember(key, known)
+    cursor.register("hits", known)
+
+
+def _rows(cursor: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+    answer = cursor.execute(sql, list(values))
+    names = [column[0] for column in answer.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+def _add_snippets(
+    index: Index, cursor: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]], filters: Filters
+) -> None:
+    """Give rows the beginning of their texts, or what stands around the first match."""
+    if not rows:
+        return
+    needles: list[str] = []
+    at = "1"
+    if filters.text:
+        column = "lower(completion)" if filters.text == filters.text.lower() else "completion"
+        at, needles = f"strpos({column}, ?)", [filters.text]
+    elif filters.regex:
+        at, needles = "strpos(completion, nullif(regexp_extract(completion, ?), ''))", [filters.regex]
+    wanted: dict[int, list[int]] = {}
+    for row in rows:
+        wanted.setdefault(row["shard"], []).append(row["row"])
+    paths = dict(
+        cursor.execute("SELECT shard, path FROM shards WHERE list_contains(?, shard)", [list(wanted)]).fetchall()
+    )
+    shard_of = {path: shard for shard, path in paths.items()}
+    found = {}
+    for shard, numbers in wanted.items():
+        answer = cursor.execute(
+            f"SELECT file_row_number, first, substr(completion, first, {SNIPPET}), length(completion) FROM "
+            f"(SELECT file_row_number, completion, greatest(1, coalesce({at}, 1) - {BEFORE_MATCH}) AS first FROM "
+            f"read_parquet({view.listed([Path(paths[shard])])}, file_row_number = true) "
+            "WHERE list_contains(?, file_row_number))",
+            [*needles, numbers],
+        ).fetchall()
+        found.update({(shard, row[0]): row[1:] for row in answer})
+    for row in rows:
+        start, text, length = found.get((row["shard"], row["row"]), (1, "", 0))
+        row |= {"snippet": text or "", "snippet_from": start - 1, "n_chars": length}
+
+
+def _annotation(cursor: duckdb.DuckDBPyConnection, files: list[Path], row: int) -> dict[str, Any]:
+    """The row of the annotations; every column null where it is not there."""
+    for path in files:
+        part = re.search(r"\.(\d+)-of-\d+\.parquet$", path.name)
+        if part and int(part[1]) - 1 == row // PART_ROWS:
+            found = _rows(
+                cursor,
+                f"SELECT * EXCLUDE (file_row_number) FROM read_parquet({view.listed([path])}, file_row_number = true) "
+                "WHERE file_row_number = ?",
+                [row % PART_ROWS],
+            )
+            if found:
+                return found[0]
+    return dict.fromkeys(SCHEMA.names)
