@@ -41,8 +41,8 @@ CREATE TABLE shards (
     annotated BOOLEAN);
 CREATE TABLE rollouts (
     shard INTEGER, "row" INTEGER, run INTEGER, kind VARCHAR, step BIGINT, rank INTEGER, prompt_id VARCHAR,
-    group_id VARCHAR, sample_idx INTEGER, temperature DOUBLE, n_tokens INTEGER, outcome VARCHAR, reason VARCHAR, reward DOUBLE,
-    correct BOOLEAN, n_attempts INTEGER, path VARCHAR, moves INTEGER, markers INTEGER, flags INTEGER)"""
+    group_id VARCHAR, sample_idx INTEGER, temperature DOUBLE, n_tokens INTEGER, outcome VARCHAR, reason VARCHAR,
+    reward DOUBLE, correct BOOLEAN, n_attempts INTEGER, path VARCHAR, moves INTEGER, markers INTEGER, flags INTEGER)"""
 _INSERT: Final = """
 INSERT INTO rollouts
 WITH stored AS ({stored}),

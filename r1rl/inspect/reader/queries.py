@@ -106,7 +106,7 @@ def first(index: Index, filters: Filters, rows: int = 1) -> list[Place]:
 
 
 def beside(index: Index, filters: Filters, place: Place) -> tuple[Place | None, Place | None, int | None, int]:
-    """The rollouts before and after one in a selection, its position there from 1 (None: not there), and their number."""
+    """The rollouts before and after one in a selection, its place there from 1 (None: not there), and their number."""
     shard, _ = _shard(index, place)
     with index.cursor() as cursor:
         source, values = _source(index, cursor, filters)
@@ -297,7 +297,6 @@ def _add_snippets(
     paths = dict(
         cursor.execute("SELECT shard, path FROM shards WHERE list_contains(?, shard)", [list(wanted)]).fetchall()
     )
-    shard_of = {path: shard for shard, path in paths.items()}
     found = {}
     for shard, numbers in wanted.items():
         answer = cursor.execute(
