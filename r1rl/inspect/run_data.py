@@ -196,14 +196,8 @@ def load(run_dir: Path | str, *, measured: RunData | None = None) -> RunData:
             names the file, the line, and what to do.
     """
     path = Path(run_dir)
-    if not path.is_dir():
-        raise ValueError(f"run={path}: no such folder; give a run's folder{_neighbours(path.parent)}")
+    check_run(path)
     rollouts = path / "rollouts"
-    if not (path / "recipe.yaml").is_file() and not rollouts.is_dir():
-        raise ValueError(
-            f"run={path}: no run folder, it has neither recipe.yaml nor rollouts/; "
-            f"give a folder that `r1rl train` made{_neighbours(path)}"
-        )
     result = _mapping(path / "result.json")
     kinds = {shard.kind for shard in store.shards(path)} if rollouts.is_dir() else set()
     imported = "imported" in result and kinds == {"train"}
@@ -223,13 +217,24 @@ def load(run_dir: Path | str, *, measured: RunData | None = None) -> RunData:
         recipe=_mapping(path / "recipe.yaml"),
         environment=_mapping(path / "environment.json"),
         result=result,
-        metrics=_rates(path) if imported else _by_step(path / "metrics.jsonl"),
+        metrics=_rates(path) if imported else logged(path),
         events=[event for _, event in _lines(path / "events.jsonl")],
         train=train,
         measured=figures,
         greedy=greedy,
         rollouts=rollouts_shown,
     )
+
+
+def check_run(path: Path) -> None:
+    """Raise ValueError for a folder that is no run."""
+    if not path.is_dir():
+        raise ValueError(f"run={path}: no such folder; give a run's folder{_neighbours(path.parent)}")
+    if not (path / "recipe.yaml").is_file() and not (path / "rollouts").is_dir():
+        raise ValueError(
+            f"run={path}: no run folder, it has neither recipe.yaml nor rollouts/; "
+            f"give a folder that `r1rl train` made{_neighbours(path)}"
+        )
 
 
 def _measured(path: Path, kind: str) -> tuple[Result, Result | None]:
@@ -313,8 +318,9 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, value
 
 
-def _by_step(path: Path) -> list[dict[str, Any]]:
-    """Logged metrics merged by step: a resumed run logs a step again, and the later line holds."""
+def logged(run: Path) -> list[dict[str, Any]]:
+    """A run's metrics merged by step: a resumed run logs a step again, and the later line holds."""
+    path = run / "metrics.jsonl"
     merged: dict[int, dict[str, Any]] = {}
     for number, line in _lines(path):
         step = line.get("step")

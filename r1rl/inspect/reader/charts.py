@@ -14,6 +14,7 @@ from r1rl.aha.figures.suite import Result, Row
 from r1rl.inspect.curves import events
 from r1rl.inspect.run_data import RunData, numbers
 from r1rl.inspect.samples import middle, visible
+from r1rl.inspect.summary import short_reach
 
 EMERGENCE: Final = ("accuracy", "retried", "retry_after_miss", "wrong_to_right", "retry_lift", "verify_precision",
                     "verify_recall", "marker_strict_rate")  # fmt: skip
@@ -53,6 +54,12 @@ class Chart:
     detector: str = ""
     stacked: bool = False
     events: list[dict[str, Any]] = field(default_factory=list)
+
+
+def head(chart: Chart) -> dict[str, Any]:
+    """What a page says of a chart before it is drawn."""
+    return {"key": chart.key, "title": chart.title, "note": chart.note, "detector": chart.detector,
+            "reach": short_reach(chart.detector or None)}  # fmt: skip
 
 
 def overview(runs: Sequence[Shown], together: Sequence[Result] = ()) -> dict[str, list[Chart]]:
@@ -197,8 +204,8 @@ def _measured(
             "y": [one.value for _, one in points],
             "low": [one.low for _, one in points],
             "high": [one.high for _, one in points],
-            "band": [first.low, first.high] if first.low is not None and result.compared else None,
-            "onset": None if onset is None else [onset.step, onset.after, onset.high],
+            "band": [first.low, first.high] if first.low is not None and result.compared and not dashed else None,
+            "onset": None if onset is None or dashed else [onset.step, onset.after, onset.high],
         }
     ]
 

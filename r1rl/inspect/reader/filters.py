@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from r1rl.aha.detect.lexicons import LEXICONS
+from r1rl.aha.figures.figures import Selection
 from r1rl.ground.errors import nearest
 from r1rl.store.schema import KINDS
 from r1rl.verify.verdict import OUTCOMES
@@ -75,9 +76,8 @@ LAST: Final = "run, kind, prompt_id, temperature, sample_idx, shard, row"
 LONGEST: Final = 500
 PAGE_ROWS: Final = 50
 _MOST_PAGES: Final = 10**7
-_SEVERAL: Final = MappingProxyType(
-    {"verdict": (*OUTCOMES, "not judged"), "move": MOVES, "marker": MARKERS, "flag": FLAGS}
-)
+VERDICTS: Final = (*OUTCOMES, "not judged")
+_SEVERAL: Final = MappingProxyType({"verdict": VERDICTS, "move": MOVES, "marker": MARKERS, "flag": FLAGS})
 _ONE_OF: Final = MappingProxyType({"kind": KINDS, "sampling": ("sampled", "greedy"), "sort": tuple(SORTS)})
 _RANGES: Final = ("step", "reward", "tokens")
 
@@ -136,6 +136,12 @@ class Filters:
                 raise ValueError(f"{field.name}: {len(value):,} characters; at most {LONGEST} are looked for")
         if not 1 <= self.page <= _MOST_PAGES:
             raise ValueError(f"page={self.page}: pages count from 1")
+
+    @classmethod
+    def measured(cls, run: str, selection: Selection, step: int | None = None) -> Filters:
+        """The rollouts of a run that its figures are measured of, at every step or one."""
+        sampling = "" if selection.kind == "train" else "greedy" if selection.greedy else "sampled"
+        return cls(run=run, kind=selection.kind, sampling=sampling, step="" if step is None else str(step))
 
     @classmethod
     def read(cls, items: Iterable[tuple[str, str]]) -> Filters:

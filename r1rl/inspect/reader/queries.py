@@ -17,7 +17,7 @@ import pyarrow as pa
 from r1rl.aha.detect.annotation import SCHEMA
 from r1rl.aha.figures.annotations import PART_ROWS
 from r1rl.inspect.reader.filters import PAGE_ROWS, Filters
-from r1rl.inspect.reader.index import Index
+from r1rl.inspect.reader.index import SECONDS, Index
 from r1rl.inspect.run_data import Rollout
 from r1rl.store import shard_files, view
 
@@ -26,6 +26,7 @@ SNIPPET: Final = 240
 
 BEFORE_MATCH: Final = 60
 _EXPORT_ROWS: Final = 500
+_PART: Final = re.compile(r"\.(\d+)-of-\d+\.parquet$")
 _PLACE: Final = re.compile(r"(.+):(train|eval)-(\d{1,12})-(\d{1,9}):(\d{1,12})")
 _ROW_COLUMNS: Final = (
     'shard, "row", run, kind, step, rank, prompt_id, group_id, sample_idx, temperature, n_tokens, outcome, reason, '
@@ -107,7 +108,7 @@ def first(index: Index, filters: Filters, rows: int = 1) -> list[Place]:
 
 def beside(index: Index, filters: Filters, place: Place) -> tuple[Place | None, Place | None, int | None, int]:
     """The rollouts before and after one in a selection, its place there from 1 (None: not there), and their number."""
-    shard, _ = _shard(index, place)
+    shard = _shard(index, place)
     with index.cursor() as cursor:
         source, values = _source(index, cursor, filters)
         ordered = (
@@ -124,22 +125,40 @@ def beside(index: Index, filters: Filters, place: Place) -> tuple[Place | None, 
 
 
 def rollout(index: Index, place: Place) -> Rollout:
-    """One rollout whole, and its annotations; without these where there are none yet. Raises LookupError for none."""
-    shard, path = _shard(index, place)
-    with index.cursor() as cursor:
-        foot = shard_files.footer(path)
-        stored = view.definition([path], [foot], places=True)
-        rows = _rows(cursor, f"SELECT * EXCLUDE (filename) FROM ({stored}) WHERE file_row_number = ?", [place.row])
-        if not rows:
-            raise LookupError(f"{place}: no such rollout")
-        files = cursor.execute("SELECT files FROM shards WHERE shard = ?", [shard]).fetchone()
-        annotation = _annotation(cursor, [Path(name) for name in (files or ([],))[0]], place.row)
-    return Rollout(rows[0], annotation)
+    """One rollout whole, and its annotations; these are null where there are none yet. Raises LookupError for none."""
+    found = rollouts(index, [place])
+    if place not in found:
+        raise LookupError(f"{place}: no such rollout")
+    return found[place]
+
+
+def rollouts(index: Index, places: Sequence[Place], seconds: float = SECONDS) -> dict[Place, Rollout]:
+    """Several rollouts whole, those that are there; each shard is read once."""
+    wanted: dict[tuple[str, str, int, int], list[Place]] = {}
+    for place in places:
+        wanted.setdefault((place.run, place.kind, place.step, place.rank), []).append(place)
+    found: dict[Place, Rollout] = {}
+    with index.cursor(seconds) as cursor:
+        for of_shard in wanted.values():
+            path, files = _shard_files(index, cursor, of_shard[0])
+            rows = [place.row for place in of_shard]
+            try:
+                stored = view.definition([path], [shard_files.footer(path)], places=True)
+                sql = f"SELECT * EXCLUDE (filename) FROM ({stored}) WHERE list_contains(?, file_row_number)"
+                texts = {row.pop("file_row_number"): row for row in _rows(cursor, sql, [rows])}
+                annotated = _annotations(cursor, files, rows)
+            except (FileNotFoundError, duckdb.IOException):
+                raise LookupError(f"{of_shard[0]}: its shard was replaced; try again") from None
+            for place in of_shard:
+                if place.row in texts:
+                    annotation = annotated.get(place.row) or dict.fromkeys(SCHEMA.names)
+                    found[place] = Rollout(texts[place.row], annotation)
+    return found
 
 
 def group(index: Index, place: Place) -> list[dict[str, Any]]:
     """The rollouts sampled beside one, for the same prompt at the same step, the best paid first."""
-    shard, _ = _shard(index, place)
+    shard = _shard(index, place)
     return [
         placed(index, row)
         for row in index.ask(
@@ -210,13 +229,14 @@ def exported(index: Index, filters: Filters) -> Iterator[dict[str, Any]]:
             for row in _rows(cursor, f"SELECT {_ROW_COLUMNS} {source} ORDER BY {filters.order}", values)
         ]
     for at in range(0, len(places), _EXPORT_ROWS):
-        for place in places[at : at + _EXPORT_ROWS]:
-            try:
-                found = rollout(index, place)
-            except (LookupError, FileNotFoundError):  # a resumed run deleted it
-                continue
-            row = {name: value for name, value in found.row.items() if name != "file_row_number"}
-            yield {"at": str(place), **row, "annotations": found.annotation}
+        some = places[at : at + _EXPORT_ROWS]
+        try:
+            found = rollouts(index, some, seconds=60)
+        except LookupError:  # a resumed run deleted a shard
+            continue
+        for place in some:
+            if place in found:
+                yield {"at": str(place), **found[place].row, "annotations": found[place].annotation}
 
 
 def placed(index: Index, row: dict[str, Any]) -> dict[str, Any]:
@@ -225,16 +245,28 @@ def placed(index: Index, row: dict[str, Any]) -> dict[str, Any]:
     return row | {"run": name, "place": Place(name, row["kind"], row["step"], row["rank"], row["row"])}
 
 
-def _shard(index: Index, place: Place) -> tuple[int, Path]:
+def _shard(index: Index, place: Place) -> int:
+    """The number of the shard that a rollout lies in. Raises LookupError for none."""
+    with index.cursor() as cursor:
+        return _of_shard(index, cursor, place, "shard")[0]
+
+
+def _shard_files(index: Index, cursor: duckdb.DuckDBPyConnection, place: Place) -> tuple[Path, list[Path]]:
+    """A shard, and the files of its annotations."""
+    path, files = _of_shard(index, cursor, place, "path, files")
+    return Path(path), [Path(name) for name in files]
+
+
+def _of_shard(index: Index, cursor: duckdb.DuckDBPyConnection, place: Place, columns: str) -> Any:
     if place.run not in index.names:
         raise LookupError(f"{place}: no such run here")
-    found = index.ask(
-        "SELECT shard, path FROM shards WHERE run = ? AND kind = ? AND step = ? AND rank = ?",
+    found = cursor.execute(
+        f"SELECT {columns} FROM shards WHERE run = ? AND kind = ? AND step = ? AND rank = ?",
         [index.names.index(place.run), place.kind, place.step, place.rank],
-    )
-    if not found:
+    ).fetchone()
+    if found is None:
         raise LookupError(f"{place}: no such rollout")
-    return found[0]["shard"], Path(found[0]["path"])
+    return found
 
 
 def _source(index: Index, cursor: duckdb.DuckDBPyConnection, filters: Filters) -> tuple[str, list[Any]]:
@@ -312,17 +344,19 @@ def _add_snippets(
         row |= {"snippet": text or "", "snippet_from": start - 1, "n_chars": length}
 
 
-def _annotation(cursor: duckdb.DuckDBPyConnection, files: list[Path], row: int) -> dict[str, Any]:
-    """The row of the annotations; every column null where it is not there."""
+def _annotations(
+    cursor: duckdb.DuckDBPyConnection, files: Sequence[Path], rows: Sequence[int]
+) -> dict[int, dict[str, Any]]:
+    """The annotations of some rows of a shard, those that are there."""
+    found = {}
     for path in files:
-        part = re.search(r"\.(\d+)-of-\d+\.parquet$", path.name)
-        if part and int(part[1]) - 1 == row // PART_ROWS:
-            found = _rows(
-                cursor,
-                f"SELECT * EXCLUDE (file_row_number) FROM read_parquet({view.listed([path])}, file_row_number = true) "
-                "WHERE file_row_number = ?",
-                [row % PART_ROWS],
+        part = _PART.search(path.name)
+        first = (int(part[1]) - 1) * PART_ROWS if part else 0
+        mine = [row - first for row in rows if first <= row < first + PART_ROWS]
+        if mine:
+            sql = (
+                f"SELECT * FROM read_parquet({view.listed([path])}, file_row_number = true) "
+                "WHERE list_contains(?, file_row_number)"
             )
-            if found:
-                return found[0]
-    return dict.fromkeys(SCHEMA.names)
+            found.update({row.pop("file_row_number") + first: row for row in _rows(cursor, sql, [mine])})
+    return found
