@@ -86,6 +86,7 @@ def application(state: State, *, host: str = "127.0.0.1", token: str | None = No
             {
                 "version": state.version,
                 "ready": state.ready,
+                "busy": state.busy,
                 "done": state.done,
                 "rollouts": count["n"],
                 "running": running,
@@ -93,6 +94,8 @@ def application(state: State, *, host: str = "127.0.0.1", token: str | None = No
         )
 
     def export(request: Request) -> Response:
+        if not state.ready:
+            return PlainTextResponse("the runs are still being read\n", 503)
         try:
             filters = _filters(request)
             number = queries.count(state.index, filters)

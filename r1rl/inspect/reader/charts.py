@@ -28,7 +28,9 @@ LOGGED: Final = (
     ("grad_norm", "Gradient norm", "number"),
     ("step_time", "Seconds per step", "number"),
 )
-TRANSITIONS: Final = ("wrong_right", "right_right", "wrong_same", "wrong_different", "right_wrong")
+TRANSITIONS: Final = {"wrong_right": 2, "right_right": 0, "wrong_same": 4, "wrong_different": 1, "right_wrong": 6}
+"""The transitions between attempts from the best to the worst, each with its colour."""
+
 _FORMATS: Final = {"share": "share", "gap": "points"}
 
 
@@ -100,9 +102,9 @@ def flow(run: Shown, matched: Result | None) -> list[Chart]:
     """What follows an attempt over steps, and accuracy with and without reflection at matched length."""
     rows = run.data.measured.rows
     shares = []
-    for i, name in enumerate(TRANSITIONS):
+    for name, colour in TRANSITIONS.items():
         row = rows[f"transition_{name}"]
-        shares += _measured(row.figure.label, run.data.measured, row, i)
+        shares += _measured(row.figure.label, run.data.measured, row, colour)
     found = [
         Chart("transitions", "What an attempt turns into", "Share of all transitions between attempts.", "share",
               shares, "transitions", stacked=True),

@@ -26,6 +26,8 @@ from r1rl.store import shards
 EVERY_SECONDS: Final = 2.0
 """How often the folders are looked at."""
 
+MEASURING: Final = "being measured"
+
 logger = logging.getLogger(__name__)
 
 
@@ -66,6 +68,7 @@ class State:
         self.runs: list[RunState] = []
         self.together: list[Result] = []
         self.version = 0
+        self.busy = False  # reading or measuring
         self.done = (0, 0)  # shards read, of how many, at the beginning
         self._controls = frozenset(controls)
         self._seen: list[Any] = [None] * len(self.index.runs)
@@ -74,7 +77,7 @@ class State:
 
     @property
     def ready(self) -> bool:
-        """Whether the runs have been read once."""
+        """Whether rollouts can be looked at."""
         return bool(self.runs)
 
     @property
@@ -98,29 +101,36 @@ class State:
         ]
 
     def refresh(self) -> bool:
-        """Read what has changed; returns whether anything had."""
+        """Read what has changed; returns whether anything had.
+
+        Rollouts can be looked at before anything is measured, and each run's figures as soon as they are.
+        """
         fingerprints = [_fingerprint(run) for run in self.index.runs]
         changed = [i for i, one in enumerate(fingerprints) if one != self._seen[i]]
-        if not changed and self.ready:
+        if not changed:
             return False
+        self.busy = True
         for i in changed:
             self._annotate(self.index.runs[i])
         self.index.refresh(self._progressed)
-        runs: list[RunState | None] = [*self.runs] or [None] * len(self.index.runs)
-        for i in changed:
-            before = runs[i]
-            same = (
-                before is not None
-                and before.data is not None
-                and _evaluations(fingerprints[i]) == _evaluations(self._seen[i])
-            )
-            runs[i] = self._read(i, before if same else None)
-        found = [run for run in runs if run is not None]
-        together = self.together
-        if any(self._seen[i] is None or _evaluations(self._seen[i]) != _evaluations(fingerprints[i]) for i in changed):
-            together = _together(found)
-        self.runs, self.together, self._seen = found, together, fingerprints
+        if not self.runs:
+            self.runs = [
+                RunState(name, path, None, MEASURING, None, name in self._controls, overview(path).state, None)
+                for name, path in zip(self.names, self.index.runs, strict=True)
+            ]
         self.version += 1
+        evaluated = False
+        for i in changed:
+            same = self.runs[i].data is not None and _evaluations(self._seen[i]) == _evaluations(fingerprints[i])
+            found = self._read(i, self.runs[i] if same else None)
+            self.runs = [found if j == i else run for j, run in enumerate(self.runs)]
+            self.version += 1
+            evaluated = evaluated or not same
+        if evaluated:
+            self.together = _together(self.runs)
+            self.version += 1
+        self._seen = fingerprints
+        self.busy = False
         return True
 
     def follow(self) -> None:

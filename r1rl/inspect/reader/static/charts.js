@@ -182,11 +182,15 @@
   }
 
   const redraw = () => { for (const figure of drawn) draw(figure); };
-  window.readerCharts = { load, redraw };
-  for (const figure of document.querySelectorAll(".chart")) {
-    figure.querySelector(".data").addEventListener("toggle", () => fill(figure));
-    for (const button of figure.querySelectorAll(".save")) button.addEventListener("click", () => save(figure, button.dataset.format));
+  function found() {
+    for (const figure of [...drawn]) if (!figure.isConnected) drawn.delete(figure);
+    for (const figure of document.querySelectorAll(".chart")) {
+      figure.querySelector(".data").addEventListener("toggle", () => fill(figure));
+      for (const button of figure.querySelectorAll(".save")) button.addEventListener("click", () => save(figure, button.dataset.format));
+    }
   }
+  window.readerCharts = { load, redraw, found };
+  found();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   load();
 })();

@@ -156,12 +156,15 @@
       setTimeout(look, 400);
       return;
     }
-    live.hidden = !found.running.length;
-    if (found.running.length) live.textContent = found.running.length === 1 ? "running" : `${found.running.length} running`;
+    live.hidden = !found.running.length && !found.busy;
+    if (found.busy && !found.running.length) live.textContent = "measuring";
+    else if (found.running.length) live.textContent = found.running.length === 1 ? "running" : `${found.running.length} running`;
     const more = rollouts === null ? 0 : found.rollouts - rollouts;
     if (found.version !== version) {
       const parts = $$("[data-live]");
-      if (parts.length) {
+      const waits = more === 0 && !parts.length;  // measured since; the rollouts are the same
+      if (waits) version = found.version;
+      else if (parts.length) {
         version = found.version;
         rollouts = found.rollouts;
         const page = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
@@ -171,6 +174,11 @@
           if (!fresh) continue;
           part.replaceChildren(...fresh.childNodes);
           part.querySelectorAll("details").forEach((one, i) => { if (i in opened) one.open = opened[i]; });
+        }
+        const charts = $("[data-grows]"), more_charts = page.querySelector("[data-grows]");
+        if (charts && more_charts && charts.dataset.grows !== more_charts.dataset.grows) {
+          charts.replaceWith(more_charts);
+          if (window.readerCharts) window.readerCharts.found();
         }
         if (window.readerCharts) window.readerCharts.load();
         document.body.dataset.version = version;
@@ -184,7 +192,7 @@
       }
     }
     if (rollouts === null) rollouts = found.rollouts;
-    setTimeout(look, found.running.length ? 3_000 : 8_000);
+    setTimeout(look, found.busy ? 1_000 : found.running.length ? 3_000 : 8_000);
   }
   look();
 })();
