@@ -31,7 +31,7 @@ LONGEST_PATH: Final = 12
 """The first attempts of a rollout that the table of rollouts shows."""
 
 _SHARDS_AT_ONCE: Final = 64
-_REMEMBERED: Final = 4
+_REMEMBERED: Final = 6
 _FLAGS_SQL: Final = " + ".join(
     f"coalesce({condition}, false)::INTEGER * {1 << i}" for i, condition in enumerate(FLAG_SQL.values())
 )
@@ -40,14 +40,15 @@ CREATE TABLE shards (
     shard INTEGER, run INTEGER, kind VARCHAR, step BIGINT, rank INTEGER, path VARCHAR, stamp VARCHAR, files VARCHAR[],
     annotated BOOLEAN);
 CREATE TABLE rollouts (
-    shard INTEGER, "row" INTEGER, run INTEGER, kind VARCHAR, step BIGINT, rank INTEGER, prompt_id VARCHAR,
+    id BIGINT, shard INTEGER, "row" INTEGER, run INTEGER, kind VARCHAR, step BIGINT, rank INTEGER, prompt_id VARCHAR,
     group_id VARCHAR, sample_idx INTEGER, temperature DOUBLE, n_tokens INTEGER, outcome VARCHAR, reason VARCHAR,
     reward DOUBLE, correct BOOLEAN, n_attempts INTEGER, path VARCHAR, moves INTEGER, markers INTEGER, flags INTEGER)"""
 _INSERT: Final = """
 INSERT INTO rollouts
 WITH stored AS ({stored}),
 kept AS ({annotated})
-SELECT f.shard, r.file_row_number, f.run, r.kind, r.step, f.rank, r.prompt_id, r.group_id, r.sample_idx, r.temperature,
+SELECT (f.shard::BIGINT << 32) | r.file_row_number, f.shard, r.file_row_number, f.run,
+    r.kind, r.step, f.rank, r.prompt_id, r.group_id, r.sample_idx, r.temperature,
     r.n_tokens, {outcome}, nullif(left(r.verdict_reason, 200), ''), r.reward,
     a.correct, a.n_attempts, a.path, a.moves, a.markers, a.flags
 FROM (SELECT * FROM stored) r
@@ -84,6 +85,7 @@ class Index:
         self.version = 0
         self._next = 0
         self._remembered: OrderedDict[Any, pa.Table] = OrderedDict()
+        self._remembering = threading.Lock()
         self._lock = threading.Lock()
         self._database = duckdb.connect(
             config={
@@ -142,15 +144,19 @@ class Index:
                 self.version += 1
             return bool(gone or new)
 
-    def remembered(self, key: Any) -> pa.Table | None:
-        """What was found before by a search of texts."""
-        return self._remembered.get(key)
-
-    def remember(self, key: Any, found: pa.Table) -> None:
-        """Keep what a search of texts found, for its next pages."""
-        self._remembered[key] = found
-        while len(self._remembered) > _REMEMBERED:
-            self._remembered.popitem(last=False)
+    def remembered(self, key: Any, find: Callable[[], pa.Table]) -> pa.Table:
+        """What was found before, for the next page of a search or the next rollout of a selection; else find it now."""
+        key = (self.version, key)
+        with self._remembering:
+            if key in self._remembered:
+                self._remembered.move_to_end(key)
+                return self._remembered[key]
+        found = find()
+        with self._remembering:
+            self._remembered[key] = found
+            while len(self._remembered) > _REMEMBERED:
+                self._remembered.popitem(last=False)
+        return found
 
     def _there(self, run: int) -> dict[tuple[str, tuple[str, ...]], dict[str, Any]]:
         """A run's shards as they are now, with the files of their annotations."""

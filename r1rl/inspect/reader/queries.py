@@ -6,12 +6,14 @@ A rollout is named by where it lies, `Place`: its run, kind, step and rank, whic
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from r1rl.aha.detect.annotation import SCHEMA
@@ -57,11 +59,20 @@ class Place:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of a selection: its rows, with the beginnings of their texts, and how many there are in all."""
+    """A page of a selection.
+
+    Args:
+        rows: with the beginnings of their texts.
+        count: rollouts of the selection.
+        total: rollouts of the runs that are looked at.
+        steps, outcomes: how many of the selection there are by step and by outcome.
+    """
 
     rows: list[dict[str, Any]]
     count: int
-    total: int  # of the runs that are looked at
+    total: int
+    steps: dict[int, int]
+    outcomes: dict[str | None, int]
 
 
 def page(index: Index, filters: Filters) -> Page:
@@ -69,13 +80,17 @@ def page(index: Index, filters: Filters) -> Page:
     with index.cursor() as cursor:
         source, values = _source(index, cursor, filters)
         offset = (filters.page - 1) * PAGE_ROWS
-        rows = _rows(cursor, f"SELECT {_ROW_COLUMNS} {source} ORDER BY {filters.order} "
-                     f"LIMIT {PAGE_ROWS} OFFSET {offset}", values)  # fmt: skip
-        (count,) = cursor.execute(f"SELECT count(*) {source}", values).fetchone() or (0,)
+        sql = f"SELECT {_ROW_COLUMNS} {source} ORDER BY {filters.order} LIMIT {PAGE_ROWS} OFFSET {offset}"
+        rows = _rows(cursor, sql, values)
+        sql = f"SELECT step, outcome, count(*) {source} GROUP BY step, outcome ORDER BY step, outcome"
+        steps: Counter[int] = Counter()
+        outcomes: Counter[str | None] = Counter()
+        for step, outcome, number in cursor.execute(sql, values).fetchall():
+            steps[step] += number
+            outcomes[outcome] += number
         (total,) = cursor.execute("SELECT count(*) FROM rollouts").fetchone() or (0,)
-    with index.cursor() as cursor:
-        _add_snippets(index, cursor, rows, filters)
-    return Page([placed(index, row) for row in rows], count, total)
+        _add_snippets(cursor, rows, filters)
+    return Page([placed(index, row) for row in rows], steps.total(), total, dict(steps), dict(outcomes))
 
 
 def count(index: Index, filters: Filters) -> int:
@@ -84,18 +99,6 @@ def count(index: Index, filters: Filters) -> int:
         source, values = _source(index, cursor, filters)
         (found,) = cursor.execute(f"SELECT count(*) {source}", values).fetchone() or (0,)
     return int(found)
-
-
-def counts(index: Index, filters: Filters, column: str) -> dict[str, int]:
-    """How many of the rollouts asked for there are by run, kind, step or outcome."""
-    if column not in ("run", "kind", "step", "outcome"):
-        raise ValueError(f"column={column!r}: need run, kind, step or outcome")
-    with index.cursor() as cursor:
-        source, values = _source(index, cursor, filters)
-        answer = cursor.execute(
-            f"SELECT {column}, count(*) {source} GROUP BY {column} ORDER BY {column}", values
-        ).fetchall()
-    return {str(value): number for value, number in answer}
 
 
 def first(index: Index, filters: Filters, rows: int = 1) -> list[Place]:
@@ -109,19 +112,23 @@ def first(index: Index, filters: Filters, rows: int = 1) -> list[Place]:
 def beside(index: Index, filters: Filters, place: Place) -> tuple[Place | None, Place | None, int | None, int]:
     """The rollouts before and after one in a selection, its place there from 1 (None: not there), and their number."""
     shard = _shard(index, place)
-    with index.cursor() as cursor:
-        source, values = _source(index, cursor, filters)
-        ordered = (
-            f'SELECT shard, "row", run, kind, step, rank, row_number() OVER (ORDER BY {filters.order}) AS n {source}'
-        )
-        (number,) = cursor.execute(f"SELECT count(*) {source}", values).fetchone() or (0,)
-        found = cursor.execute(
-            f'WITH o AS ({ordered}), me AS (SELECT n FROM o WHERE shard = ? AND "row" = ?) '
-            'SELECT o.n - me.n, me.n, run, kind, step, rank, "row" FROM o, me WHERE o.n BETWEEN me.n - 1 AND me.n + 1',
-            [*values, shard, place.row],
-        ).fetchall()
-    near = {row[0]: Place(index.names[row[2]], *row[3:]) for row in found}
-    return near.get(-1), near.get(1), next((row[1] for row in found), None), number
+
+    def in_order() -> pa.Table:
+        with index.cursor() as cursor:
+            source, values = _source(index, cursor, filters)
+            return cursor.sql(f"SELECT id {source} ORDER BY {filters.order}", params=values).to_arrow_table()
+
+    ids = index.remembered(("order", replace(filters, page=1)), in_order)["id"].to_numpy()
+    found = np.flatnonzero(ids == (shard << 32 | place.row))
+    if not len(found):
+        return None, None, None, len(ids)
+    at = int(found[0])
+    near = [int(ids[i]) for i in (at - 1, at + 1) if 0 <= i < len(ids)]
+    sql = f"SELECT id, {_ROW_COLUMNS} FROM rollouts WHERE list_contains(?, id)"
+    places = {row["id"]: placed(index, row)["place"] for row in index.ask(sql, [near])}
+    before = places.get(int(ids[at - 1])) if at else None
+    after = places.get(int(ids[at + 1])) if at + 1 < len(ids) else None
+    return before, after, at + 1, len(ids)
 
 
 def rollout(index: Index, place: Place) -> Rollout:
@@ -270,38 +277,34 @@ def _of_shard(index: Index, cursor: duckdb.DuckDBPyConnection, place: Place, col
 
 
 def _source(index: Index, cursor: duckdb.DuckDBPyConnection, filters: Filters) -> tuple[str, list[Any]]:
-    """FROM and WHERE of a selection; the rows whose texts are asked for are found first."""
+    """FROM and WHERE of a selection; the rollouts whose texts are asked for are found first."""
     condition, values = filters.where(index.names)
-    if filters.searches:
-        _search(index, cursor, filters)
-        condition += ' AND (shard, "row") IN (SELECT shard, "row" FROM hits)'
-    return f"FROM rollouts WHERE {condition}", values
+    if not filters.searches:
+        return f"FROM rollouts WHERE {condition}", values
+    hits = index.remembered(("texts", filters.chosen), lambda: _search(cursor, filters, condition, values))
+    cursor.register("hits", hits)
+    return "FROM rollouts WHERE id IN (SELECT id FROM hits)", []
 
 
-def _search(index: Index, cursor: duckdb.DuckDBPyConnection, filters: Filters) -> None:
-    """Fill the table `hits` of this connection with the places of the texts that are asked for."""
-    key = (index.version, filters.chosen)
-    known = index.remembered(key)
-    if known is None:
-        condition, values = filters.where(index.names)
-        shards = cursor.execute(
-            f"SELECT path FROM shards WHERE shard IN (SELECT shard FROM rollouts WHERE {condition})", values
-        ).fetchall()
-        text, wanted = filters.text_where()
-        known = pa.table({"shard": pa.array([], pa.int32()), "row": pa.array([], pa.int64())})
-        if shards:
-            files = view.listed([Path(path) for (path,) in shards])
-            try:
-                known = cursor.sql(
-                    'SELECT s.shard, t.file_row_number AS "row" FROM (SELECT filename, file_row_number FROM '
-                    f"read_parquet({files}, filename = true, file_row_number = true) WHERE {text}) t "
-                    "JOIN shards s ON s.path = t.filename",
-                    params=wanted,
-                ).to_arrow_table()
-            except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
-                raise ValueError(f"regex={filters.regex!r}: {error}") from None
-        index.remember(key, known)
-    cursor.register("hits", known)
+def _search(cursor: duckdb.DuckDBPyConnection, filters: Filters, condition: str, values: list[Any]) -> pa.Table:
+    """The ids of the rollouts of a selection; only the shards that have any of its other conditions are read."""
+    shards = cursor.execute(
+        f"SELECT path FROM shards WHERE shard IN (SELECT shard FROM rollouts WHERE {condition})", values
+    ).fetchall()
+    if not shards:
+        return pa.table({"id": pa.array([], pa.int64())})
+    text, wanted = filters.text_where()
+    files = view.listed([Path(path) for (path,) in shards])
+    try:
+        return cursor.sql(
+            f"""WITH texts AS (SELECT filename, file_row_number FROM
+                read_parquet({files}, filename = true, file_row_number = true) WHERE {text})
+            SELECT id FROM rollouts WHERE {condition} AND id IN (
+                SELECT (s.shard::BIGINT << 32) | t.file_row_number FROM texts t JOIN shards s ON s.path = t.filename)""",
+            params=[*wanted, *values],
+        ).to_arrow_table()
+    except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
+        raise ValueError(f"regex={filters.regex!r}: {error}") from None
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
@@ -310,9 +313,7 @@ def _rows(cursor: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any]) ->
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
 
-def _add_snippets(
-    index: Index, cursor: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]], filters: Filters
-) -> None:
+def _add_snippets(cursor: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]], filters: Filters) -> None:
     """Give rows the beginning of their texts, or what stands around the first match."""
     if not rows:
         return

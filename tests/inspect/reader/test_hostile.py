@@ -78,7 +78,7 @@ MINE = {
         "output",
         "hr",
     ),
-    *("progress", "style", "noscript"),
+    *("progress", "style", "noscript", "strong"),
 }
 
 

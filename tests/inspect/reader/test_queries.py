@@ -131,11 +131,13 @@ def test_an_order_is_kept_over_pages(state: State, rows: list[Row], sort: str, k
 
 
 def test_counts_add_up(state: State, rows: list[Row]) -> None:
-    by_step = queries.counts(state.index, Filters(kind="eval"), "step")
-    assert by_step == {str(s): sum(r["kind"] == "eval" and r["step"] == s for r in rows) for s in (0, 4, 8, 12, 16, 20)}
-    outcomes = queries.counts(state.index, Filters(), "outcome")
-    assert outcomes == {name: sum(_outcome(r) == name for r in rows) for name in outcomes}
-    assert sum(outcomes.values()) == len(rows)
+    held_out = queries.page(state.index, Filters(kind="eval"))
+    assert held_out.steps == {
+        s: sum(r["kind"] == "eval" and r["step"] == s for r in rows) for s in (0, 4, 8, 12, 16, 20)
+    }
+    found = queries.page(state.index, Filters())
+    assert found.outcomes == {name: sum(_outcome(r) == name for r in rows) for name in found.outcomes}
+    assert sum(found.outcomes.values()) == found.count == found.total == len(rows)
 
 
 def test_neighbours_walk_through_a_selection(state: State) -> None:
@@ -238,7 +240,7 @@ def test_an_index_follows_a_run_that_is_being_written(
     assert queries.count(index, Filters()) == before + 1, "replaced"
     store.rewind(run, 1)
     index.refresh()
-    assert queries.counts(index, Filters(kind="train"), "step") == {"0": 4}
+    assert queries.page(index, Filters(kind="train")).steps == {0: 4}
     index.close()
 
 

@@ -41,15 +41,14 @@ def table(state: State, filters: Filters) -> dict[str, Any]:
     """A page of rollouts, and the form that asks for others."""
     found = queries.page(state.index, filters)
     pages = max(1, -(-found.count // PAGE_ROWS))
-    by_step = queries.counts(state.index, filters, "step")
     return form(state, filters) | {
         "rows": [row_view(state, row, filters) for row in found.rows],
         "count": found.count,
         "total": found.total,
         "pages": pages,
         "first_row": (filters.page - 1) * PAGE_ROWS + 1,
-        "outcomes": queries.counts(state.index, filters, "outcome"),
-        "bars": bars({int(step): number for step, number in by_step.items()}),
+        "outcomes": [("not judged" if one is None else one, number) for one, number in found.outcomes.items()],
+        "bars": bars(found.steps),
         "before": filters.query(page=filters.page - 1) if filters.page > 1 else None,
         "after": filters.query(page=filters.page + 1) if filters.page < pages else None,
         "step_before": _next_step(state, filters, -1),
