@@ -300,7 +300,7 @@ def _search(cursor: duckdb.DuckDBPyConnection, filters: Filters, condition: str,
             f"""WITH texts AS (SELECT filename, file_row_number FROM
                 read_parquet({files}, filename = true, file_row_number = true) WHERE {text})
             SELECT id FROM rollouts WHERE {condition} AND id IN (
-                SELECT (s.shard::BIGINT << 32) | t.file_row_number FROM texts t JOIN shards s ON s.path = t.filename)""",
+                SELECT (shard::BIGINT << 32) | file_row_number FROM texts JOIN shards ON path = filename)""",
             params=[*wanted, *values],
         ).to_arrow_table()
     except (duckdb.InvalidInputException, duckdb.ConversionException) as error:

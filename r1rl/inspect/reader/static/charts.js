@@ -4,6 +4,7 @@
   const config = { responsive: true, displaylogo: false, displayModeBar: false };
   const known = new Map();
   const drawn = new Set();
+  const several = document.querySelectorAll(".runs > .run").length > 1;  // their colours stand above the charts
   let events = [];
   let zoomed = null;
   let busy = false;
@@ -22,12 +23,15 @@
     return Math.abs(value) >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(3)));
   }
 
+  // Where seeds are put together, their mean has the interval and the onset, and each of them a thin line.
+  const leads = (chart) => { const means = chart.series.filter((one) => one.colour < 0); return means.length ? means : chart.series; };
+
   function traces(chart, css) {
-    const found = [];
+    const found = [], leading = leads(chart);
     for (const one of chart.series) {
       const line = full(colour(css, one.colour));
       const has = one.low && one.low.some((v) => v !== null);
-      if (has && !chart.stacked) {
+      if (has && !chart.stacked && leading.includes(one)) {
         const at = one.x.map((_, i) => i).filter((i) => one.low[i] !== null);
         found.push({
           type: "scatter", mode: "lines", hoverinfo: "skip", showlegend: false, legendgroup: one.name,
@@ -43,8 +47,8 @@
           words(one.y[i], chart.format) + (one.low && one.low[i] !== null ? ` (${words(one.low[i], chart.format)} to ${words(one.high[i], chart.format)})` : "")),
         hovertemplate: "%{customdata}", showlegend: !faint,
         mode: one.x.length === 1 ? "markers" : measured && one.x.length <= 60 ? "lines+markers" : "lines",
-        line: { color: faint ? faded(line, 0.4) : line, width: faint ? 1 : measured ? 2 : 1.4, dash: one.style === "dashed" ? "dot" : "solid" },
-        marker: { size: 5, color: line },
+        line: { color: faint ? faded(line, 0.4) : line, width: faint ? 1 : measured && leading.includes(one) ? 2 : 1.3, dash: one.style === "dashed" ? "dot" : "solid" },
+        marker: { size: leading.includes(one) ? 5 : 3.5, color: line },
         ...(chart.stacked ? { stackgroup: "all", fillcolor: faded(line, 0.55), mode: "lines", line: { width: 0.5, color: line } } : {}),
       });
     }
@@ -54,13 +58,13 @@
   function layout(chart, css) {
     const get = (name) => css.getPropertyValue(name).trim();
     const shapes = [], annotations = [];
-    const measured = chart.series.filter((one) => one.band);
+    const measured = leads(chart).filter((one) => one.band);
     if (!chart.stacked) {
       for (const one of measured.length <= 2 ? measured : measured.slice(-1)) {
         shapes.push({ type: "rect", xref: "paper", x0: 0, x1: 1, y0: one.band[0], y1: one.band[1], layer: "below",
           fillcolor: faded(full(colour(css, one.colour)), 0.09), line: { width: 0 } });
       }
-      const began = chart.series.filter((one) => one.onset);
+      const began = leads(chart).filter((one) => one.onset);
       began.forEach((one, i) => {
         const line = full(colour(css, one.colour));
         const [step, after, high] = one.onset;
@@ -88,7 +92,7 @@
       margin: { l: 42, r: 8, t: events.length ? 16 : 6, b: 26 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: "system-ui, sans-serif", size: 11, color: get("--soft") }, hovermode: "x unified", dragmode: "zoom",
       hoverlabel: { bgcolor: get("--card"), bordercolor: get("--line"), font: { color: get("--ink"), size: 11.5 } },
-      showlegend: names.size > 1, legend: { orientation: "h", x: 0, y: -0.14, yanchor: "top", font: { size: 10.5 } },
+      showlegend: names.size > 1 && (!several || chart.key === "accuracy" || chart.key === "reward"), legend: { orientation: "h", x: 0, y: -0.14, yanchor: "top", font: { size: 10.5 } },
       shapes, annotations, xaxis: { ...axis, range: zoomed || range(), hoverformat: "d", nticks: 7, zeroline: false }, yaxis: y,
     };
   }

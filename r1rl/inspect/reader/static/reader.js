@@ -42,6 +42,8 @@
     });
   }
 
+  for (const prompt of $$("pre.prompt")) prompt.scrollTop = prompt.scrollHeight;  // the question comes last
+
   function go(selector) {
     const link = $(selector);
     if (link) location.assign(link.href);
