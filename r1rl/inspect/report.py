@@ -23,8 +23,9 @@ from r1rl.aha.figures.suite import TRAINING_INTERVALS
 from r1rl.aha.figures.terminal import p_words
 from r1rl.ground import whole_files
 from r1rl.inspect.curves import charts, events
+from r1rl.inspect.reader.spans import ribbon, shortened
 from r1rl.inspect.run_data import Rollout, RunData, flat, hidden, load
-from r1rl.inspect.samples import choose, choose_randomly, ending, middle, pieces, shown, visible
+from r1rl.inspect.samples import choose, choose_randomly, ending, middle, shown, visible
 from r1rl.inspect.summary import DETECTORS, duration, reach, short_reach, summarise, table_rows
 
 LONGEST_COMPLETION = 6000
@@ -169,57 +170,9 @@ def _view(rollout: Rollout) -> dict[str, Any]:
         "finish_reason": row["finish_reason"],
         "reward": row["reward"],
         "prompt": list(shown(ending(row["prompt"], LONGEST_PROMPT))),
-        "spans": list(_spans(rollout)),
-        "ribbon": list(_ribbon(rollout)),
+        "stretches": shortened(rollout, LONGEST_COMPLETION),
+        "ribbon": ribbon(rollout),
     }
-
-
-def _spans(rollout: Rollout) -> Iterator[dict[str, Any]]:
-    for piece in pieces(rollout.row["completion"], rollout.attempts, rollout.markers, LONGEST_COMPLETION):
-        classes, title, mark = [], [], ""
-        if piece.attempt is not None:
-            right = rollout.attempts[piece.attempt].right
-            classes += ["attempt", "right" if right else "wrong"]
-            classes += ["opens"] * piece.opens + ["closes"] * piece.closes
-            title.append(_attempt_title(rollout, piece.attempt))
-            mark = "✓" if right else "✗"
-        if piece.marker is not None:
-            classes.append("marker")
-            title.append(f"marker: {piece.marker.kind}")
-        yield {
-            "text": list(shown(piece.text)),
-            "classes": " ".join(classes),
-            "title": visible("; ".join(title)),
-            "mark": mark,
-            "left_out": piece.left_out,
-        }
-
-
-def _ribbon(rollout: Rollout) -> Iterator[dict[str, Any]]:
-    """Attempts in order, repeats left out as in the figures, each with the transition that leads to it."""
-    distinct = [i for i, attempt in enumerate(rollout.attempts) if not attempt.repeat]
-    for position, i in enumerate(distinct):
-        attempt = rollout.attempts[i]
-        yield {
-            "right": attempt.right,
-            "value": visible(middle(attempt.value or "undefined", 40)),
-            "claimed": visible(middle(attempt.claimed or "", 40)),
-            "slip": not rollout.free_text and attempt.slip,
-            "title": _attempt_title(rollout, i),
-            "transition": rollout.transitions[position - 1].replace("_", " → ", 1) if position else "",
-        }
-
-
-def _attempt_title(rollout: Rollout, index: int) -> str:
-    attempt = rollout.attempts[index]
-    parts = [f"attempt {index + 1} of {len(rollout.attempts)}, {'right' if attempt.right else 'wrong'}"]
-    if attempt.repeat:
-        parts[0] += ", repeats the one before"
-    parts.append(middle(" ".join(rollout.row["completion"][attempt.start : attempt.end].split()), 120))
-    parts.append(f"claimed {'nothing' if attempt.claimed is None else middle(attempt.claimed, 40)}")
-    if not rollout.free_text:
-        parts.append(f"true value {'undefined' if attempt.value is None else middle(attempt.value, 40)}")
-    return visible("; ".join(parts))
 
 
 def _details(data: RunData) -> Iterator[tuple[str, list[tuple[str, str]]]]:

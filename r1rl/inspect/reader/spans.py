@@ -98,6 +98,16 @@ def stretches(
         yield stretch
 
 
+def shortened(rollout: Rollout, longest: int) -> list[Stretch]:
+    """The stretches of the whole completion; of one that is longer without its middle."""
+    size = len(rollout.row["completion"] or "")
+    if size <= longest:
+        return list(stretches(rollout))
+    end = longest // 2
+    gap = Stretch(f" … {size - longest:,} characters left out … ", classes=["cut"])
+    return [*stretches(rollout, last=longest - end), gap, *stretches(rollout, first=size - end)]
+
+
 def ribbon(rollout: Rollout) -> list[dict[str, Any]]:
     """Attempts in order, repeats left out as in the figures, each with the transition that leads to it."""
     distinct = [i for i, attempt in enumerate(rollout.attempts) if not attempt.repeat]

@@ -94,7 +94,7 @@ def test_both_sides_of_the_matched_gap_differ_by_it(
     run = make_run(tmp_path / "matched", evaluations=False)
     for step, paths in ((0, ("R", "W", "WW", "WR", "W")), (10, ("R", "W", "WR", "WR", "R"))):
         rows = [
-            make_rollout(path, prompt_id=str(prompt), sample_idx=i, n_tokens=30 + i % 2)
+            make_rollout(path, sample_idx=i, n_tokens=30 + i % 2) | {"prompt_id": str(prompt)}
             for prompt in range(12)
             for i, path in enumerate(paths[: 3 + prompt % 3])
         ]
@@ -105,7 +105,7 @@ def test_both_sides_of_the_matched_gap_differ_by_it(
     gap = [one.value for one in result.rows["reflection_gap_matched"].series]
     with_marker, without = ([one.value for one in row.series] for row in sides.rows.values())
     assert gap == pytest.approx([a - b for a, b in zip(with_marker, without, strict=True)])
-    # At step 0, of 12 prompts four each have samples R W WW; and WR; and W: weights 2/3, 1, 6/5, with 0, 1/2, 1/2 right.
+    # At step 0 four prompts each have samples R W WW; and WR; and W: of weight 2/3, 1 and 6/5, with 0, 1/2, 1/2 right.
     assert with_marker[0] == pytest.approx((0 + 1 / 2 + 6 / 5 / 2) / (2 / 3 + 1 + 6 / 5))
 
 

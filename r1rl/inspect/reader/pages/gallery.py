@@ -11,7 +11,7 @@ from r1rl.inspect.reader import queries
 from r1rl.inspect.reader.filters import Filters
 from r1rl.inspect.reader.pages.rollouts import head
 from r1rl.inspect.reader.queries import Place
-from r1rl.inspect.reader.spans import Stretch, goal_tests, ribbon, stretches
+from r1rl.inspect.reader.spans import goal_tests, ribbon, shortened
 from r1rl.inspect.reader.state import State
 from r1rl.inspect.run_data import Rollout
 from r1rl.inspect.samples import ending, shown
@@ -91,18 +91,11 @@ def _kind(state: State, kind: Kind, asked: Filters, total: int) -> dict[str, Any
 
 def card(state: State, place: Place, rollout: Rollout, filters: Filters) -> dict[str, Any]:
     """A rollout in short: the beginning and the end of a long text."""
-    text = rollout.row["completion"] or ""
-    if len(text) <= LONGEST:
-        cut = list(stretches(rollout))
-    else:
-        half = LONGEST // 2
-        gap = Stretch(f" … {len(text) - 2 * half:,} characters left out … ", classes=["cut"])
-        cut = [*stretches(rollout, last=half), gap, *stretches(rollout, first=len(text) - half)]
     return {
         "link": f"/rollout?at={quote(str(place), safe='')}&{filters.query()}",
         "view": head(state, rollout, place),
         "prompt_text": list(shown(ending(rollout.row["prompt"] or "", _PROMPT))),
-        "stretches": cut,
+        "stretches": shortened(rollout, LONGEST),
         "ribbon": ribbon(rollout),
         "goal_tests": goal_tests(rollout),
     }
