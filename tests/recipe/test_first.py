@@ -88,7 +88,11 @@ def test_what_is_not_given_is_asked(here: Path, monkeypatch: pytest.MonkeyPatch)
         pytest.param([], "--model: missing; which model?", id="nobody to ask"),
         pytest.param(["--model", "model", "--to", "own.csv"], "to='own.csv': exists", id="a name that is taken"),
         pytest.param(["--model", "model", "--to", "none/a.yaml"], "no folder none", id="no folder"),
-        pytest.param(["--model", "model", "--data", "odd.jsonl"], "no such column, it has a, q", id="unknown columns"),
+        pytest.param(
+            ["--model", "model", "--data", "odd.jsonl"],
+            "error: --question-column='question': odd.jsonl has no such column, it has a, q",
+            id="unknown columns, by the option that names one",
+        ),
         pytest.param(["--model", "model", "--data", "none.csv"], "none.csv", id="no data"),
         pytest.param(["--model", "./none"], "no such folder", id="no model"),
         pytest.param(["--model", "model", "--reward", "shrt"], "reward='shrt': unknown", id="no reward"),
