@@ -21,6 +21,7 @@ examples:
 --from takes a GRPO recipe of open-r1 or TRL and says what became of each key that is not the same here.
 What is not given is asked, in a terminal. The recipe is checked as r1rl plan checks it before it is written."""
 
+_SHORT = "--max_steps 3 --prompts_per_step 2 --num_generations 4 --max_completion_length 48 --heldout_size 4"
 # Option, question, default.
 _QUESTIONS = (
     ("model", "Which model? A folder, or a name on the hub", None),
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
+    from r1rl.ground import machine
     from r1rl.recipe import first
 
     if parsed.source:
@@ -65,6 +67,8 @@ def run(parsed: argparse.Namespace) -> None:
         f"{loaded.grpo.max_steps} steps, {own.heldout_size} problems held out, prompt {own.prompt_template}\n"
         f"next: r1rl plan {target}, r1rl train {target}\n"
     )
+    if not machine.visible_gpus():
+        sys.stdout.write(f"no GPU here, for a first look in minutes: r1rl train {target} {_SHORT}\n")
 
 
 def _ask(question: str, default: str | None) -> str | None:

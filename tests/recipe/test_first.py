@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,24 @@ def test_plan_accepts_what_is_written(
     assert {key: written[key] for key in expected} == expected
     assert cli.main(["plan", "recipe.yaml"]) == 0
     assert not list(here.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("accelerators", "told"),
+    [
+        pytest.param(0, True, id="a first look is short where there is no GPU"),
+        pytest.param(1, False, id="the recipe's own sizes on a GPU"),
+    ],
+)
+def test_a_first_look(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, accelerators: int, told: bool
+) -> None:
+    monkeypatch.setattr("r1rl.ground.machine.visible_gpus", lambda: accelerators)
+    assert cli.main(["init", "--model", "model", "--data", "own.csv"]) == 0
+    command = re.search("no GPU here.*: r1rl (train .*)", capsys.readouterr().out)
+    assert bool(command) == told
+    if command:
+        assert cli.main(["plan", *command[1].split()[1:]]) == 0
 
 
 def test_what_is_not_given_is_asked(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
