@@ -21,7 +21,7 @@ examples:
 --from takes a GRPO recipe of open-r1 or TRL and says what became of each key that is not the same here.
 What is not given is asked, in a terminal. The recipe is checked as r1rl plan checks it before it is written."""
 
-_SHORT = "--max_steps 3 --prompts_per_step 2 --num_generations 4 --max_completion_length 48 --heldout_size 4"
+_SHORT = "--max_steps 3 --prompts_per_step 2 --num_generations 4 --max_completion_length 96 --heldout_size 4"
 # Option, question, default.
 _QUESTIONS = (
     ("model", "Which model? A folder, or a name on the hub", None),
