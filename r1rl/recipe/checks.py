@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -102,12 +103,15 @@ def trackers_installed(names: Sequence[str]) -> None:
 def try_rewards(recipe: Recipe, task: tasks.Task, prompt: prompts.Prompt) -> None:
     """Ask every reward that is not r1rl's own for its values of two problems, with a right and an empty completion.
 
+    The first process asks for all of them: a reward may be a service.
+
     Raises:
         RecipeError: one fails, or returns something else than one number or None per completion.
     """
     import rewards
+    from rewards import external, returned
 
-    if isinstance(task, tasks.Unread):
+    if isinstance(task, tasks.Unread) or os.environ.get("RANK", "0") != "0":
         return
     found = task.rows("train", 2)
     texts = [f"{'' if prompt.prefill else '<think>'} so </think> <answer> {row.gold} </answer>" for row in found]
@@ -119,7 +123,7 @@ def try_rewards(recipe: Recipe, task: tasks.Task, prompt: prompts.Prompt) -> Non
             continue
         reward = rewards.get(name, **recipe.reward_options.get(name) or {})
         try:
-            returned: Any = reward(
+            given: Any = reward(
                 prompts=[row["prompt"] for row in inputs],
                 completions=list(completions),
                 completion_ids=[[0] * len(text.split()) for text in completions],
@@ -128,13 +132,14 @@ def try_rewards(recipe: Recipe, task: tasks.Task, prompt: prompts.Prompt) -> Non
                 log_metric=lambda column, value: None,
                 **columns,
             )
-            if inspect.isawaitable(returned):
-                asyncio.run(_awaited(returned))
+            if inspect.isawaitable(given):
+                given = asyncio.run(_awaited(given))
+            returned.values(reward.__name__, given, len(completions))
         except RecipeError as error:
             raise RecipeError(f"reward_funcs: {error}") from error
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            theirs = frame.filename not in (rewards.external.__file__, __file__)
+            theirs = frame.filename not in (external.__file__, __file__)
             where = f" ({Path(frame.filename).name}:{frame.lineno})" if theirs else ""
             given = f"; the columns are {', '.join(sorted(columns))}" if isinstance(error, TypeError | KeyError) else ""
             said = traceback.format_exception_only(error)[-1].strip()[:300]
