@@ -43,7 +43,17 @@ def weights(folder, step, source):
         pytest.param(TINY, LARGE, 2, id="two processes"),
         pytest.param(
             "smollm2-135m/mawps.yaml",
-            (*SMOLLM2, "--learning_rate", "0.001", "--prompts_per_step", "2", "--heldout_size", "2"),
+            (
+                *SMOLLM2,
+                "--learning_rate",
+                "0.001",
+                "--save_only_model",
+                "true",
+                "--prompts_per_step",
+                "2",
+                "--heldout_size",
+                "2",
+            ),
             1,
             id="SmolLM2",
         ),
