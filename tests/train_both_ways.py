@@ -61,9 +61,12 @@ def rollouts(step: int, rank: int, world_size: int, rows: int) -> dict[str, Any]
 
 
 def run(folder: Path, words: Sequence[str], ours: bool) -> dict[str, Any]:
-    """One training of three steps; after ours, the gradients both ways of other loss types."""
-    words = [*words, "--name", "ours" if ours else "theirs", "--optim", "sgd", "--learning_rate", "0.5"]
-    words += ["--max_steps", "3", "--lr_scheduler_type", "linear", "--loss_type", "dapo", "--eval_steps", "0"]
+    """One training of three steps; after ours, the gradients both ways of other loss types.
+
+    Where a batch of rollouts serves several steps, it is one with signal in every process, and no other loss is tried.
+    """
+    words = ["--loss_type", "dapo", *words, "--name", "ours" if ours else "theirs", "--optim", "sgd"]
+    words += ["--learning_rate", "0.5", "--max_steps", "3", "--lr_scheduler_type", "linear", "--eval_steps", "0"]
     loaded = recipe.load(ROOT / "recipes" / "tiny" / "countdown.yaml", words)
     trainer, _ = train.build_trainer(loaded, train.open_folder(loaded), *train.find_model(loaded))
     trainer.callback_handler.callbacks = trainer.callback_handler.callbacks[:1]  # no probes, no guards
@@ -71,12 +74,14 @@ def run(folder: Path, words: Sequence[str], ours: bool) -> dict[str, Any]:
     trainer._batching = Batching(40, True, True, Cost(1.0, 0.0))  # several passes
     rank, world_size = trainer.accelerator.process_index, trainer.accelerator.num_processes
     calls = []
+    several = loaded.batch.steps > 1
 
     def made_up(inputs: Any) -> dict[str, Any]:
         # With two iterations a batch serves two steps, as it would if it had been sampled.
-        mine = rollouts(len(calls) * trainer.num_iterations, rank, world_size, loaded.batch.rollouts)
+        step = 2 if several else len(calls) * trainer.num_iterations
+        mine = rollouts(step, rank, world_size, loaded.batch.rollouts)
         calls.append(len(inputs))
-        if trainer.num_iterations > 1:
+        if loaded.generate_every > 1:
             ids, mask = (torch.cat([mine[f"prompt_{x}"], mine[f"completion_{x}"]], 1) for x in ("ids", "mask"))
             with torch.no_grad():
                 mine["old_per_token_logps"], _, _ = trainer._get_per_token_logps_and_entropies(
@@ -106,7 +111,8 @@ def run(folder: Path, words: Sequence[str], ours: bool) -> dict[str, Any]:
         "world_size": world_size,
         "rank": rank,
         "gradient": gradients.first,
-        "cells": differences(trainer, gradients) if ours else {},
+        "cells": differences(trainer, gradients) if ours and not several else {},
+        "sampled": len(calls),
     }
 
 
@@ -227,6 +233,7 @@ def compare(folder: Path, words: Sequence[str]) -> dict[str, Any] | None:
         "world_size": done[0]["world_size"],
         "first_gradient": relative_difference(*(d["gradient"] for d in done)),
         "cells": done[0]["cells"],
+        "sampled": [d["sampled"] for d in done],
     }
 
 
@@ -240,7 +247,8 @@ def start(
     folder: Path, words: Sequence[str], *, processes: int = 1, stage: int = 0, lora: bool = False
 ) -> dict[str, Any]:
     """`compare` in processes of its own, see `SETUPS`; raises RuntimeError with their last words where they fail."""
-    words = [*words, "--per_device_train_batch_size", str(8 // processes)]
+    if "--per_device_train_batch_size" not in words:
+        words = [*words, "--per_device_train_batch_size", str(8 // processes)]
     if lora:
         words += ["--use_peft", "true", "--lora_r", "4", "--lora_target_modules", "q_proj", "down_proj"]
     command = [sys.executable]

@@ -6,8 +6,12 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    import torch
 
 
 def usable_cores() -> int:
@@ -26,6 +30,19 @@ def visible_gpus() -> int:
     import torch
 
     return torch.accelerator.device_count() if torch.accelerator.is_available() else 0
+
+
+def accelerator_memory(device: torch.device) -> tuple[int, int]:
+    """Bytes of an accelerator that this process may still take, and all of them.
+
+    What torch holds and no tensor is in counts as free: the driver takes it for used, and after a first update that is
+    nearly everything.
+    """
+    import torch
+
+    kind = torch.get_device_module(device)  # torch.accelerator has no such figure in torch 2.9
+    free, everything = kind.mem_get_info(device)
+    return free + kind.memory_reserved(device) - kind.memory_allocated(device), everything
 
 
 def has_bf16_kernels() -> bool:

@@ -18,6 +18,8 @@ COLOURS = ("--c1", "--c2", "--c3", "--c4", "--c5", "--c6")
 ROUTINE_EVENTS = frozenset({"start", "started", "end", "finish", "finished", "done", "checkpoint", "save", "saved"})
 """Events that change nothing in the curves; they are listed but get no line."""
 LINES_PER_EVENT = 5
+LONGEST_NAME = 40
+"""Characters of a line's name that fit a legend on a phone."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def _logged(data: RunData, keys: list[tuple[str, str]], *, faint: bool = False) 
                 {
                     "type": "scatter",
                     "mode": "lines" if len(points) > 1 else "markers",
-                    "name": html.escape(label),  # plotly reads a subset of HTML in names
+                    "name": html.escape(middle(label, LONGEST_NAME)),  # plotly reads a subset of HTML in names
                     "x": [step for step, _ in points],
                     "y": [value for _, value in points],
                     "line": {"width": 1 if faint else 1.5, "color": "--faint" if faint else COLOURS[i % 6]},

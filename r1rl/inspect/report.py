@@ -25,7 +25,7 @@ from r1rl.ground import whole_files
 from r1rl.inspect.curves import charts, events
 from r1rl.inspect.run_data import Rollout, RunData, flat, hidden, load
 from r1rl.inspect.samples import choose, choose_randomly, ending, middle, pieces, shown, visible
-from r1rl.inspect.summary import DETECTORS, duration, reach, summarise, table_rows
+from r1rl.inspect.summary import DETECTORS, duration, reach, short_reach, summarise, table_rows
 
 LONGEST_COMPLETION = 6000
 LONGEST_PROMPT = 600
@@ -137,7 +137,8 @@ def _table(data: RunData) -> list[dict[str, Any]]:
                 "way": "rose" if row.rose else "fell" if row.fell else "",
                 "p": p_words(row),
                 "onset": onset_words(row.onsets) if row.onset else "",
-                "detector": [] if detector is None else reach(data, detector),
+                "detector": short_reach(detector),
+                "detector_name": detector or "",
                 "definition": row.figure.definition,
             }
         )
@@ -158,6 +159,7 @@ def _view(rollout: Rollout) -> dict[str, Any]:
     row = rollout.row
     return {
         "verdict": (rollout.outcome or "not judged").replace("_", " "),
+        "badge": "right" if rollout.correct else "wrong" if rollout.judged else "unjudged",
         "reason": visible(middle(row["verdict_reason"] or "", 200)),
         "gold": visible(middle(row["gold"], 200)),
         "prompt_id": visible(row["prompt_id"]),

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from r1rl.aha.figures.bootstrap import Estimate
-from r1rl.aha.figures.conclusion import conclude
+from r1rl.aha.figures.conclusion import conclude, percent
 from r1rl.aha.figures.figures import FIGURES, Figure
 from r1rl.aha.figures.suite import Row
-from r1rl.aha.figures.terminal import figures_json
+from r1rl.aha.figures.terminal import UNVALIDATED, detector_scores, figures_json
 from r1rl.aha.validate import validation
-from r1rl.inspect.run_data import Rollout, RunData, load
+from r1rl.inspect.run_data import Rollout, RunData, load, numbers
 from r1rl.verify.verdict import OUTCOMES
 
 SHOWN: Final = ("accuracy", "tokens", "retried", "retry_after_miss", "first_accuracy", "wrong_to_right",
@@ -25,6 +25,9 @@ FREE_TEXT: Final = "smollm2"
 
 DETECTORS: Final = tuple(dict.fromkeys(found for key in SHOWN if (found := FIGURES[key].detector) is not None))
 """What the figures rest on."""
+
+CUT_FROM: Final = 0.05
+"""From this share of rollouts cut at the length cap on, a run's readers are told."""
 
 _REWARD: Final = Figure(
     "reward",
@@ -55,6 +58,11 @@ def table_rows(data: RunData) -> list[Row]:
     return [Row(_REWARD, (Estimate(first), Estimate(last)), Estimate(moved)), *figures(data)]
 
 
+def short_reach(detector: str | None) -> str:
+    """Precision and recall of a detector on hand-labelled rollouts as a cell of a table: "0.97 / 0.91"."""
+    return "" if detector is None else detector_scores().get(detector, UNVALIDATED)
+
+
 def reach(data: RunData, detector: str) -> list[tuple[str, str]]:
     """Precision and recall of a detector on hand-labelled rollouts: where they were measured, and the figures.
 
@@ -73,7 +81,8 @@ def summarise(run: Path | str | RunData) -> dict[str, Any]:
     and the last stored training step. `figures` and `conclusion` are those of `r1rl aha`, of the rollouts that `kind`
     and `greedy` say; `accuracy_greedy` is the accuracy of the greedy ones. null is "cannot be computed".
     Without held-out prompts the figures are those of training rollouts, without change, as each step has prompts of
-    its own. `outcomes` has the shares of the measured rollouts by why they were right or not, `detectors` the hits,
+    its own. `warnings` are sentences on what a reader should know before the figures. `outcomes` has the shares
+    of the measured rollouts by why they were right or not, `detectors` the hits,
     misses, precision and recall of what the figures rest on, on hand-labelled rollouts; null is "not measured".
 
     Raises:
@@ -99,6 +108,7 @@ def summarise(run: Path | str | RunData) -> dict[str, Any]:
         "figures": figures_json(figures(data)),
         "emerged": conclusion.emerged,
         "conclusion": [conclusion.figures, *conclusion.words],
+        "warnings": _cut(data),
         "outcomes": {end: _outcomes(data.rollouts[step]) for end, step in ends.items()},
         "detectors": {detector: validation.shipped_score(detector) for detector in DETECTORS},
     }
@@ -122,6 +132,25 @@ def _outcomes(rollouts: list[Rollout]) -> dict[str, float]:
     """The share of rollouts by `verdict.OUTCOMES`: why they were right or not."""
     counted = Counter(rollout.outcome for rollout in rollouts if rollout.outcome is not None)
     return {name: counted[name] / counted.total() for name in OUTCOMES} if counted else {}
+
+
+def _cut(data: RunData) -> list[str]:
+    """That many rollouts of the last measured or of the last training step ended at the length cap, or nothing."""
+    row, kind = data.measured.rows["truncated"], "training" if data.training_only else "held-out"
+    before = f" ({percent(row.first.value)} at step {data.steps[0]})" if data.compared else ""
+    shares = [(row.last.value, f"{kind} rollouts at step {data.steps[-1]}{before}")]
+    if not data.training_only:
+        logged = numbers(line.get("completions/clipped_ratio") for line in data.metrics)
+        trained = [(value, line["step"]) for value, line in zip(logged, data.metrics, strict=True) if value is not None]
+        shares += [(value, f"training rollouts at step {step}") for value, step in trained[-1:]]
+    if not any(share is not None and share >= CUT_FROM for share, _ in shares):
+        return []
+    cap = data.last_rollouts[0].row["cap"]
+    told = " and ".join(f"{percent(share)} of {which}" for share, which in shares if share is not None)
+    return [
+        f"Cut at the length cap{'' if cap is None else f' of {cap:,} tokens'}: {told}. "
+        "A rollout that is cut cannot answer any more; raise max_completion_length, or read its figures with care."
+    ]
 
 
 def _reward(data: RunData) -> dict[str, float | None]:

@@ -37,6 +37,8 @@ def print_summary(run: Path | str | RunData, console: Console) -> None:
     console.print(_detectors(data), highlight=False)
     if summary["outcomes"]["last"]:
         console.print(_unpaid(summary), highlight=False)
+    for sentence in summary["warnings"]:
+        console.print(Text(sentence, style="bold yellow"))
     line = _reward_line(data, width=max(20, min(80, console.width - 30)))
     if line is not None:
         console.print()

@@ -104,14 +104,18 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
     workload = _workload(loaded, machines, size, prompt_tokens)
     held = {name: _with_cache(memory.memory(name, size, workload), workload, machines) for name in memory.STRATEGIES}
     corrected = grpo.use_vllm and grpo.vllm_importance_sampling_correction
+    lengths = loaded.schedules.get("max_completion_length")
+    steps = max(1, grpo.max_steps)
     done = work.work(
         size,
         machines,
-        batches=max(1, grpo.max_steps) / loaded.generate_every,
+        lengths=[
+            (part / loaded.generate_every, int(longest))
+            for part, longest in (lengths.parts(steps) if lengths else [(steps, grpo.max_completion_length)])
+        ],
         prompts=own.prompts_per_step,
         rollouts=own.prompts_per_step * grpo.num_generations,
         prompt_tokens=prompt_tokens,
-        longest=grpo.max_completion_length,
         iterations=grpo.num_iterations,
         scorings=int(workload.reference) + int(corrected),
         checkpointing=workload.checkpointing,

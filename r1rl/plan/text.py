@@ -38,6 +38,7 @@ def lines(plan: Plan) -> Iterator[str]:
         f"update    {batch.steps} optimizer step(s) of {rollouts // batch.steps} rollouts{again}; each process "
         f"{batch.accumulation_steps} micro-batch(es) of {batch.micro_batch} a step"
     )
+    yield from (f"changes   {key}: {schedule}" for key, schedule in loaded.schedules.items())
     yield ""
     yield from memory_table(plan)
     yield from ("  " + text for text in assumptions(plan))
@@ -68,10 +69,11 @@ def memory_table(plan: Plan) -> Iterator[str]:
 def work(plan: Plan) -> Iterator[str]:
     """Tokens, operations, hours, cost."""
     done, machines, grpo = plan.work, plan.machines, plan.loaded.grpo
+    changes = "max_completion_length" in plan.loaded.schedules
+    longest = "the tokens that it may have" if changes else f"{grpo.max_completion_length} tokens"
     yield (
         f"work      {grpo.max_steps} steps, {done.tokens:.3g} tokens, {done.sampling_flops:.3g} FLOPs of sampling, "
-        f"{done.update_flops:.3g} of the update; a completion has {machines.mean_share:.0%} of "
-        f"{grpo.max_completion_length} tokens"
+        f"{done.update_flops:.3g} of the update; a completion has {machines.mean_share:.0%} of {longest}"
     )
     if done.hours is None:
         yield "time      not estimated for a CPU; --tflops with the peak of one process's cores gives a figure"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from r1rl.ground import machine
@@ -68,11 +69,10 @@ def work(
     size: Size,
     machines: Machines,
     *,
-    batches: float,
+    lengths: Sequence[tuple[float, int]],
     prompts: int,
     rollouts: int,
     prompt_tokens: int,
-    longest: int,
     iterations: int,
     scorings: int,
     checkpointing: bool,
@@ -80,31 +80,33 @@ def work(
     """2 FLOPs a parameter and token forward, twice that backward (arXiv 2001.08361, 2.1), once more if recomputed.
 
     Args:
-        batches: how often rollouts are sampled in the run.
+        lengths: how often rollouts are sampled with which `max_completion_length`.
         prompts, rollouts: numbers of distinct prompts and of rollouts that are sampled at once over all processes.
         prompt_tokens: tokens of one prompt.
-        longest: `max_completion_length`.
         iterations: how often the update goes through the same rollouts (`num_iterations`).
         scorings: passes without a gradient over every rollout: of the reference model, and of the policy itself where
             vLLM's log-probabilities are corrected.
         checkpointing: whether the update computes its forward pass twice.
     """
-    mean = machines.mean_share * longest
-    tokens = rollouts * mean + prompts * prompt_tokens  # sampled and prefilled
+    tokens = sampling = update = 0.0
     pair = 4.0 * size.attention  # a query-key pair, forward
-    context = prompt_tokens + mean
-    sampling = 2.0 * size.active * tokens + pair * rollouts * mean * (prompt_tokens + mean / 2)
-    # Upstream's layout; the update shares a group's prompt on a CPU only.
-    forward = 2.0 * size.active * rollouts * context + pair * rollouts * context * context / 2
-    update = forward * (iterations * (4 if checkpointing else 3) + scorings)
+    for batches, longest in lengths:
+        mean = machines.mean_share * longest
+        drawn = rollouts * mean + prompts * prompt_tokens  # sampled and prefilled
+        context = prompt_tokens + mean
+        tokens += batches * drawn
+        sampling += batches * (2.0 * size.active * drawn + pair * rollouts * mean * (prompt_tokens + mean / 2))
+        # Upstream's layout; the update shares a group's prompt on a CPU only.
+        forward = 2.0 * size.active * rollouts * context + pair * rollouts * context * context / 2
+        update += batches * forward * (iterations * (4 if checkpointing else 3) + scorings)
     gpu_hours = None
     if peak := machines.peak_tflops:
-        seconds = batches * (sampling / machines.sampling_share + update / machines.update_share) / (peak * 1e12)
+        seconds = (sampling / machines.sampling_share + update / machines.update_share) / (peak * 1e12)
         gpu_hours = seconds / 3600
     return Work(
-        tokens=batches * tokens,
-        sampling_flops=batches * sampling,
-        update_flops=batches * update,
+        tokens=tokens,
+        sampling_flops=sampling,
+        update_flops=update,
         gpu_hours=gpu_hours,
         hours=None if gpu_hours is None else gpu_hours / machines.processes,
         cost=None if gpu_hours is None or machines.price is None else gpu_hours * machines.price,

@@ -33,7 +33,11 @@ class Recipe:
         "instructions for it, until its log-probabilities differ from the update's by more than max_logp_gap. "
         "Colocated vLLM computes in it too; auto: what the update computes in.",
     )
-    max_logp_gap: float = _key(0.05, "Largest mean difference of log-probabilities (nats) that auto accepts.")
+    max_logp_gap: float = _key(
+        0.05,
+        "Largest mean difference of log-probabilities (nats) between sampler and policy that auto accepts; with other "
+        "samplers, vLLM among them, more than that is a warning and an event.",
+    )
     kv_cache_gb: float | None = _key(
         None, "Memory for keys and values in sampling, 10^9 bytes a process. Default: a quarter of the free."
     )
@@ -55,6 +59,9 @@ class Recipe:
     steps_per_generation: int = _key(
         1, "Optimizer steps that share out what was sampled at once (TRL counts micro-batches); R1-Zero: 16."
     )
+    advantage_estimator: Literal["grpo", "rloo", "reinforce_plus_plus_baseline"] = _key(
+        "grpo", "What a reward is compared with: grpo (TRL's, see scale_rewards), rloo, reinforce_plus_plus_baseline."
+    )
     dynamic_sampling: bool = _key(
         False, "Replace groups without signal (all rollouts earned the same) by groups of other prompts (DAPO)."
     )
@@ -62,7 +69,9 @@ class Recipe:
     eval_temperature: float | None = _key(
         None, "Sampling temperature of held-out evaluations. Default: the training temperature."
     )
-    max_wasted_steps: int = _key(5, "Stop after this many first steps in which no rollout earned anything; 0: never.")
+    max_wasted_steps: int = _key(
+        5, "Stop after this many first steps that sampled and in which no rollout earned anything; 0: never."
+    )
     watchdog_seconds: float | None = _key(
         None,
         "End the run when no process makes progress for so many seconds, and name the slow one; 0: never. Default: "
@@ -110,7 +119,7 @@ DERIVED = {
 
 # TRL reads these as free text and complains only in the first update.
 CHOICES: dict[str, Any] = {
-    "loss_type": Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"],
+    "loss_type": Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo", "gspo"],
     "scale_rewards": Literal["group", "batch", "none"],
     "importance_sampling_level": Literal["token", "sequence"],
     "multi_objective_aggregation": Literal["sum_then_normalize", "normalize_then_sum"],

@@ -26,6 +26,7 @@ from r1rl.ground.values import coerce, merge, parse_overrides, read_yaml
 from r1rl.models import resolve as models
 from r1rl.recipe import checks as recipe_checks
 from r1rl.recipe.keys import CHOICES, DEFAULTS, Recipe
+from r1rl.recipe.schedules import Schedule, split
 from r1rl.run import folder as run_folder
 from r1rl.tasks import prompts
 
@@ -89,10 +90,10 @@ def derive_batch(
         )
     rollouts = prompts_per_step // world_size * num_generations
     if rollouts % steps:
-        fitting = [str(n) for n in range(1, rollouts + 1) if rollouts % n == 0]
+        divisors = [str(n) for n in range(1, rollouts + 1) if rollouts % n == 0]
         raise RecipeError(
             f"steps_per_generation={steps}: the {rollouts} rollouts of a process cannot be shared out over so many "
-            f"optimizer steps; try one of {', '.join(fitting)}"
+            f"optimizer steps; try one of {', '.join(divisors)}"
         )
     each = rollouts // steps
     largest = each if wanted is None else min(wanted, each)
@@ -113,6 +114,7 @@ class LoadedRecipe:
     source: Path  # the recipe file
     stated: dict[str, Any]  # TRL's keys as the file, the command line and r1rl's defaults for this machine say them
     tokenizer: Any = None  # of a model whose folder is here
+    schedules: dict[str, Schedule] = dataclasses.field(default_factory=dict)  # of keys that change at a step
 
     @property
     def generate_every(self) -> int:
@@ -159,6 +161,7 @@ class LoadedRecipe:
         content = {key: value for key, value in dataclasses.asdict(self.recipe).items() if key != "resume"}
         content |= self.stated
         content |= {key: getattr(self.grpo, key) for key in _ALWAYS_WRITTEN}
+        content |= {key: dict(schedule.values) for key, schedule in self.schedules.items()}
         head = "# The resolved recipe of a run. To run it again: r1rl train THIS_FILE --name ANOTHER\n"
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
         path.write_text(head + text, encoding="utf-8")
@@ -203,12 +206,16 @@ def load(
     processes = int(os.environ.get("WORLD_SIZE", "1")) if world_size is None else world_size
     hints = known_keys()
     check_known(in_file, hints, f" in {source}")
-    stated = merge(in_file, parse_overrides(list(overrides), hints))
+    schedules, stated = split(merge(in_file, parse_overrides(list(overrides), hints)), hints)
     stated = {key: coerce(key, value, hints[key]) for key, value in stated.items()}
     for key in ("task_options", "prompt_options"):  # as in all other keys
         if key in stated:
             stated[key] = {name.replace("-", "_"): value for name, value in stated[key].items()}
     recipe_checks.check_values(stated)
+    if stated.get("loss_type") == "gspo":  # arXiv 2507.18071, which TRL says in two keys
+        if stated.get("importance_sampling_level", "sequence") != "sequence":
+            raise RecipeError("loss_type='gspo': weighs sequences, so importance_sampling_level cannot be 'token'")
+        stated |= {"loss_type": "grpo", "importance_sampling_level": "sequence"}
     own = {item.name for item in dataclasses.fields(Recipe)}
     recipe = Recipe(**{key: value for key, value in stated.items() if key in own})
     recipe_checks.located_rewards(recipe, source.parent)
@@ -240,7 +247,7 @@ def load(
     grpo, model = _trl_configs(trl_values, batch, check_only=check_only)
     if recipe.name is None:
         recipe.name = _agreed(run_folder.free_name(source.stem, recipe.runs_dir), processes, check_only=check_only)
-    loaded = LoadedRecipe(recipe, grpo, model, task, batch, processes, source, trl_values, tokenizer)
+    loaded = LoadedRecipe(recipe, grpo, model, task, batch, processes, source, trl_values, tokenizer, schedules)
     grpo.output_dir, grpo.run_name = str(loaded.folder.checkpoints), recipe.name
     if tokenizer is not None:
         loaded.prompt(tokenizer).render("1 + 1 = ?")  # a chat template may refuse
@@ -294,12 +301,15 @@ def _trl_configs(values: Mapping[str, Any], batch: Batch, *, check_only: bool) -
         final |= {"use_cpu": True, "tf32": None, "deepspeed": None}
     model_keys = {item.name for item in dataclasses.fields(ModelConfig)}
     try:
-        return (
-            GRPOConfig(**{key: value for key, value in final.items() if key not in model_keys}),
-            ModelConfig(**{key: value for key, value in final.items() if key in model_keys}),
-        )
+        grpo = GRPOConfig(**{key: value for key, value in final.items() if key not in model_keys})
+        model = ModelConfig(**{key: value for key, value in final.items() if key in model_keys})
     except Exception as error:  # transformers checks with whatever its libraries raise
         raise RecipeError(f"TRL refuses these settings: {one_line(error)}") from error
+    targets = model.lora_target_modules
+    if isinstance(targets, str) and targets.isidentifier():
+        # TRL makes a list of one name that name, for `all-linear`; PEFT takes a text for a regular expression.
+        model.lora_target_modules = [targets]
+    return grpo, model
 
 
 def _agreed(name: str, world_size: int, *, check_only: bool) -> str:

@@ -18,6 +18,7 @@ import psutil
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from r1rl.ground.machine import accelerator_memory
 from r1rl.rollout.cache import ATTENTION, GroupCache, PrefillCache
 from r1rl.rollout.decoder import decoder_for
 from r1rl.rollout.prefix import distinct
@@ -298,22 +299,30 @@ class _Batch:
     def _logits(self) -> torch.Tensor:
         """What comes after every row's token, [rows, vocabulary]."""
         known = self.engine.quick.get(id(self.model.config))
-        quick = None if self.decoder is None else self.decoder.logits(self.tokens, self.positions, self.cache)
-        if quick is not None and known:
-            return quick
+        if self.decoder is not None and known is None:
+            own = self._own_logits()
+            quick = self.decoder.logits(self.tokens, self.positions, self.cache)
+            known = quick is not None and _agree(quick, own)
+            self.engine.quick[id(self.model.config)] = known
+            if not known:
+                self.decoder = None
+        if self.decoder is not None:
+            # Also the step that was compared: in a resumed run that is another one.
+            quick = self.decoder.logits(self.tokens, self.positions, self.cache)
+            if quick is not None:
+                return quick
+        return self._own_logits()
+
+    def _own_logits(self) -> torch.Tensor:
+        """The same by the model's own forward pass; both leave the tokens' keys and values in the cache."""
         with self._group_attention():
-            own = self.model(
+            return self.model(
                 input_ids=self.tokens[:, None],
                 position_ids=self.positions[:, None],
                 past_key_values=self.cache,
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
-        if quick is not None:
-            agree = _agree(quick, own)
-            self.engine.quick[id(self.model.config)] = agree
-            self.decoder = self.decoder if agree else None
-        return own
 
     @contextmanager
     def _group_attention(self) -> Iterator[None]:
@@ -369,4 +378,4 @@ def _free_memory(device: torch.device) -> int:
     """Bytes that are free on the device."""
     if device.type == "cpu":
         return psutil.virtual_memory().available
-    return torch.accelerator.get_memory_info(device)[0]
+    return accelerator_memory(device)[0]

@@ -72,7 +72,7 @@ class PackedLinear(nn.Module):
 
 def can_pack(model: nn.Module) -> bool:
     """Whether packing this model's linear weights gains anything, and this build of torch does it for its device."""
-    if sum(parameter.numel() for parameter in model.parameters()) < PACKED_FROM:
+    if sum(parameter.numel() for parameter in model.parameters()) < PACKED_FROM or _is_quantised(model):
         return False
     on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
     return on_cpu and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
@@ -96,7 +96,8 @@ class SamplingWeights:
     """A copy of a policy to sample from, refreshed before every use. Its memory is held only while it is in use.
 
     The copy has the policy's structure; on a CPU its linear layers are packed. Where it would be the policy over
-    again (no packing, same dtype), the policy itself is used.
+    again (no packing, same dtype), or weights are quantised, whose numbers another format would not mean, the policy
+    itself is used.
     """
 
     def __init__(self) -> None:
@@ -111,7 +112,8 @@ class SamplingWeights:
         formats = (torch.float32, torch.bfloat16) if has_bf16_kernels() else (torch.float32,)  # those oneDNN packs here
         packs = can_pack(policy) and dtype in formats and not sharded
         # Sharded weights are gathered once: the processes' samples do not take the same number of forward passes.
-        if not sharded and not packs and all(p.dtype == dtype for p in policy.parameters() if p.is_floating_point()):
+        as_is = all(p.dtype == dtype for p in policy.parameters()) or _is_quantised(policy)
+        if not sharded and not packs and as_is:
             yield policy
             return
         if self._copy is None or self._dtype != dtype:
@@ -130,6 +132,10 @@ class SamplingWeights:
                 linears.release()
             for mine in self._copy.parameters():
                 mine.data = mine.data.new_empty(0)
+
+
+def _is_quantised(model: nn.Module) -> bool:
+    return not all(parameter.is_floating_point() for parameter in model.parameters())
 
 
 def _twin(policy: nn.Module, packs: bool) -> tuple[nn.Module, list[PackedLinears]]:

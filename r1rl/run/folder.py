@@ -22,6 +22,8 @@ from r1rl.store import store
 _PACKAGES = (
     "r1rl", "torch", "transformers", "trl", "accelerate", "datasets", "mpmath", "pyarrow", "vllm", "deepspeed",
 )  # fmt: skip
+# What a step writes when it begins, and when it ends: a resumed run writes it again.
+_AT_BEGIN, _AT_END = ("setting", "sampler_gap"), ("reference_refreshed", "nothing_earned")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -61,12 +63,27 @@ class RunFolder:
         """Append `{"time", "step", "event", …}` to events.jsonl; time in Unix seconds. First process only."""
         append_line(self.events, {"time": time.time(), "step": step, "event": event, **details})
 
+    def read_events(self) -> list[dict[str, Any]]:
+        """The events so far, without a torn last line."""
+        if not self.events.is_file():
+            return []
+        lines = self.events.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
     def rewind(self, step: int) -> None:
-        """Forget what was logged and sampled after `step` updates; a resumed run does it again. First process only."""
+        """Forget what was logged and sampled after `step` updates, or all of it (-1). First process only."""
         if self.metrics.is_file():
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
             whole_files.write_text(self.metrics, "".join(kept))
+        if self.events.is_file():
+            known = [
+                event
+                for event in self.read_events()
+                if not (event["event"] in _AT_BEGIN and event["step"] >= step)
+                and not (event["event"] in _AT_END and event["step"] > step)
+            ]
+            whole_files.write_text(self.events, "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in known))
         store.rewind(self.path, step)
 
 
@@ -186,8 +203,13 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 def _gpus() -> list[dict[str, Any]]:
     """Name and memory of each visible GPU. Only asks torch when the run has loaded it anyway."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
+    if "torch" not in sys.modules:
         return []
-    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    import torch
+
+    count = machine.visible_gpus()
+    properties = getattr(torch.get_device_module(), "get_device_properties", None) if count else None
+    if properties is None:  # Apple's has none
+        return [{"name": str(torch.accelerator.current_accelerator()), "memory_gib": None}] * count
+    found = [properties(index) for index in range(count)]
     return [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30, 1)} for gpu in found]

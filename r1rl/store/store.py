@@ -162,17 +162,15 @@ def again_if_deleted(read_once: Callable[[], _T]) -> _T:
 
 
 def rewind(run_dir: str | os.PathLike[str], step: int) -> None:
-    """Forget what was sampled after `step` updates. No process may be writing to the run.
+    """Forget what was sampled after `step` updates; -1: everything. No process may be writing to the run.
 
     Cut off, it leaves a store in which calling it again finishes the work.
     """
     folder = names.rollouts_of(run_dir)
     names.clean_temporaries(folder, older_than_seconds=0)
-    # The policy after k updates samples the held-out rollouts of step k, and then those of training. A run that begins
-    # again (step 0) evaluates again as well.
-    keep_evaluation = step if step > 0 else -1
+    # The policy after k updates samples the held-out rollouts of step k, and then those of training.
     for shard in names.listing(folder):
-        if shard.step > (keep_evaluation if shard.kind == "eval" else step - 1):
+        if shard.step > (step if shard.kind == "eval" else step - 1):
             shard.path.unlink(missing_ok=True)
 
 

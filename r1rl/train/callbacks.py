@@ -162,17 +162,29 @@ class NothingEarnedError(RunFailedError):
 
 
 class StopWhenNothingEarned(TrainerCallback):
-    """Says after the first step, and stops after `patience` steps, that no rollout has earned anything."""
+    """Says after the first sampling, and stops after `patience` of them, that no rollout has earned anything."""
 
     def __init__(self, trainer: ZeroTrainer, patience: int) -> None:
         self.trainer = trainer
         self.patience = patience
+        self.samplings = 0
         self.rollouts = 0
         self.earned = 0
 
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """A resumed run goes on counting."""
+        every = self.trainer.generate_every // args.gradient_accumulation_steps
+        known = [event for event in self.trainer.folder.read_events() if event["event"] == "nothing_earned"]
+        if len(known) < min(-(-state.global_step // every), max(self.patience, 1)):
+            self.earned = 1
+        elif known and state.global_step:
+            self.samplings, self.rollouts = len(known), known[-1]["rollouts"]
+
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.earned or state.global_step > max(self.patience, 1):
+        sampled = self.trainer.rollouts.step == state.global_step - 1  # else this step used what is counted already
+        if self.earned or not sampled or self.samplings >= max(self.patience, 1):
             return
+        self.samplings += 1
         self.earned += self.trainer.earned
         self.rollouts += self.trainer.judged_rollouts
         if self.earned:
@@ -181,9 +193,9 @@ class StopWhenNothingEarned(TrainerCallback):
         if state.is_world_process_zero:
             logger.warning("step %d: %s", state.global_step, message)
             self.trainer.folder.append_event("nothing_earned", step=state.global_step, rollouts=self.rollouts)
-        if self.patience and state.global_step >= self.patience:
+        if self.patience and self.samplings >= self.patience:
             raise NothingEarnedError(
-                f"{message} in the first {state.global_step} steps, so there is nothing to learn from. Read some in "
+                f"{message} in the first {self.samplings} samplings, so there is nothing to learn from. Read some in "
                 f"{self.trainer.folder.path} (r1rl inspect), then try another prompt_template (few-shot for small "
                 "models), a lower temperature, easier problems or a larger max_completion_length; "
                 "max_wasted_steps: 0 goes on all the same"

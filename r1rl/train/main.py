@@ -198,6 +198,7 @@ def build_trainer(
     from r1rl.train import callbacks
     from r1rl.train.heldout import HeldoutEvaluation
     from r1rl.train.reflection import MeasureReflection, has_spare_core
+    from r1rl.train.schedules import FollowSchedules
     from r1rl.train.trainer import ZeroTrainer
 
     own, grpo, model = loaded.recipe, loaded.grpo, loaded.model
@@ -224,6 +225,8 @@ def build_trainer(
         sampling_dtype=own.sampling_dtype,
         max_logp_gap=own.max_logp_gap,
         kv_cache_gb=own.kv_cache_gb,
+        schedules=loaded.schedules,
+        advantage_estimator=own.advantage_estimator,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -231,18 +234,22 @@ def build_trainer(
         trainer.add_callback(callbacks.ShowProgress())
     interrupt = callbacks.FinishOnInterrupt(folder)
     evaluated = dataset_rows(heldout, loaded.task, prompt)
-    evaluation = HeldoutEvaluation(evaluated, int(grpo.num_generations_eval), own.eval_temperature, grpo.seed)
+    # Evaluations are compared with each other: a temperature that falls in training does not fall there.
+    temperature = own.eval_temperature or (grpo.temperature if "temperature" in loaded.schedules else None)
+    evaluation = HeldoutEvaluation(evaluated, int(grpo.num_generations_eval), temperature, grpo.seed)
     beside = has_spare_core(trainer.accelerator.device.type, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     trainer.add_callback(MeasureReflection(trainer, beside=beside))
     trainer.add_callback(callbacks.WriteMetrics(folder))
+    trainer.add_callback(FollowSchedules(folder, loaded.schedules))
     trainer.add_callback(callbacks.EvaluateEvery(trainer, evaluation, int(grpo.eval_steps)))
     trainer.add_callback(callbacks.StopWhenNothingEarned(trainer, own.max_wasted_steps))
     trainer.add_callback(interrupt)
     logger.info(
-        "%s: %d prompts x %d rollouts a step, %d steps, on %d process(es) in micro-batches of %d; results in %s",
+        "%s: %d prompts x %d rollouts every %d step(s), %d steps, %d process(es), micro-batches of %d; results in %s",
         folder.name,
         own.prompts_per_step,
         grpo.num_generations,
+        loaded.generate_every,
         grpo.max_steps,
         loaded.world_size,
         loaded.batch.micro_batch,
@@ -255,9 +262,13 @@ def train(trainer: ZeroTrainer, loaded: LoadedRecipe) -> None:
     """Run the training, from the last checkpoint where the run is resumed."""
     checkpoint = trainer.folder.last_checkpoint() if loaded.recipe.resume else None
     if loaded.recipe.resume and trainer.accelerator.is_main_process:
-        step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-        trainer.folder.rewind(step)
-        trainer.folder.append_event("resumed", step=step)
+        if checkpoint is not None:
+            step = int(checkpoint.name.rpartition("-")[2])
+            trainer.folder.rewind(step)
+            trainer.folder.append_event("resumed", step=step)
+        elif trainer.folder.metrics.is_file():  # ended before its first checkpoint
+            trainer.folder.rewind(-1)
+            trainer.folder.append_event("begun_again", step=0)
     trainer.accelerator.wait_for_everyone()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 

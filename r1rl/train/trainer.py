@@ -18,8 +18,12 @@ fails where upstream's source changes. This is one training step of TRL's, top t
           _get_per_token_logps_and_entropies        hands over what `_compute_loss` has scored
     log                                             as upstream; `log_apart` logs beside a step
     _get_train_sampler, _init_training_state        a resumed run draws the order of its epoch again
+    _save_rng_state, _load_rng_state                keep, and take up, rollouts not used up and a moved reference
 
 The rollouts' methods share one object, `StepRollouts`; the update's share one value, `_scored`.
+
+One sampling may serve several optimizer steps (`steps_per_generation`, `num_iterations`): then `_prepare_inputs`
+calls `_generate_and_score_completions` in the first of them alone, and `StepRollouts.step` stays behind.
 """
 
 from __future__ import annotations
@@ -27,8 +31,9 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import torch
@@ -41,18 +46,22 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import nanstd, pad
 
 from r1rl.ground.errors import RunFailedError, one_line
+from r1rl.recipe.schedules import Schedule
 from r1rl.rollout.engine import Completion, Engine
 from r1rl.rollout.sampling import Sampling, row_key
 from r1rl.rollout.weights import SamplingWeights, format_for
 from r1rl.run.folder import RunFolder
 from r1rl.store import records, store
 from r1rl.tasks.prompts import Prompt
-from r1rl.train import dynamic_sampling
+from r1rl.train import checkpoints, dynamic_sampling
 from r1rl.train.grading_ahead import Ahead
 from r1rl.train.payments import checked
+from r1rl.train.schedules import write_change
 from r1rl.train.step_rollouts import Group, StepRollouts
 from r1rl.update import allocation, scoring
+from r1rl.update.advantages import ESTIMATORS
 from r1rl.update.batching import Chunk
+from r1rl.update.importance import Correction, gap
 from r1rl.verify.verdict import OUTCOMES, Verdict, outcome
 from rewards.accuracy import Accuracy, reward_of
 
@@ -100,8 +109,10 @@ class ZeroTrainer(GRPOTrainer):
             `bfloat16` where the update computes in it too and the processor has instructions for it. Colocated vLLM
             computes in it as well; `auto` is then what the update computes in.
         max_logp_gap: nats; where sampling's log-probabilities differ by more from the update's, on average over the
-            tokens of a step, `auto` goes back to the training weights.
+            tokens that were sampled at once, `auto` goes back to the training weights, and all else warns.
         kv_cache_gb: 10^9 bytes for keys and values while sampling; None: a quarter of what is free.
+        schedules: of the settings that change at a step, by key.
+        advantage_estimator: `grpo` is upstream's; else one of `r1rl.update.advantages`.
 
     Attributes:
         rollouts: the rollouts of the step under way.
@@ -112,6 +123,7 @@ class ZeroTrainer(GRPOTrainer):
     """
 
     _metrics: dict[str, Any]  # upstream's, by mode and name: the values of the step under way
+    use_vllm: bool
 
     def __init__(
         self,
@@ -124,6 +136,8 @@ class ZeroTrainer(GRPOTrainer):
         sampling_dtype: str = "auto",
         max_logp_gap: float = 0.05,
         kv_cache_gb: float | None = None,
+        schedules: Mapping[str, Schedule] | None = None,
+        advantage_estimator: str = "grpo",
         **kwargs: Any,
     ) -> None:
         self.folder = folder
@@ -165,9 +179,40 @@ class ZeroTrainer(GRPOTrainer):
         memory = None if kv_cache_gb is None else int(kv_cache_gb * 1e9)
         self.engine = Engine(self.processing_class, self.eos_token_ids, memory=memory)
         self.sampling_dtype = format_for(sampling_dtype, bf16=self.args.bf16, device=self.accelerator.device)
-        self.max_logp_gap = max_logp_gap if sampling_dtype == "auto" else math.inf
+        self.max_logp_gap = max_logp_gap
+        self._falls_back = sampling_dtype == "auto"
+        if self._falls_back and not self._can_score:  # nobody would see the gap
+            self.sampling_dtype = None
+        self._is_apart = False  # whether the last gap was too large
+        self._correction: Correction | None = None
+        if config.vllm_importance_sampling_correction and self._can_score:
+            self._correction = Correction(
+                config.vllm_importance_sampling_mode,
+                config.vllm_importance_sampling_clip_min,
+                config.vllm_importance_sampling_clip_max,
+            )
         vocabulary = self.model.config.get_text_config().vocab_size
         self.stop_strings = self.engine.stop_strings(prompt.stop, vocabulary)
+        self.estimator = ESTIMATORS.get(advantage_estimator)
+        self.schedules = dict(schedules or {})
+        self._follow_schedules(0)
+
+    def _follow_schedules(self, step: int, *, log: bool = False) -> None:
+        """Sample, score and penalise from now on as the schedules say of `step`, at which the run samples."""
+        every = self.generate_every // self.args.gradient_accumulation_steps
+        for key in sorted(self.schedules.keys() - {"learning_rate"}):  # that one is `FollowSchedules`'
+            value = self.schedules[key].at(step)
+            setattr(self, key, value)
+            if key == "temperature":
+                policy = self.model.get_base_model() if is_peft_model(self.model) else self.model
+                for scored in filter(None, (policy, self.ref_model)):
+                    self.accelerator.unwrap_model(scored).scoring_temperature = value
+            for there in (getattr(self, "vllm_generation", None), getattr(self, "generation_config", None)):
+                for name in (key, "max_new_tokens" if key == "max_completion_length" else key):
+                    if hasattr(there, name):
+                        setattr(there, name, value)
+            if log and step and self.accelerator.is_main_process:
+                write_change(self.folder, self.schedules[key], step, since=step - every)
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         """TRL 1.16: a sampler that draws every epoch's order from one generator, which checkpoints do not keep."""
@@ -180,6 +225,39 @@ class ZeroTrainer(GRPOTrainer):
         for _ in range(epochs):
             torch.randperm(self._train_sampler.num_samples, generator=self._train_sampler.generator)
         return epochs, steps
+
+    @property
+    def generate_every(self) -> int:
+        """Micro-batches from one sampling to the next."""
+        return int(self.args.steps_per_generation * self.num_iterations)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Transformers 5.23 saves this process's generators; TRL 1.16 forgets its buffer and a moved reference."""
+        super()._save_rng_state(output_dir)
+        folder, process = Path(output_dir), self.accelerator.process_index
+        if self._step % self.generate_every:
+            checkpoints.save_buffer(folder, process, self._buffered_inputs)
+        if self.args.sync_ref_model:
+            checkpoints.save_reference(folder, process, self.ref_model)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Transformers 5.23 restores this process's generators; TRL 1.16 begins with a new sampling wherever it is."""
+        super()._load_rng_state(checkpoint)
+        if checkpoint is None:
+            return
+        folder, process = Path(checkpoint), self.accelerator.process_index
+        self._step = self.state.global_step * self.args.gradient_accumulation_steps
+        every = self.generate_every // self.args.gradient_accumulation_steps
+        self._follow_schedules(self.state.global_step // every * every)
+        # Sampling that fell back stays there.
+        self._is_apart = any(
+            event["event"] == "sampler_gap" and event["step"] < self.state.global_step
+            for event in self.folder.read_events()
+        )
+        if self._step % self.generate_every:
+            self._buffered_inputs = checkpoints.load_buffer(folder, process, self.accelerator.device)
+        if self.args.sync_ref_model:
+            checkpoints.load_reference(folder, process, self.ref_model)
 
     def sampling(self, temperature: float | None = None) -> Sampling:
         """The recipe's sampling settings, with another temperature if given (0: greedy, no filters)."""
@@ -375,6 +453,9 @@ class ZeroTrainer(GRPOTrainer):
         Upstream samples its inputs once. Here it finds rollouts and rewards ready and computes what follows from them:
         old and reference log-probabilities, advantages, the padded batch.
         """
+        if self._is_apart and self._falls_back:
+            self.sampling_dtype = None
+        self._follow_schedules(self.state.global_step, log=True)
         step = dynamic_sampling.sample_step(
             inputs[:: self.num_generations],
             self._sample_round,
@@ -401,18 +482,29 @@ class ZeroTrainer(GRPOTrainer):
     def _correct(self, output: dict[str, Any], places: dynamic_sampling.Places) -> None:
         """Put right in upstream's batch what it cannot know: advantages, truncated rows, the policy's own scores."""
         completions, device = self.rollouts.completions, self.accelerator.device
+        for name in ("mean", "max"):  # of vLLM; ours are those of `_log_gap`
+            self.step_metrics.pop(f"sampling/sampling_logp_difference/{name}", None)
         if all(len(c.policy_logprobs) == len(c.token_ids) for c in completions):
             output["policy_per_token_logps"] = pad(
                 [torch.tensor(c.policy_logprobs, device=device) for c in completions], padding_side="right"
             )
         # Equal rewards may differ from their mean in the last bit, and upstream scales that up to a thousandth.
         mine = places.of(self.accelerator.process_index)
+        if self.estimator is not None:
+            found = self.estimator(self._earned(places.rewards))[mine.start : mine.stop]
+            output["advantages"] = found.flatten().to(output["advantages"])
         groups = output["advantages"].view(len(mine), -1)
         groups[[place - mine.start for place in places.open if place in mine]] = 0
         if self._mask_truncated:
             keep = torch.tensor([c.finish_reason != "length" for c in completions], device=device)
             output["completion_mask"] = output["completion_mask"] * keep.unsqueeze(1)
             output["num_items_in_batch"] = self.accelerator.gather(output["completion_mask"].sum()).sum()
+        old = output.get("old_per_token_logps")
+        if old is not None:
+            counted = output["completion_mask"].bool()
+            weights = self._log_gap(output, old, counted)
+            if self._corrects:
+                output["importance_sampling_ratio"] = weights
 
     def _has_signal(self, rewards: torch.Tensor) -> list[bool]:
         weights = self.reward_weights.to(rewards.device)
@@ -557,7 +649,9 @@ class ZeroTrainer(GRPOTrainer):
         for chunk in chunks[:-1]:
             known = self._accumulate(model, inputs, chunk, known)
         known = self._score(model, chunks[-1], known)
-        self._watch_gap(inputs, known[0].detach(), wanted)
+        # Where old log-probabilities were scored, `_correct` has looked; later the policy has moved on.
+        if "old_per_token_logps" not in inputs and self.rollouts.step == self.state.global_step:
+            self._log_gap(inputs, known[0].detach(), inputs["completion_mask"].bool() & wanted.unsqueeze(1))
         return self._loss_of(model, inputs, known)
 
     def _get_per_token_logps_and_entropies(
@@ -589,8 +683,9 @@ class ZeroTrainer(GRPOTrainer):
     def _before_scoring(self, inputs: dict[str, Any]) -> tuple[Scores, torch.Tensor]:
         """What stands for the rows of a micro-batch that are not scored, and which rows are, bool [rows].
 
-        A row without advantage keeps its old log-probabilities (ratio 1), and for the entropy metric the sampled
-        tokens' negative log-probabilities, which estimate the entropy without bias where sampling filters nothing.
+        A row without advantage keeps its old log-probabilities, or the sampler's (ratio 1), and for the entropy metric
+        the sampled tokens' negative log-probabilities, which estimate the entropy without bias where sampling filters
+        nothing.
         """
         shape, device = inputs["completion_ids"].shape, inputs["completion_ids"].device
         logps, entropies = torch.zeros(2, *shape, device=device)
@@ -598,8 +693,8 @@ class ZeroTrainer(GRPOTrainer):
         if self.beta == 0 and self.top_entropy_quantile == 1:
             wanted = inputs["advantages"].reshape(len(logps), -1).ne(0).any(1)
             old, sampled = (inputs.get(key) for key in ("old_per_token_logps", "sampling_per_token_logps"))
-            logps = logps if old is None else old.detach().float()
             entropies = entropies if sampled is None else -sampled.float().nan_to_num()
+            logps = -entropies if old is None else old.detach().float()
         return (logps, entropies), wanted
 
     def _chunks(
@@ -638,12 +733,23 @@ class ZeroTrainer(GRPOTrainer):
         return known[0].index_put(at, found[0]), known[1].index_put(at, found[1])
 
     def _loss_of(self, model: nn.Module, inputs: dict[str, Any], scored: Scores) -> torch.Tensor:
-        """Upstream's loss of a micro-batch from what was scored."""
+        """Upstream's loss of a micro-batch from what was scored.
+
+        Upstream weights the loss with `importance_sampling_ratio` where vLLM sampled; here also where the embedded
+        engine sampled from other weights. Without old log-probabilities those just scored are the sampling policy's.
+        """
+        vllm = self.use_vllm
+        if self._corrects and "importance_sampling_ratio" not in inputs:
+            assert self._correction is not None
+            sampled, mask = inputs["sampling_per_token_logps"], inputs["completion_mask"]
+            weights, _ = self._correction.weights(scored[0].detach(), sampled, mask)
+            inputs = inputs | {"importance_sampling_ratio": weights}
         self._scored = scored
         try:
+            self.use_vllm = "importance_sampling_ratio" in inputs
             return super()._compute_loss(model, inputs)
         finally:
-            self._scored = None
+            self._scored, self.use_vllm = None, vllm
 
     def _accumulate(self, model: nn.Module, inputs: dict[str, Any], chunk: Chunk, known: Scores) -> Scores:
         """Score a chunk, and add the gradient of the whole micro-batch's loss with respect to what it scored.
@@ -669,25 +775,61 @@ class ZeroTrainer(GRPOTrainer):
             self._metrics = metrics
             state._set_sync_gradients(due)
 
-    def _watch_gap(self, inputs: dict[str, Any], logps: torch.Tensor, wanted: torch.Tensor) -> None:
-        """Log how far sampling's log-probabilities are from those of the weights that learn, on the same tokens."""
-        sampled = inputs.get("policy_per_token_logps")
-        if sampled is None or self.rollouts.step != self.state.global_step:  # the policy has moved on since
+    def _log_gap(self, batch: dict[str, Any], policy: torch.Tensor, counted: torch.Tensor) -> torch.Tensor | None:
+        """Log how far the sampler is from the policy on the tokens it sampled, and act where that is too far.
+
+        A sampler that missed an update (a sync of weights that failed silently) shows here, on any engine.
+
+        Args:
+            policy: log-probabilities of the completions under the policy as it sampled, [rows, tokens].
+            counted: the tokens that count, bool [rows, tokens].
+
+        Returns:
+            The weights that correct the loss, see `Correction.weights`; None where nothing is corrected.
+        """
+        sampler = batch.get("sampling_per_token_logps")
+        if sampler is None:
+            return None
+        compared = batch.get("policy_per_token_logps", sampler)  # before filters such as top_p, where that is known
+        found = self.accelerator.reduce(gap(policy, compared[:, : policy.shape[1]], counted), reduction="sum")
+        total, divergence, count = found.tolist()
+        if count:
+            self.step_metrics["sampling/logp_gap"].append(total / count)
+            self.step_metrics["sampling/kl"].append(divergence / count)
+            self._act_on_gap(total / count)
+        if self._correction is None or not (self.use_vllm or self._corrects):
+            return None
+        weights, outside = self._correction.weights(policy, sampler, counted)
+        weighed = counted if weights.shape == counted.shape else counted.any(1, keepdim=True)
+        counts = torch.stack([(outside & weighed).sum(), weighed.sum()])
+        clipped, of = self.accelerator.reduce(counts, reduction="sum").tolist()
+        if of:
+            self.step_metrics["sampling/clipped_share"].append(clipped / of)
+        return weights
+
+    def _act_on_gap(self, nats: float) -> None:
+        """Sample from the training weights where that is left to r1rl; else say once that sampler and policy parted."""
+        was_apart, self._is_apart = self._is_apart, nats > self.max_logp_gap
+        filtered = self.use_vllm and (self.top_p < 1 or self.top_k or self.min_p)  # then they differ by design
+        if was_apart or not self._is_apart or filtered:
             return
-        real = inputs["completion_mask"].bool() & wanted.unsqueeze(1)
-        gaps = (logps - sampled[:, : logps.shape[1]])[real].abs()
-        found = torch.tensor([gaps.sum(), gaps.numel()], dtype=torch.float64, device=logps.device)
-        total, count = self.accelerator.reduce(found, reduction="sum").tolist()
-        if not count:
-            return
-        gap = total / count
-        self.step_metrics["sampling/logp_gap"].append(gap)
-        if gap > self.max_logp_gap and self.sampling_dtype is not None:
-            self.sampling_dtype = None
-            logger.warning(
-                "sampling in bfloat16 is %.3f nats from the policy on average (max_logp_gap=%s): sampling with the "
-                "training weights from here on", gap, self.max_logp_gap,
-            )  # fmt: skip
+        if self.embedded and self._falls_back:
+            done = "sampling with the training weights from here on"
+        elif self.embedded:
+            done = "a shorter max_completion_length, or sampling_dtype: auto, brings them together"
+        else:
+            done = "where it grows from step to step, vLLM does not get the new weights"
+        if self.accelerator.is_main_process:
+            self.folder.append_event("sampler_gap", step=self.state.global_step, nats=nats)
+        logger.warning(
+            "the sampler's log-probabilities are %.3f nats from the policy's on average (max_logp_gap=%s): %s",
+            nats, self.max_logp_gap, done,
+        )  # fmt: skip
+
+    @property
+    def _corrects(self) -> bool:
+        """Whether the loss is corrected here for the embedded engine's other number format; vLLM's is upstream's."""
+        return self._correction is not None and self.embedded and self.sampling_dtype is not None
 
     def _log_tokens(self, wanted: torch.Tensor, useful: int, forwarded: int) -> None:
         """Log which share of the rows enters the update, and which share of its tokens is needed."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from r1rl.ground.machine import accelerator_memory
 from r1rl.update.batching import Batching, Cost
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def batching_for(model: PreTrainedModel, device: torch.device) -> Batching:
     """How the update lays out this model's rows on a device."""
     # Many small products are what a CPU does well; an accelerator wants few launches, and has fused kernels for masks.
     on_cpu = device.type == "cpu"
-    budget = _CPU_BYTES if on_cpu else torch.accelerator.get_memory_info(device)[1] // 4
+    budget = _CPU_BYTES if on_cpu else accelerator_memory(device)[1] // 4
     least, most = (512, 4096) if on_cpu else (2048, 16384)
     tokens = min(max(budget // activation_bytes(model), least), most)
     return Batching(tokens, on_cpu and can_flatten(model), can_pack(model), cost(model))
@@ -91,8 +92,9 @@ def add_scoring(model: PreTrainedModel, temperature: float) -> None:
     PEFT see one call as they expect it.
 
     Args:
-        temperature: divides the logits, as in sampling.
+        temperature: divides the logits, as in sampling; `model.scoring_temperature` from here on.
     """
+    model.scoring_temperature = temperature
     before = model.forward
     config = model.config.get_text_config()
     softcap = getattr(config, "final_logit_softcapping", None)
@@ -104,7 +106,9 @@ def add_scoring(model: PreTrainedModel, temperature: float) -> None:
         sources, targets = scored
         hidden = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state
         chosen = hidden.flatten(0, 1)[sources]
-        return score(self.get_output_embeddings(), chosen, targets, temperature=temperature, softcap=softcap)
+        return score(
+            self.get_output_embeddings(), chosen, targets, temperature=self.scoring_temperature, softcap=softcap
+        )
 
     model.forward = types.MethodType(forward, model)
 

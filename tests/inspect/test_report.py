@@ -14,6 +14,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from r1rl import inspect
+from r1rl.aha.figures.terminal import detector_scores
 from r1rl.aha.validate import validation
 from r1rl.inspect.curves import charts, events
 from r1rl.inspect.report import render, write_report
@@ -74,9 +75,12 @@ def test_detectors_stand_with_precision_and_recall(run_dir: Path, monkeypatch: p
     for detector, figures in (("markers: strict", 2), ("attempts", 3), ("transitions", 3)):
         told = validation.figure(detector)
         assert "not measured" not in told
-        assert text.count(told) == figures + 1, "beside each figure, and where it is said how it was measured"
+        assert text.count(told) == 1, "with its intervals once"
+        assert text.count(detector_scores()[detector]) == figures, "in short beside each figure"
     monkeypatch.setattr(validation, "stored", lambda: {"detector_version": None, "scores": []})
-    assert words(Page(render(load(run_dir))).text).count("precision and recall not measured") == 8 + 3
+    text = words(Page(render(load(run_dir))).text)
+    assert text.count("precision and recall not measured") == 3
+    assert text.count("unvalidated") == 8
 
 
 def test_it_holds_the_summary(run_dir: Path) -> None:
@@ -96,7 +100,7 @@ def test_nothing_outside_the_file_is_asked_for(run_dir: Path) -> None:
     page = Page(render(load(run_dir)))
     assert not {tag for tag, _ in page.elements} & {"link", "iframe", "img", "object", "embed", "base"}
     links = [a[k] for _, a in page.elements for k in ("src", "href", "action", "srcset") if k in a]
-    assert set(links) == {"#events"}
+    assert set(links) == {"#events", "#detectors"}
 
 
 def test_the_policy_admits_the_page_s_own_scripts_alone(run_dir: Path) -> None:
@@ -248,19 +252,23 @@ def test_a_run_of_one_evaluation_has_a_report(run_dir: Path) -> None:
     assert "One evaluation so far (step 0)" in text
     assert "the same at step" not in text
     assert "Before and after" not in text
-    headings = re.findall(r"<th[^>]*>([^<]*)</th>", html.partition('<table id="figures">')[2].partition("</thead>")[0])
-    assert headings == ["", "step 0", "its detector, 95 % intervals"], "one column of figures, and none of changes"
+    headings = re.findall(
+        r"<th[^>]*>(?:<a[^>]*>)?([^<]*)<", html.partition('<table id="figures">')[2].partition("</thead>")[0]
+    )
+    assert headings == ["", "step 0", "detector P / R"], "one column of figures, and none of changes"
     assert "reward, training steps" not in text
 
 
 @pytest.mark.parametrize(
-    ("verdict", "reason", "finish_reason", "badge"),
+    ("verdict", "reason", "finish_reason", "mark", "badge"),
     [
-        pytest.param("unparseable", "no <answer>", "length", "truncated", id="cut at the cap"),
-        pytest.param("unparseable", "no <answer>", "eos", "no answer", id="ended without an answer"),
-        pytest.param("unparseable", "not an expression", "eos", "unparseable", id="an answer that cannot be read"),
-        pytest.param("bad_gold", "no gold", "eos", "bad gold", id="not judged"),
-        pytest.param("correct", "", "length", "correct", id="right, though cut"),
+        pytest.param("unparseable", "no <answer>", "length", "✗ ", "truncated", id="cut at the cap"),
+        pytest.param("unparseable", "no <answer>", "eos", "✗ ", "no answer", id="ended without an answer"),
+        pytest.param(
+            "unparseable", "not an expression", "eos", "✗ ", "unparseable", id="an answer that cannot be read"
+        ),
+        pytest.param("bad_gold", "no gold", "eos", "", "bad gold", id="not judged"),
+        pytest.param("correct", "", "length", "✓ ", "correct", id="right, though cut"),
     ],
 )
 def test_a_card_says_what_the_summary_counts(
@@ -269,6 +277,7 @@ def test_a_card_says_what_the_summary_counts(
     verdict: str,
     reason: str,
     finish_reason: str,
+    mark: str,
     badge: str,
 ) -> None:
     rows = make_sampled(20)
@@ -279,7 +288,7 @@ def test_a_card_says_what_the_summary_counts(
     assert summarise(run_dir)["outcomes"]["last"][badge.replace(" ", "_")] == 1
     shown = re.findall(r'<span class="badge \w+">([^<]+)</span>\s*(?:<span>[^<]*</span>\s*)*?<span>step 20<', page)
     assert shown
-    assert set(shown) == {badge}
+    assert set(shown) == {mark + badge}
 
 
 def test_a_task_without_attempt_detector_is_said_to_be_unmeasured(

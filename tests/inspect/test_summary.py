@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import json
 import subprocess
 import sys
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from r1rl import inspect
 from r1rl.aha.validate import validation
 from r1rl.inspect.run_data import load
 from r1rl.inspect.summary import SHOWN, summarise
@@ -16,7 +19,8 @@ from r1rl.store.store import write_shard
 
 KEYS = [
     "run", "task", "model", "seed", "steps", "rollouts", "wall_seconds", "first_step", "last_step",
-    "heldout_prompts", "kind", "greedy", "reward", "figures", "emerged", "conclusion", "outcomes", "detectors",
+    "heldout_prompts", "kind", "greedy", "reward", "figures", "emerged", "conclusion", "warnings",
+    "outcomes", "detectors",
 ]  # fmt: skip
 
 
@@ -44,6 +48,40 @@ def test_the_keys_are_stable(run_dir: Path) -> None:
         assert sum(shares.values()) == pytest.approx(1)
         judged = 1 - shares["bad_gold"]
         assert shares["correct"] / judged == pytest.approx(summary["figures"]["accuracy"][end]["value"])
+
+
+@pytest.mark.parametrize(
+    ("held_out", "training", "told"),
+    [
+        pytest.param(
+            3, 0.0, ["12 % of held-out rollouts at step 20 (0 % at step 0)", "0 % of training"], id="held out"
+        ),
+        pytest.param(0, 0.05, ["0 % of held-out rollouts", "5.0 % of training rollouts at step 20"], id="training"),
+        pytest.param(1, 0.0499, [], id="below 5 % in both"),
+        pytest.param(2, None, ["8.3 % of held-out rollouts at step 20 (0 % at step 0). "], id="training not logged"),
+    ],
+)
+def test_many_rollouts_that_were_cut_are_told_in_words(
+    run_dir: Path,
+    make_sampled: Callable[[int], list[dict[str, Any]]],
+    capsys: pytest.CaptureFixture[str],
+    held_out: int,
+    training: float | None,
+    told: list[str],
+) -> None:
+    rows = make_sampled(20)
+    for row in rows[:held_out]:
+        row["finish_reason"] = "length"
+    write_shard(run_dir, rows, kind="eval", step=20, rank=0)
+    (run_dir / "metrics.jsonl").write_text(json.dumps({"step": 20, "completions/clipped_ratio": training}))
+    sentence = " ".join(summarise(run_dir)["warnings"])
+    assert bool(sentence) == bool(told)
+    assert [part for part in told if part not in sentence] == []
+    inspect.run(run_dir, console=Console(width=400))
+    page = html.unescape((run_dir / "report.html").read_text())
+    for shown in (capsys.readouterr().out, page):
+        assert sentence in shown
+        assert ("Cut at the length cap of 160 tokens: " in shown.split('id="summary"')[0]) == bool(told)
 
 
 def test_the_detectors_that_figures_rest_on_are_scored(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

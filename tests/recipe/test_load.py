@@ -70,7 +70,10 @@ def test_shipped_recipe_loads(path: Path, world_size: int, tmp_path: Path) -> No
     assert loaded.task.rows("heldout", loaded.recipe.heldout_size)
     assert loaded.batch.rollouts * world_size == loaded.recipe.prompts_per_step * loaded.grpo.num_generations
     for key in ("learning_rate", "num_generations", "max_completion_length"):
-        assert key not in stated or getattr(loaded.grpo, key) == float(stated[key])
+        if isinstance(stated.get(key), dict):
+            assert loaded.schedules[key].values == stated[key]
+        elif key in stated:
+            assert getattr(loaded.grpo, key) == float(stated[key])
     loaded.prompt()
 
 
@@ -422,3 +425,26 @@ def test_hyphens_and_underscores_are_one(tmp_path: Path, key: str) -> None:
     assert loaded.task.rows("heldout", 3)
     with pytest.raises(RecipeError, match="holds out 3 rows"):
         loaded.task.rows("heldout", 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        pytest.param(["q_proj"], ["q_proj"], id="one name, which TRL makes a regular expression"),
+        pytest.param(["q_proj", "v_proj"], ["q_proj", "v_proj"], id="names"),
+        pytest.param(["all-linear"], "all-linear", id="PEFT's word for every layer"),
+        pytest.param([".*[qv]_proj"], ".*[qv]_proj", id="a regular expression"),
+    ],
+)
+def test_lora_targets_mean_what_they_say(tmp_path: Path, words: list[str], expected: Any) -> None:
+    loaded = load(write(tmp_path), ["--runs_dir", str(tmp_path), "--use_peft", "true", "--lora_target_modules", *words])
+    assert loaded.model.lora_target_modules == expected
+
+
+def test_gspo_goes_by_its_name(tmp_path: Path) -> None:
+    loaded = load(write(tmp_path, loss_type="gspo"), ["--runs_dir", str(tmp_path)])
+    assert (loaded.grpo.loss_type, loaded.grpo.importance_sampling_level) == ("grpo", "sequence")
+    loaded.write(again := tmp_path / "resolved.yaml")
+    assert load(again).grpo.importance_sampling_level == "sequence"
+    with pytest.raises(RecipeError, match="cannot be 'token'"):
+        load(write(tmp_path, loss_type="gspo", importance_sampling_level="token"))

@@ -94,3 +94,12 @@ def test_a_policy_in_another_place_is_used_itself():
     model = model_of(CONFIGS["gemma3"]).to("meta")
     with SamplingWeights().of(model, torch.float32) as same:
         assert same is model
+
+
+def test_quantised_weights_are_sampled_from_as_they_are():
+    model, weights = model_of(CONFIGS["llama, own head"]), SamplingWeights()
+    packed = torch.randint(0, 255, (48, 16), dtype=torch.uint8)  # two weights a byte, as bitsandbytes keeps them
+    model.model.layers[0].mlp.up_proj.weight = torch.nn.Parameter(packed.clone(), requires_grad=False)
+    with weights.of(model, torch.bfloat16) as used:
+        assert used is model
+    assert torch.equal(model.model.layers[0].mlp.up_proj.weight, packed)

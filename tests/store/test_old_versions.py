@@ -47,7 +47,7 @@ def test_a_resumed_run_goes_on_with_the_new_kinds(old_run: Path) -> None:
 
 
 def test_a_run_that_begins_again_has_no_evaluation_twice(old_run: Path) -> None:
-    store.rewind(old_run, 0)
+    store.rewind(old_run, -1)
     assert kinds(old_run) == []
     store.write_shard(old_run, [row(), row(temperature=0.0)], kind="eval", step=0, rank=0)
     assert kinds(old_run) == [(0, "eval", 0.0), (0, "eval", 1.0)]

@@ -14,6 +14,7 @@ from tiny_training import TINY, build, folder_of, run
 from trl import GRPOTrainer
 from trl.generation.vllm_generation import VLLMGeneration
 
+from r1rl.ground.errors import RunFailedError
 from r1rl.models.base import tokenizer
 from r1rl.recipe import load as recipe
 from r1rl.run import folder as run_folder
@@ -34,6 +35,9 @@ UPSTREAM = {
     "_prepare_inputs": "f824e7fb07147956",
     "_init_training_state": "8fbd17ebb7d3793d",
     "_get_train_sampler": "36497afb4d311dc9",
+    "_save_rng_state": "27a97d1061240f42",
+    "_load_rng_state": "d5ebdfc0a0884c4b",
+    "training_step": "9e18632f7dd8e8d8",
 }
 
 
@@ -279,11 +283,13 @@ def test_sampling_weights_follow_the_policy_in_bf16(small_run):
 )
 def test_gap_between_sampling_and_policy_is_watched(small_run, monkeypatch, words, gap, after):
     monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: True)
-    trainer = build(small_run, "--max_steps", "1", *words)
+    trainer = build(small_run, "--max_steps", "2", *words)
     trainer.train()
     found = [entry["sampling/logp_gap"] for entry in trainer.state.log_history if "sampling/logp_gap" in entry]
     assert gap[0] <= found[0] < gap[1]
     assert trainer.sampling_dtype == after
+    alarms = [event["nats"] for event in trainer.folder.read_events() if event["event"] == "sampler_gap"]
+    assert alarms == ([found[0]] if found[0] > trainer.max_logp_gap else [])
 
 
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(small_run, tmp_path):
@@ -306,12 +312,96 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(small_run, tmp_path)
     assert "resumed" in resumed.events.read_text()
 
 
+SEVERAL_UPDATES = {
+    "four steps": ["--steps_per_generation", "4"],
+    "two iterations": ["--num_iterations", "2"],
+    "both, and micro-batches": [
+        "--steps_per_generation", "2", "--num_iterations", "2", "--per_device_train_batch_size", "3",
+    ],
+    "a reference that moves": [
+        "--steps_per_generation", "2", "--beta", "0.01", "--sync_ref_model", "true", "--ref_model_sync_steps", "3",
+        "--ref_model_mixup_alpha", "1.0",
+    ],
+    "dynamic sampling": ["--steps_per_generation", "4", "--dynamic_sampling", "true", "--train_size", "32"],
+    "LoRA": ["--num_iterations", "3", "--use_peft", "true", "--lora_target_modules", "down_proj"],
+    "settings that change": [
+        "--steps_per_generation", "2", "--max_completion_length", "{0: 12, 4: 24}", "--temperature", "{0: 1.0, 3: 0.5}",
+        "--beta", "{0: 0.0, 2: 0.01}", "--sync_ref_model", "true", "--ref_model_sync_steps", "3",
+    ],
+    "bfloat16 samples": ["--steps_per_generation", "2", "--sampling_dtype", "bfloat16"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", SEVERAL_UPDATES.values(), ids=SEVERAL_UPDATES)
+def test_a_run_resumed_inside_a_rollout_batch_is_the_uninterrupted_one(small_run, words):
+    """Every checkpoint of a run, most of them inside a rollout batch, leads to the same weights, rows and metrics."""
+    words = [*words, "--learning_rate", "1e-3", "--eval_steps", "0", "--save_steps", "1", "--save_total_limit", "9"]
+    whole = run(small_run, *words, "--max_steps", "7", name="whole")
+    for step in (1, 2, 3, 5):
+        cut = run_folder.RunFolder(shutil.copytree(whole.path, whole.path.with_name(f"from-{step}")))
+        cut.result.unlink()
+        shutil.rmtree(cut.checkpoints / "final")
+        for later in range(step + 1, 8):
+            shutil.rmtree(cut.checkpoints / f"checkpoint-{later}", ignore_errors=True)
+        run(small_run, *words, "--max_steps", "7", "--resume", "true", name=cut.path.name)
+        assert [event["step"] for event in cut.read_events() if event["event"] == "resumed"] == [step]
+        assert weights_in(cut) == weights_in(whole)
+        assert rows_of(cut) == rows_of(whole)
+        assert metrics_of(cut) == metrics_of(whole)
+        assert events_of(cut) == events_of(whole)
+    assert len({line["step"] for line in rows_of(whole)}) < 7, "else nothing was used twice"
+
+
+def weights_in(folder):
+    (path,) = folder.checkpoints.glob("final/*.safetensors")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def rows_of(folder):
+    columns = ["step", "policy_step", "prompt_id", "token_ids", "logprobs", "advantage", "reward"]
+    return [
+        {name: str(value) for name, value in row.items()} | {"step": row["step"]}
+        for row in store.read(folder.path, kind="train", columns=columns).to_pylist()
+    ]
+
+
+def events_of(folder):
+    found = [event for event in folder.read_events() if event["event"] != "resumed"]
+    return [{key: value for key, value in event.items() if key != "time"} for event in found]
+
+
+def metrics_of(folder):
+    """What was logged, less what the clock decides, and upstream's last line, which sums up the last start alone."""
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    clock = ("time", "seconds", "runtime", "per_second", "flos", "train_loss")
+    return [{k: v for k, v in line.items() if not any(word in k for word in clock)} for line in lines]
+
+
+def test_a_checkpoint_without_its_rollouts_is_named(small_run):
+    words = ["--steps_per_generation", "4", "--eval_steps", "0", "--save_steps", "1"]
+    folder = run(small_run, *words, "--max_steps", "2")
+    folder.result.unlink()
+    (folder.checkpoints / "checkpoint-2" / "rollout_buffer_0.pt").unlink()
+    with pytest.raises(RunFailedError, match=r"rollout_buffer_0\.pt: missing, so the rollouts that were sampled"):
+        run(small_run, *words, "--max_steps", "4", "--resume", "true")
+
+
+def test_wasted_steps_are_those_that_sampled(small_run):
+    from r1rl.train.callbacks import NothingEarnedError
+
+    words = ["--max_wasted_steps", "2", "--max_completion_length", "2", "--steps_per_generation", "2"]
+    with pytest.raises(NothingEarnedError, match="0 of 32 rollouts earned anything in the first 2 samplings"):
+        run(small_run, *words, "--max_steps", "8")
+    lines = (folder_of(small_run) / "metrics.jsonl").read_text().splitlines()
+    assert max(json.loads(line)["step"] for line in lines) == 2  # the third step samples again, and is never logged
+
+
 def test_a_run_that_earns_nothing_says_so_and_stops(small_run):
     from r1rl.train.callbacks import NothingEarnedError
 
     arguments = ["--config", str(TINY), *small_run, "--name", "run", "--max_wasted_steps", "2"]
     # Two tokens are never an answer.
-    with pytest.raises(NothingEarnedError, match="0 of 32 rollouts earned anything in the first 2 steps"):
+    with pytest.raises(NothingEarnedError, match="0 of 32 rollouts earned anything in the first 2 samplings"):
         train.main([*arguments, "--max_completion_length", "2"])
     folder = folder_of(small_run)
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]

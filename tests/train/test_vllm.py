@@ -184,7 +184,9 @@ def test_rows_and_metrics_are_those_of_the_embedded_engine(small_run, server, mo
         found, wanted = ({n for n in names if not n.startswith(("sampling/", "aha/"))} for names in (line, expected))
         assert found == wanted
         assert line["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=1e-3)
-        assert line["sampling/sampling_logp_difference/max"] < 1e-3, "logged under the policy that sampled"
+        assert line["sampling/logp_gap"] < 1e-3, "logged under the policy that sampled"
+        assert line["sampling/kl"] < 1e-3
+        assert line["sampling/clipped_share"] == 0
     table, expected = (store.read(folder.path, kind="train") for folder in (theirs, ours))
     assert table.schema == expected.schema
     rows = table.to_pylist()

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from r1rl.recipe import load as recipe
 from r1rl.train import main as train
 from r1rl.update.batching import Batching, Cost
+from r1rl.update.importance import MODES, Correction
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -276,6 +277,36 @@ def test_the_largest_tensor_does_not_grow_with_the_vocabulary_times_the_batch(sm
         assert found[False, rows] >= rows * 20 * vocabulary  # every completion, padded
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("loss", ["grpo", "dapo", "dr_grpo"])
+def test_the_loss_is_corrected_for_a_sampler_in_another_number_format(trainer, monkeypatch, mode, loss):
+    """As upstream corrects for vLLM, though the rows are scored in several passes; a row without advantage is not."""
+    inputs = batch(groups=2)
+    policy, mask = scored(trainer, inputs), inputs["completion_mask"]
+    noise = torch.randn(policy.shape, generator=torch.Generator().manual_seed(1))
+    inputs["sampling_per_token_logps"] = policy + 0.4 * noise
+    inputs["advantages"] = torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0, -1.0, 0.5, -0.5])
+    correction = Correction(mode, 0.8, 1.25)
+    weights, outside = correction.weights(policy, inputs["sampling_per_token_logps"], mask)
+    assert outside[4:].any(), "else bounds could be ignored"
+    for key, value in {"loss_type": loss, "_correction": correction, "sampling_dtype": torch.bfloat16}.items():
+        monkeypatch.setattr(trainer, key, value)
+    monkeypatch.setattr(trainer, "_batching", Batching(40, True, True, TOKENS_ONLY))
+    monkeypatch.setattr(trainer.rollouts, "step", trainer.state.global_step)
+    ours = loss_and_gradient(trainer, inputs)
+    expected = outside[4:][mask[4:].bool()] if mode.startswith("token") else outside[4:]
+    assert trainer.step_metrics["sampling/clipped_share"] == [pytest.approx(expected.float().mean().item())]
+    assert trainer.step_metrics["sampling/kl"][0] > 0
+    monkeypatch.setattr(trainer, "_can_score", False)
+    monkeypatch.setattr(trainer, "use_vllm", True)
+    theirs = loss_and_gradient(trainer, inputs | {"importance_sampling_ratio": weights})
+    assert ours[0] == pytest.approx(theirs[0], abs=1e-5, rel=1e-5)
+    assert (ours[1] - theirs[1]).norm() / theirs[1].norm() < 1e-5
+    monkeypatch.setattr(trainer, "use_vllm", False)
+    plain = loss_and_gradient(trainer, inputs)
+    assert (plain[1] - theirs[1]).norm() / theirs[1].norm() > 1e-2, "else the correction could be missing"
+
+
 def assert_trained_alike(result):
     assert result["moved"] > 1e-3
     assert result["difference"] / result["moved"] < 1e-4
@@ -292,6 +323,33 @@ def assert_trained_alike(result):
 def test_real_steps_equal_upstreams(small_run, tmp_path, iterations):
     words = ["--per_device_train_batch_size", "8", "--num_iterations", str(iterations)]
     assert_trained_alike(train_both_ways.compare(tmp_path, [*small_run, *words]))
+
+
+SEVERAL_STEPS = ["--steps_per_generation", "4", "--per_device_train_batch_size", "2"]
+
+
+def assert_several_steps_alike(result):
+    assert result["sampled"] == [1, 1]
+    assert result["steps"] == result["schedule"] == [3, 3]
+    assert result["moved"] > 1e-3
+    assert result["first_gradient"] < LIMIT
+    assert result["difference"] / result["moved"] < LIMIT
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+@pytest.mark.parametrize("loss", ["grpo", "dr_grpo", "dapo", "gspo", "cispo"])
+def test_several_steps_of_one_sampling_equal_upstreams(small_run, tmp_path, loss, iterations):
+    words = [word for key, value in train_both_ways.LOSSES[loss].items() for word in (f"--{key}", str(value))]
+    words += ["--num_iterations", str(iterations)]
+    assert_several_steps_alike(train_both_ways.compare(tmp_path, [*small_run, *SEVERAL_STEPS, *words]))
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_several_steps_of_one_sampling_equal_upstreams_on_two_processes(small_run, tmp_path, iterations):
+    words = [*small_run, *SEVERAL_STEPS, "--num_iterations", str(iterations)]
+    words[words.index("--per_device_train_batch_size") + 1] = "1"
+    assert_several_steps_alike(train_both_ways.start(tmp_path, words, processes=2))
 
 
 @pytest.mark.processes

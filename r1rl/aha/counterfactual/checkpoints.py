@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from r1rl.ground import machine
 from r1rl.ground.values import read_yaml
 from r1rl.run.folder import RunFolder
 
@@ -74,8 +75,9 @@ def load(run_dir: Path | str, path: Path | None) -> Policy:
     recipe = read_yaml(RunFolder(Path(run_dir)).recipe)
     source = str(path) if path is not None else models.resolve(str(recipe["model_name_or_path"]))
     revision = recipe.get("model_revision") or "main" if path is None else "main"
-    device = torch.device("cuda" if torch.cuda.is_available() and not recipe.get("use_cpu") else "cpu")
-    dtype = torch.bfloat16 if recipe.get("bf16") and device.type == "cuda" else torch.float32
+    on_cpu = recipe.get("use_cpu") or not machine.visible_gpus()
+    device = torch.device("cpu") if on_cpu else torch.accelerator.current_accelerator()
+    dtype = torch.bfloat16 if recipe.get("bf16") and not on_cpu else torch.float32
     transformers_logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)

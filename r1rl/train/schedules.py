@@ -1,0 +1,50 @@
+"""Follows the recipe's schedules while a run trains; see `r1rl.recipe.schedules`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from r1rl.recipe.schedules import Schedule
+from r1rl.run.folder import RunFolder
+
+
+class FollowSchedules(TrainerCallback):
+    """Sets the learning rate at its step, and writes that and every refresh of the reference model to events.jsonl."""
+
+    def __init__(self, folder: RunFolder, schedules: Mapping[str, Schedule]) -> None:
+        self.folder = folder
+        self.rate = schedules.get("learning_rate")
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.rate is None:
+            return
+        step = state.global_step
+        set_rate(kwargs["lr_scheduler"], self.rate.at(step))
+        if state.is_world_process_zero and step:
+            write_change(self.folder, self.rate, step, since=step - 1)
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        refreshed = args.sync_ref_model and state.global_step % args.ref_model_sync_steps == 0
+        if refreshed and state.is_world_process_zero:
+            self.folder.append_event("reference_refreshed", step=state.global_step)
+
+
+def set_rate(scheduler: Any, rate: float) -> None:
+    """Put another base rate below a scheduler's own factor; changes nothing where it is that rate already."""
+    inner = getattr(scheduler, "scheduler", scheduler)  # of accelerate's wrapper
+    if all(base == rate for base in inner.base_lrs):
+        return
+    inner.base_lrs = [rate] * len(inner.base_lrs)
+    inner._last_lr = [rate * factor(inner.last_epoch) for factor in inner.lr_lambdas]
+    for group, now in zip(inner.optimizer.param_groups, inner._last_lr, strict=True):
+        group["lr"], group["initial_lr"] = now, rate
+
+
+def write_change(folder: RunFolder, schedule: Schedule, step: int, *, since: int) -> None:
+    """Write an event where a setting is another one at `step` than it was at the step `since`."""
+    before, now = schedule.at(since), schedule.at(step)
+    if before != now:
+        folder.append_event("setting", step=step, key=schedule.key, value=now, before=before)
