@@ -129,7 +129,6 @@ def test_finish_reasons(train, tmp_path, cap, reasons):
     assert found - {"length"} or cap == 4
 
 
-@pytest.mark.xfail(strict=False, reason="the gap is watched for the embedded engine alone")
 def test_weights_that_never_arrive_are_noticed(train, tmp_path):
     words = ("--runs_dir", tmp_path, "--name", "run", "--eval_steps", "0", "--max_steps", "4")
     done = train("stale", TINY, *SMALL, *VLLM, *LARGE, *words)
@@ -138,4 +137,4 @@ def test_weights_that_never_arrive_are_noticed(train, tmp_path):
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     assert max(line.get("sampling/logp_gap", 0.0) for line in lines) > 0.5
     assert "sampler_gap" in {json.loads(line)["event"] for line in folder.events.read_text().splitlines()}
-    assert "WARNING" in done.stdout
+    assert "vLLM does not get the new weights" in done.stdout
