@@ -76,6 +76,7 @@ def work(
     iterations: int,
     scorings: int,
     checkpointing: bool,
+    frozen: bool = False,
 ) -> Work:
     """2 FLOPs a parameter and token forward, twice that backward (arXiv 2001.08361, 2.1), once more if recomputed.
 
@@ -88,6 +89,7 @@ def work(
         scorings: passes without a gradient over every rollout: of the reference model, and of the policy itself where
             vLLM's log-probabilities are corrected.
         checkpointing: whether the update computes its forward pass twice.
+        frozen: whether only adapters are trained, so that the backward pass leaves the weights' own gradients out.
     """
     mean = machines.mean_share * longest
     tokens = rollouts * mean + prompts * prompt_tokens  # sampled and prefilled
@@ -96,7 +98,7 @@ def work(
     sampling = 2.0 * size.active * tokens + pair * rollouts * mean * (prompt_tokens + mean / 2)
     # Upstream's layout; the update shares a group's prompt on a CPU only.
     forward = 2.0 * size.active * rollouts * context + pair * rollouts * context * context / 2
-    update = forward * (iterations * (4 if checkpointing else 3) + scorings)
+    update = forward * (iterations * (3 + checkpointing - frozen) + scorings)
     gpu_hours = None
     if peak := machines.peak_tflops:
         seconds = batches * (sampling / machines.sampling_share + update / machines.update_share) / (peak * 1e12)
