@@ -89,10 +89,10 @@ def derive_batch(
         )
     rollouts = prompts_per_step // world_size * num_generations
     if rollouts % steps:
-        fitting = [str(n) for n in range(1, rollouts + 1) if rollouts % n == 0]
+        shares = [str(n) for n in range(1, rollouts + 1) if rollouts % n == 0]
         raise RecipeError(
             f"steps_per_generation={steps}: the {rollouts} rollouts of a process cannot be shared out over so many "
-            f"optimizer steps; try one of {', '.join(fitting)}"
+            f"optimizer steps; try one of {', '.join(shares)}"
         )
     each = rollouts // steps
     largest = each if wanted is None else min(wanted, each)
