@@ -71,7 +71,8 @@ def test_shipped_recipe_loads(path: Path, world_size: int, tmp_path: Path) -> No
     assert loaded.task.rows("heldout", loaded.recipe.heldout_size)
     assert loaded.batch.rollouts * world_size == loaded.recipe.prompts_per_step * loaded.grpo.num_generations
     for key in ("learning_rate", "num_generations", "max_completion_length"):
-        assert key not in stated or getattr(loaded.grpo, key) == float(stated[key])
+        if key in stated and not isinstance(stated[key], dict):  # one that changes at a step
+            assert getattr(loaded.grpo, key) == float(stated[key])
     if loaded.recipe.prompt_template != "chat":  # that one needs the model's tokenizer
         loaded.prompt()
 
