@@ -20,6 +20,8 @@ from r1rl.run import folder as run_folder
 from r1rl.tasks import dataset, prompts
 
 if TYPE_CHECKING:
+    from trl import GRPOConfig, ModelConfig
+
     from r1rl.recipe.load import LoadedRecipe
 
 
@@ -71,6 +73,16 @@ def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path, *, need
             raise
         return tasks.Unread(recipe.task)
     return task
+
+
+def check_reference(grpo: GRPOConfig, model: ModelConfig) -> None:
+    """Raise RecipeError where `sync_ref_model` has no reference model of its own to refresh."""
+    if grpo.sync_ref_model and grpo.beta == 0:
+        raise RecipeError("sync_ref_model=True: beta is 0, so there is no reference model; give beta, or leave it out")
+    if grpo.sync_ref_model and model.use_peft:
+        raise RecipeError(
+            "sync_ref_model=True: with use_peft the reference is the model without its adapter; leave one out"
+        )
 
 
 def trackers(names: str | Sequence[str] | None) -> list[str]:
@@ -183,8 +195,22 @@ def check_model(
                 f"reward_funcs: {name!r} never pays behind a prompt that ends in {opened!r} ({reason}); leave it out, "
                 "or take a prompt_template, or a chat template, that does not close <think>"
             )
+    if "temperature" in loaded.schedules and (reason := _fixed_temperature(loaded.grpo, config)):
+        raise RecipeError(f"temperature: cannot change at a step {reason}, which TRL scores; give one number")
     longest = fit.longest_prompt(tokenizer, render, questions)
     fit.check_positions(fit.positions(config), longest, int(loaded.grpo.max_completion_length))
+
+
+def _fixed_temperature(grpo: GRPOConfig, config: Any) -> str:
+    """Why TRL scores the tokens, which divides by the temperature that it was built with; empty where r1rl does."""
+    from r1rl.update import scoring  # brings torch
+
+    text = config.get_text_config()
+    if grpo.entropy_coef != 0 or grpo.use_adaptive_entropy:
+        return "with an entropy bonus"
+    if hasattr(text, "output_router_logits") and grpo.router_aux_loss_coef != 0:
+        return "with router_aux_loss_coef"
+    return "" if scoring.plain_head(text) else f"for a {text.model_type} model"
 
 
 def _check_rows(recipe: Recipe, task: tasks.Task) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from r1rl.ground import machine
 from r1rl.ground.values import read_yaml
+from r1rl.recipe import schedules
 from r1rl.run.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -87,12 +88,14 @@ def load(run_dir: Path | str, path: Path | None) -> Policy:
         raise ValueError(f"model={source!r}: cannot be loaded: {reason}") from None
     template = prompts.get(recipe["prompt_template"], tokenizer=tokenizer, **(recipe.get("prompt_options") or {}))
     temperature = recipe.get("eval_temperature")
+    if temperature is None:
+        temperature = schedules.at_most("temperature", recipe.get("temperature", 1.0))
     sampling = Sampling(
-        temperature=float(recipe.get("temperature", 1.0) if temperature is None else temperature),
+        temperature=float(temperature),
         top_p=float(recipe.get("top_p", 1.0)),
         top_k=int(recipe.get("top_k") or 0),
         min_p=recipe.get("min_p"),
-        max_completion_length=int(recipe["max_completion_length"]),
+        max_completion_length=int(schedules.at_most("max_completion_length", recipe["max_completion_length"])),
         stop=template.stop,
     )
     # Every id that ends a completion: the tokenizer's, and those of the model's generation config.
