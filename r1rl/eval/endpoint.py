@@ -140,7 +140,6 @@ class Endpoint:
     length: int
     ledger: Ledger
     stopped: str = ""
-    _end: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
     def answer(
         self, asks: list[Ask], finished: Callable[[Ask, Reply], None], failed: Callable[[Ask, str], None]
@@ -150,7 +149,7 @@ class Endpoint:
         Raises RunFailedError where the endpoint refuses key, model or address, or answers nothing any more.
         """
         waiting, in_a_row = iter(asks), 0
-        self._end.clear()
+        self.address.ended.clear()
         pool = ThreadPoolExecutor(self.limits.parallel, thread_name_prefix="r1rl-eval")
         under_way: dict[Future[Reply], Ask] = {}
         try:
@@ -176,7 +175,6 @@ class Endpoint:
                                 f"{self}: {in_a_row} requests in a row got no answer, the last one: {error}"
                             ) from None
         finally:
-            self._end.set()
             self.address.hang_up()
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -215,7 +213,7 @@ class Endpoint:
                     raise
                 self.ledger.failed(str(error))
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt) * (0.5 + random.random())
-                if self._end.wait(max(pause, min(error.wait or 0.0, 10 * _LONGEST_PAUSE))):
+                if self.address.ended.wait(max(pause, min(error.wait or 0.0, 10 * _LONGEST_PAUSE))):
                     raise
             finally:
                 self.ledger.settle(most, cost)

@@ -41,6 +41,7 @@ class Address:
 
     base: str
     key: str | None = None
+    ended: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
     _under_way: set[Callable[[], None]] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +78,9 @@ class Address:
         if self.key is not None:
             headers["Authorization"] = f"Bearer {self.key}"
         try:
+            connection.connect()
+            if self.ended.is_set() or late.is_set():  # while there was no connection to shut down
+                raise NoReplyError("ended")
             connection.request("POST", parts.path.rstrip("/") + path, json.dumps(content).encode(), headers)
             response = connection.getresponse()
             body = _body(response)
@@ -99,7 +103,8 @@ class Address:
         return _object(body)
 
     def hang_up(self) -> None:
-        """End every request under way."""
+        """End every request under way, and those that begin until `ended` is cleared."""
+        self.ended.set()
         for end in list(self._under_way):
             end()
 
