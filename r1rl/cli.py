@@ -18,6 +18,7 @@ from r1rl.commands import (
     base,
     compare,
     counterfactual,
+    data,
     eval,
     export,
     import_,
@@ -32,6 +33,7 @@ from r1rl.commands import (
     submit,
     tasks,
     train,
+    try_,
 )
 from r1rl.run import exits
 
@@ -49,6 +51,8 @@ COMMANDS: Final = {
     "counterfactual": counterfactual,
     "judge": judge,
     "eval": eval,
+    "data": data,
+    "try": try_,
     "export": export,
     "import": import_,
     "rewards": rewards,

@@ -16,7 +16,8 @@ from typing import Any, Final
 import yaml
 from tqdm import tqdm
 
-from r1rl.eval import endpoint, local, measuring, questions
+from r1rl.aha.counterfactual import checkpoints
+from r1rl.eval import endpoint, local, measuring, questions, vllm_engine
 from r1rl.eval.endpoint import Endpoint, Limits
 from r1rl.eval.keeping import Samples
 from r1rl.eval.measuring import Comparison, Score
@@ -162,10 +163,11 @@ def _answerer(target: Target, plan: Plan) -> Answerer:
     if target.kind == "url":
         spent = spent_before(RunFolder(plan.path / target.folder))
         return endpoint.of_url(target.source, plan.asking, plan.limits, spent)
+    opener = vllm_engine.opened if plan.engine == "vllm" else checkpoints.opened
     try:
         if target.kind == "run":
-            return local.of_run(Path(target.source), target.path, plan.asking)
-        return local.of_model(target.source, plan.asking)
+            return local.of_run(Path(target.source), target.path, plan.asking, opener)
+        return local.of_model(target.source, plan.asking, opener)
     except RecipeError:
         raise
     except ValueError as error:

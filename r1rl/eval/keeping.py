@@ -90,8 +90,7 @@ class Samples:
         )
         for row, ask, reply in zip(rows, asks, replies, strict=True):
             row |= {"sample_idx": ask.sample, "group_id": f"eval-{self.step}-{ask.number}", "n_tokens": reply.n_tokens}
-            if reply.token_ids is None:
-                row |= {"token_ids": None, "logprobs": None}
+            row |= {"token_ids": reply.token_ids, "logprobs": reply.logprobs}
         # An endpoint need not say how many tokens it wrote.
         store.write_shard(self.path, rows, kind="eval", step=self.step, rank=self._next, imported=True)
         self._next += 1

@@ -1,4 +1,4 @@
-"""Models on this machine as targets: a run's policies and any `transformers` model, by the embedded engine."""
+"""Models on this machine as targets: a run's policies and any `transformers` model, by the embedded engine or vLLM."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from r1rl.aha.counterfactual import checkpoints
+from r1rl.aha.counterfactual.checkpoints import Opener
 from r1rl.eval.protocol import DEFAULT_LENGTH, INSTRUCTION, Ask, Asking, Reply, instructed
 from r1rl.ground.errors import RecipeError, one_line
 from r1rl.models import fit
@@ -55,7 +56,7 @@ class LocalModel:
 
             def report(index: int, done: Completion, part: list[Ask] = part) -> None:
                 text = self.engine.text(done.token_ids)
-                reply = Reply(text, done.finish_reason, len(done.token_ids), done.token_ids, done.logprobs)
+                reply = Reply(text, done.finish_reason, len(done.token_ids), done.token_ids, done.logprobs or None)
                 finished(part[index], reply)
 
             self.engine.generate(self.model, ids, [ask.key for ask in part], sampling, report)
@@ -70,9 +71,9 @@ class LocalModel:
         return limit - longest
 
 
-def of_run(run: Path, path: Path | None, asking: Asking) -> LocalModel:
+def of_run(run: Path, path: Path | None, asking: Asking, opener: Opener = checkpoints.opened) -> LocalModel:
     """One of a run's policies, asked as the run asks unless `asking` says otherwise. `path` is one of `kept`'s."""
-    policy = checkpoints.load(run, path)
+    policy = checkpoints.load(run, path, opener)
     template = _template(asking, policy.tokenizer) or policy.template
     return LocalModel(
         policy.model,
@@ -86,7 +87,7 @@ def of_run(run: Path, path: Path | None, asking: Asking) -> LocalModel:
     )
 
 
-def of_model(name: str, asking: Asking) -> LocalModel:
+def of_model(name: str, asking: Asking, opener: Opener = checkpoints.opened) -> LocalModel:
     """A folder, hub name (`NAME@REVISION`), `base:…` or `package:…`.
 
     With a chat template it is asked in a chat for a boxed answer, else in R1-Zero's template.
@@ -96,7 +97,7 @@ def of_model(name: str, asking: Asking) -> LocalModel:
     """
     source, _, revision = (name, "", "") if Path(name).exists() else name.partition("@")
     try:
-        model, tokenizer, engine = checkpoints.opened(models.resolve(source), revision or "main")
+        model, tokenizer, engine = opener(models.resolve(source), revision or "main")
     except (OSError, ValueError) as error:
         raise RecipeError(f"target {name!r}: {one_line(error)}") from error
     template = _template(asking, tokenizer)

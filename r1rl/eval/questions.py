@@ -60,11 +60,9 @@ def find(
     """
     if limit is not None and limit < 1:
         raise RecipeError(f"limit={limit}: need at least 1")
-    task, resolved = _task(name, dict(options))
-    if isinstance(task, FileTask) and heldout is None:
-        rows = task.every_row()
-    else:
-        rows = task.rows("heldout", min(limit or heldout or HELDOUT, heldout or limit or HELDOUT))
+    task, resolved = task_of(name, dict(options))
+    most = min(limit or heldout or HELDOUT, heldout or limit or HELDOUT)
+    rows = all_rows(task, most) if heldout is None else task.rows("heldout", most)
     if limit is not None and limit < len(rows):
         # By a hash of the question: the first of a file are often all of one kind.
         rows = sorted(rows, key=lambda row: hashlib.sha256(row.question.encode()).digest())[:limit]
@@ -75,8 +73,19 @@ def find(
     return Questions(task, resolved, good, len(rows) - len(good))
 
 
-def _task(name: str, options: dict[str, Any]) -> tuple[Task, dict[str, Any]]:
-    if name in PRESETS and not {"path", "dataset", "split"} & options.keys():
+def all_rows(task: Task, heldout: int = HELDOUT) -> list[Row]:
+    """Every row of a file or data set; of a task that makes its own, so many held-out problems."""
+    return task.every_row() if isinstance(task, FileTask) else task.rows("heldout", heldout)
+
+
+def task_of(name: str, options: dict[str, Any], *, train: bool = False) -> tuple[Task, dict[str, Any]]:
+    """A preset, a task or a file, and its options; a preset's split is the one to evaluate on, or to train on.
+
+    Raises:
+        RecipeError: unknown name, or no such file.
+    """
+    wants_split = name in PRESETS and (not train or PRESETS[name].train_split is None)
+    if wants_split and not {"path", "dataset", "split"} & options.keys():
         options["split"] = PRESETS[name].split
     if name not in PRESETS and name not in tasks.names():
         if Path(name).suffix.lower() in SUFFIXES:

@@ -49,6 +49,8 @@ class FileTask:
             does not match is the question as it is.
         distinct: leave out rows whose question came before (case and spacing aside).
         name: what rows and messages call the task.
+        pass_rates: a file of `r1rl data passrate`; with it only questions are used whose rate of right answers is at
+            least `pass_low` and at most `pass_high`. One without a rate is left out.
         limit: use only the first so many usable rows.
         heldout_fraction, heldout_size: how much is held out, as a share or in rows (not both; default 0.2).
         shuffle_seed: another value, another split.
@@ -72,6 +74,9 @@ class FileTask:
     answer_extraction: str | None = None
     question_pattern: str | None = None
     distinct: bool = False
+    pass_rates: str | None = None
+    pass_low: float = 0.0
+    pass_high: float = 1.0
     limit: int | None = None
     heldout_fraction: float | None = None
     heldout_size: int | None = None
@@ -114,6 +119,10 @@ class FileTask:
             )
         for key, what in (("answer_pattern", "answer, such as '#### (.+)'"), ("question_pattern", "question")):
             _check_pattern(key, getattr(self, key), what)
+        if not 0 <= self.pass_low <= self.pass_high <= 1:
+            raise RecipeError(
+                f"task_options.pass_low={self.pass_low}, pass_high={self.pass_high}: need 0 <= low <= high"
+            )
         if self.limit is not None and self.limit < 2:
             raise RecipeError(f"task_options.limit={self.limit}: need at least 2, one to train on and one held out")
         if self.heldout_fraction is not None and self.heldout_size is not None:
@@ -166,13 +175,33 @@ class FileTask:
 
     def every_row(self) -> list[Row]:
         """Every usable row in file order; the others are counted and reported."""
+        rows = list(self.each_row())
+        examples = "; ".join(self.bad_rows[:3])
+        if len(rows) < 2:
+            raise RecipeError(
+                f"{self._source()}: {len(rows)} usable rows, {len(self.bad_rows)} bad ones"
+                f"{f' ({examples})' if examples else ''}; need at least 2"
+            )
+        if self.bad_rows:
+            logger.warning("%s: left out %d bad rows (%s)", self._source(), len(self.bad_rows), examples)
+        return (
+            [replace(row, meta=row.meta | {"final_value": True}) for row in rows] if self._final_value(rows) else rows
+        )
+
+    def each_row(self) -> Iterator[Row]:
+        """The usable rows one after another, for a set that need not fit in memory; `bad_rows` has the others.
+
+        Raises:
+            RecipeError: a column is missing in every row.
+        """
         self.bad_rows.clear()
-        rows: list[Row] = []
+        count = 0
         columns: set[str] = set()
         seen: set[bytes] = set()
         missing: dict[str, str] | None = None
+        rates = None if self.pass_rates is None else records.pass_rates(self.pass_rates)
         for number, record in self._records():
-            if self.limit is not None and len(rows) >= self.limit:
+            if self.limit is not None and count >= self.limit:
                 break
             if isinstance(record, list):  # a conversation without names, as Open-Reasoner-Zero's
                 record = {str(place): part for place, part in enumerate(record)}
@@ -185,31 +214,23 @@ class FileTask:
                 columns |= set(map(str, record))
                 missing = {name: column for name, column in (missing or {}).items() if not layouts.has(record, column)}
             row = self._row(source, number, record)
-            if isinstance(row, Row) and self.distinct:
+            if isinstance(row, str):
+                self.bad_rows.append(f"{source}: {row}")
+                continue
+            if rates is not None and not self.pass_low <= rates.get(row.prompt_id, -1.0) <= self.pass_high:
+                continue
+            if self.distinct:
                 if (digest := _question_digest(row.question)) in seen:
                     continue
                 seen.add(digest)
-            if isinstance(row, Row):
-                rows.append(row)
-            else:
-                self.bad_rows.append(f"{source}: {row}")
+            count += 1
+            yield row
         if columns and missing:
             option, column = next(iter(missing.items()))
             raise RecipeError(
                 f"task_options.{option}={column!r}: {self._source()} has no such column, it has "
                 f"{', '.join(sorted(columns))}{nearest(column, columns)}"
             )
-        examples = "; ".join(self.bad_rows[:3])
-        if len(rows) < 2:
-            raise RecipeError(
-                f"{self._source()}: {len(rows)} usable rows, {len(self.bad_rows)} bad ones"
-                f"{f' ({examples})' if examples else ''}; need at least 2"
-            )
-        if self.bad_rows:
-            logger.warning("%s: left out %d bad rows (%s)", self._source(), len(self.bad_rows), examples)
-        return (
-            [replace(row, meta=row.meta | {"final_value": True}) for row in rows] if self._final_value(rows) else rows
-        )
 
     def _final_value(self, rows: Sequence[Row]) -> bool:
         """Whether answers must be worked out, see the options."""

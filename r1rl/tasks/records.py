@@ -69,6 +69,29 @@ def of_hub(dataset: str, configs: str | None, revision: str | None, split: str) 
     return itertools.chain.from_iterable(loaded)
 
 
+def pass_rates(path: str) -> dict[str, float]:
+    """Rates of right answers by question, of a file of `r1rl data passrate`.
+
+    Raises:
+        RecipeError: no such file, or a line that is none of it.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise RecipeError(
+            f"task_options.pass_rates={path!r}: no such file; `r1rl data passrate RUN --to FILE` makes it"
+        )
+    found = {}
+    for number, line in of_file(path):
+        try:
+            found[str(line["prompt_id"])] = float(line["rate"])
+        except (LookupError, TypeError, ValueError):
+            raise RecipeError(
+                f"task_options.pass_rates={path!r}: line {number} has no prompt_id and rate; `r1rl data passrate` "
+                "writes them"
+            ) from None
+    return found
+
+
 def _json_line(line: str) -> Any:
     try:
         return json.loads(line)

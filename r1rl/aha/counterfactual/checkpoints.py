@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from r1rl.ground import machine
 from r1rl.ground.values import read_yaml
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from r1rl.rollout.engine import Engine
     from r1rl.rollout.sampling import Sampling
     from r1rl.tasks.prompts import Prompt
+
+Opener = Callable[..., tuple[Any, Any, Any]]
+"""Loads a model, its tokenizer and what samples from it; called as `opened`."""
 
 _CHECKPOINT: Final = re.compile(r"checkpoint-([0-9]{1,12})")
 
@@ -61,8 +65,8 @@ def kept(run_dir: Path | str) -> dict[int, Path | None]:
     return dict(sorted(found.items()))
 
 
-def load(run_dir: Path | str, path: Path | None) -> Policy:
-    """The policy in `path`, one of `kept`, on a GPU if there is one.
+def load(run_dir: Path | str, path: Path | None, opener: Opener | None = None) -> Policy:
+    """The policy in `path`, one of `kept`, on a GPU if there is one; `opener` in the place of `opened`.
 
     Raises ValueError where the run's model is not to be found, or the embedded engine cannot sample from it.
     """
@@ -73,7 +77,7 @@ def load(run_dir: Path | str, path: Path | None) -> Policy:
     recipe = read_yaml(RunFolder(Path(run_dir)).recipe)
     source = str(path) if path is not None else models.resolve(str(recipe["model_name_or_path"]))
     revision = recipe.get("model_revision") or "main" if path is None else "main"
-    model, tokenizer, engine = opened(
+    model, tokenizer, engine = (opener or opened)(
         source, revision, on_cpu=bool(recipe.get("use_cpu")), dtype="bfloat16" if recipe.get("bf16") else "float32"
     )
     template = prompts.get(recipe["prompt_template"], tokenizer=tokenizer, **(recipe.get("prompt_options") or {}))
