@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 ROWS_AT_ONCE: Final = 2048
 """Samples of one call of the engine: their tokens and log-probabilities are in memory together."""
 
+CPU_ROWS: Final = 64
+"""Rows decoded together on a CPU: with more, the first are done, and kept, only when the last nearly are."""
+
 
 @dataclass
 class LocalModel:
@@ -39,6 +42,10 @@ class LocalModel:
     temperature: float
     top_p: float
     length: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.engine, Engine) and next(self.model.parameters()).device.type == "cpu":
+            self.engine.max_rows = CPU_ROWS
 
     def answer(
         self, asks: list[Ask], finished: Callable[[Ask, Reply], None], failed: Callable[[Ask, str], None]
