@@ -16,6 +16,7 @@ from typing import Any, Protocol, get_type_hints
 
 from r1rl.ground.errors import RecipeError, check_known, nearest
 from r1rl.ground.values import coerce
+from r1rl.tasks.presets import PRESETS
 
 
 @dataclass(frozen=True)
@@ -87,24 +88,28 @@ def describe(name: str) -> str:
 
 
 def task_class(name: str) -> Any:
-    """The dataclass behind a name.
+    """The dataclass behind a name of a task or a preset.
 
     Raises:
         RecipeError: unknown task.
     """
-    if name not in _REGISTRY:
-        raise RecipeError(f"task={name!r}: unknown task, known are {', '.join(_REGISTRY)}{nearest(name, _REGISTRY)}")
+    known = [*_REGISTRY, *PRESETS]
+    if name not in known:
+        raise RecipeError(f"task={name!r}: unknown task, known are {', '.join(known)}{nearest(name, known)}")
+    name = "file" if name in PRESETS else name
     module, _, attribute = _REGISTRY[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
 def get(name: str, **options: Any) -> Task:
-    """The task `name` with its options, checked against the dataclass fields; nothing is downloaded here.
+    """The task `name`, or a preset, with its options, checked against the dataclass fields; nothing is downloaded here.
 
     Raises:
         RecipeError: unknown task or option, wrong type, or a value that the task refuses.
     """
     kind = task_class(name)
+    if name in PRESETS:
+        options = PRESETS[name].file_options(name, options) | {"name": name}
     hints = get_type_hints(kind)
     known = [item.name for item in dataclasses.fields(kind) if item.init]
     check_known(options, known, f" of the task {name!r}, which takes {', '.join(known)}", prefix="task_options.")
