@@ -1,6 +1,6 @@
 """Importers, on files as the real tools write them: TRL's and verl's by themselves, verl's also made up in its format.
 
-`verl_dumps` was written by verl 0.9.1, from PyPI and unchanged, on made-up rollouts: `train` by
+`files/verl` was written by verl 0.9.1, from PyPI and unchanged, on made-up rollouts: `train` by
 `RayPPOTrainer._log_rollout_data` (a `DataProto` of prompts, responses, token-level scores and golds with NumPy arrays,
 as Parquet files give them; `global_steps` 1 and 2), `validation` by `_dump_generations` as `_validate` calls it
 (`global_steps` 0; `reward_extra_infos_dict` with `reward` and `acc`). The trainer was made by `__new__` with a
@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from r1rl import cli
-from r1rl.store import importers, store
+from r1rl.store import store
 from r1rl.store.export import export
-from r1rl.store.importers import Settings, load
+from r1rl.store.importers import Settings, load, sink
 
 QUESTIONS = [("3 + 4 = ", "7"), ("2 + 2 = ", "4"), ("5 - 1 = ", "4"), ("6 * 2 = ", "12")]
 
@@ -91,7 +91,7 @@ def test_trl_completions(trl_output: tuple[Path, list[Any]], tmp_path: Path) -> 
     folder, seen = trl_output
     settings = Settings(task="sums", verifier="exact", extraction="last-number", weights={"length_reward": 0.5})
     done = load(folder, tmp_path / "run", settings=settings)
-    assert done == importers.Imported(12, 3, ())
+    assert (done.rollouts, done.steps, done.left_out) == (12, 3, ())
     rows = store.read(tmp_path / "run").to_pylist()
     assert [[(r["prompt"], r["completion"], r["gold"]) for r in rows if r["step"] == step] for step in range(3)] == seen
     for row in rows:
@@ -142,7 +142,7 @@ def test_verl_dumps(tmp_path: Path) -> None:
         extra = {"acc": [False, True, True, False], "pred": list("abcd"), "request_id": ["r"] * 4, "uneven": [1]}
         verl_dump(tmp_path / "dump", step, [-1.0, 1.0, 1.0, float("nan")], extra, gold)
     done = load(tmp_path / "dump", tmp_path / "run")
-    assert done == importers.Imported(12, 3, ("pred", "request_id"))
+    assert (done.rollouts, done.steps, done.left_out) == (12, 3, ("pred", "request_id"))
     rows = store.read(tmp_path / "run").to_pylist()
     assert [r["step"] for r in rows] == [0] * 4 + [1] * 4 + [9] * 4, "in order of numbers, and as updates made before"
     assert [r["verdict"] for r in rows[:4]] == ["wrong", "correct", "correct", "wrong"]
@@ -157,9 +157,10 @@ def test_verl_dumps(tmp_path: Path) -> None:
 
 
 def test_files_of_verl_itself(tmp_path: Path) -> None:
-    dumps = Path(__file__).with_name("verl_dumps")
+    dumps = Path(__file__).parent / "files" / "verl"
     how = Settings(task="countdown", verifier="countdown")
-    assert load(dumps / "train", tmp_path / "run", settings=how) == importers.Imported(8, 2, ("pred", "request_id"))
+    done = load(dumps / "train", tmp_path / "run", settings=how)
+    assert (done.rollouts, done.steps, done.left_out) == (8, 2, ("pred", "request_id"))
     rows = store.read(tmp_path / "run").to_pylist()
     assert [r["step"] for r in rows] == [0] * 4 + [1] * 4
     assert [r["gold"] for r in rows[:4]] == ["22", "22", "4", "4"]
@@ -238,11 +239,12 @@ def test_what_was_exported_comes_back(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_few_rows_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importers, "BUFFERED_ROWS", 10)
+    monkeypatch.setattr(sink, "BUFFERED_ROWS", 10)
     steps = [i // 7 for i in range(70)] + [0, 3]  # and two stragglers
     source = tmp_path / "a.jsonl"
     source.write_text("\n".join(json.dumps({"completion": str(i), "step": s}) for i, s in enumerate(steps)))
-    assert load(source, tmp_path / "run") == importers.Imported(72, 10, ())
+    done = load(source, tmp_path / "run")
+    assert (done.rollouts, done.steps) == (72, 10)
     found = store.read(tmp_path / "run", columns=["step", "completion"]).to_pylist()
     assert sorted(int(r["completion"]) for r in found) == list(range(72))
     assert all(r["step"] == steps[int(r["completion"])] for r in found)
@@ -257,7 +259,7 @@ def test_few_rows_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         pytest.param("[" * 100_000, [], "not JSON", id="deeply nested"),
         pytest.param('{"answer": "a"}\n', [], "--column completion=text", id="no completion"),
         pytest.param('{"completion": "a", "step": "x"}\n', [], "step='x': need a whole number", id="no step"),
-        pytest.param('{"completion": "a", "step": -1}\n', [], "need both >= 0", id="negative step"),
+        pytest.param('{"completion": "a", "step": -1}\n', [], "need at least 0", id="negative step"),
         pytest.param('{"completion": "a", "kind": "x"}\n', [], "kind='x'", id="kind"),
         pytest.param('{"completion": "a", "finish_reason": "x"}\n', [], "finish_reason='x'", id="finish reason"),
         pytest.param('{"completion": "a"}\n', ["--column", "colour=a"], "column=colour: need one of", id="column"),
@@ -285,7 +287,7 @@ def test_what_does_not_fit_is_said_and_no_run_appears(
 def test_sources_and_targets(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such file or folder"):
         load(tmp_path / "nowhere", tmp_path / "run")
-    with pytest.raises(ValueError, match=r"no \.parquet or \.jsonl file"):
+    with pytest.raises(ValueError, match=r"no .parquet, .jsonl, .eval or .json file"):
         load(tmp_path, tmp_path / "run")
     (tmp_path / "a.jsonl").write_text('{"completion": "a"}\n')
     (tmp_path / "b.parquet").write_bytes(b"PAR1 not")
