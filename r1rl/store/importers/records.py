@@ -20,7 +20,7 @@ from r1rl.store.importers.formats.base import Record
 SUFFIXES: Final = (".parquet", ".jsonl", ".eval", ".json")
 EXECUTABLE: Final = frozenset({".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib"})
 LONGEST_LINE: Final = 64 * 2**20
-LONGEST_JSON: Final = 512 * 2**20
+LONGEST_JSON: Final = 256 * 2**20
 _BATCH_ROWS: Final = 1024
 
 

@@ -9,7 +9,7 @@ are of texts, without token ids, and are not taken.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,21 +19,24 @@ from r1rl.store.importers.formats.zips import Archive, content
 
 SAMPLE: Final = "eval_sample"  # a record of this module: one sample, beside what holds for the whole log
 _CHECKPOINT: Final = re.compile(r"checkpoint[_-](\d{1,12})(?:\D|$)")
+_CHUNK: Final = re.compile(r"(samples/.*_epoch_\d+/)(messages|attachments)/(\d{1,12})\.json", re.DOTALL)
 _NAME: Final = re.compile(r"samples/.*_epoch_\d+(?:\.json|/sample\.json)", re.DOTALL)
 _VALUES: Final[dict[object, float]] = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, True: 1.0, False: 0.0}
+_MOST_MESSAGES: Final = 100_000
 _ATTACHMENT: Final = "attachment://"
 
 
 def samples_in_zip(file: Path) -> Iterator[Record]:
     """The samples of an `.eval` file, one at a time. Raises ValueError as `Archive`."""
     with Archive(file) as archive:
+        chunks = _chunks(archive.names)
         head = archive.json("header.json") if "header.json" in archive.names else archive.json("_journal/start.json")
         for name in archive.names:
             if not _NAME.fullmatch(name):
                 continue
             sample = archive.json(name)
             if isinstance(sample, dict) and name.endswith("/sample.json"):
-                sample |= _of_chunks(archive, name.removesuffix("sample.json"), sample.get("message_refs"))
+                sample |= _of_chunks(archive, name.removesuffix("sample.json"), chunks, sample.get("message_refs"))
             yield {SAMPLE: sample, "log": head}
 
 
@@ -48,22 +51,33 @@ def is_log(value: object) -> bool:
     return isinstance(value, dict) and {"eval", "plan", "status"} <= value.keys()
 
 
-def _of_chunks(archive: Archive, prefix: str, ranges: Any) -> Record:
-    """The messages and attachments of a sample that is written in pieces, named by the index of their first."""
+def _chunks(names: Iterable[str]) -> dict[tuple[str, str], list[tuple[int, str]]]:
+    """The members that a sample written in pieces has, by the sample's folder and kind; named by their first item."""
+    found: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for name in names:
+        if match := _CHUNK.fullmatch(name):
+            found.setdefault((match[1], match[2]), []).append((int(match[3]), name))
+    return found
+
+
+def _of_chunks(
+    archive: Archive, folder: str, chunks: Mapping[tuple[str, str], list[tuple[int, str]]], ranges: Any
+) -> Record:
+    """The messages, attachments and metadata of a sample that is written in pieces."""
 
     def sequence(kind: str) -> list[Any]:
-        name = re.compile(re.escape(f"{prefix}{kind}/") + r"(\d{1,12})\.json")
-        chunks = sorted((int(match[1]), match[0]) for each in archive.names if (match := name.fullmatch(each)))
-        return [item for _, chunk in chunks for item in content(archive.json(chunk), list)]
+        members = sorted(chunks.get((folder, kind), ()))
+        return [item for _, member in members for item in content(archive.json(member), list)]
 
     every, messages = sequence("messages"), []
     for pair in ranges if isinstance(ranges, list) else ():
         if isinstance(pair, list) and len(pair) == 2 and all(isinstance(end, int) and end >= 0 for end in pair):
             messages += every[pair[0] : pair[1]]
-    return {
-        "messages": messages,
-        "attachments": {str(i): text for i, text in enumerate(sequence("attachments"))},
-    }
+        if len(messages) > _MOST_MESSAGES:  # ranges may overlap, and so name the same ones without end
+            raise ValueError(f"{folder[:200]!r}: more than {_MOST_MESSAGES:,} messages in one sample; not read")
+    found: Record = {"messages": messages, "attachments": {str(i): s for i, s in enumerate(sequence("attachments"))}}
+    metadata = f"{folder}metadata.json"
+    return found | ({"metadata": archive.json(metadata)} if metadata in archive.names else {})
 
 
 def _rollouts(record: Record, file: Path, seen: Seen) -> Iterable[Record]:

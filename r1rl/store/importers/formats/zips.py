@@ -43,7 +43,7 @@ class Archive:
             raise ValueError(f"{file}: not a whole zip archive ({error})") from error
         # The last of several members of one name counts, as everywhere.
         self._members = {member.filename: member for member in self._zip.infolist()}
-        self.names = tuple(self._members)
+        self.names = self._members.keys()
         if (size := sum(member.file_size for member in self._members.values())) > LONGEST_ARCHIVE:
             self._zip.close()
             raise ValueError(f"{file}: unpacks to {size:,} bytes, more than {LONGEST_ARCHIVE:,}; not read")
