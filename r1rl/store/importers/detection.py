@@ -33,16 +33,21 @@ _BESIDE: Final = frozenset(
 )
 
 
+class NoRollouts(ValueError):
+    """A path where nothing is that could be rollouts."""
+
+
 def files_of(source: Path) -> list[Path]:
     """The files to read, in order of the numbers in their names; a file is itself.
 
     Raises:
-        ValueError: there are none, or of several kinds.
+        NoRollouts: there are none.
+        ValueError: they are of several kinds, or pickles.
     """
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise ValueError(f"source={str(source)!r}: no such file or folder")
+        raise NoRollouts(f"source={str(source)!r}: no such file or folder")
     for place in _PLACES:
         found = [path for path in source.glob(place) if path.suffix in SUFFIXES and path.name not in _BESIDE]
         lines = [path for path in found if path.suffix != ".json"]
@@ -52,10 +57,10 @@ def files_of(source: Path) -> list[Path]:
             raise ValueError(f"source={str(source)!r}: holds {several} files; name one file")
         if found:
             return _one_of_each(sorted(found, key=lambda path: _order(path.relative_to(source))))
-    what = f"no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file"
+    none = f"source={str(source)!r}: holds no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file"
     if any(path.suffix in EXECUTABLE for path in (*source.glob("*"), *source.glob("dumped_data/*"))):
-        what += ", and its pickles can run code as they are loaded, so they never are"
-    raise ValueError(f"source={str(source)!r}: holds {what}")
+        raise ValueError(f"{none}, and its pickles can run code as they are loaded, so they never are")
+    raise NoRollouts(none)
 
 
 def guess(files: Iterable[Path]) -> str:

@@ -112,3 +112,11 @@ def test_no_report_and_nothing_else_beside_the_source(source: Path, capsys: pyte
 def test_kinds_are_asked_for(source: Path, tmp_path: Path) -> None:
     load(source, tmp_path / "run", settings=Settings(kind="eval"))
     assert cli.main(["aha", str(tmp_path / "run"), "--kind", "train"]) == 2
+
+
+def test_what_is_not_known_is_no_figure(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without finish reasons none was seen to be cut, which is not that none was."""
+    assert cli.main(["aha", str(source), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert [figures[name]["last"]["value"] for name in ("truncated", "accuracy", "tokens")] == [None, None, None]
+    assert figures["repetition_loop"]["last"]["value"] == 0
