@@ -117,8 +117,9 @@ SOURCES: Final[Mapping[str, str]] = MappingProxyType(
         "rollouts": _ROLLOUTS,
         "redraw": _REDRAW,
         "prompt": _STRATUM % "",
-        # Half octaves: the longest of a stratum has at most 1.42 times the tokens of its shortest.
-        "prompt and length": _STRATUM % ", floor(2 * log2(greatest(n_tokens, 1)))",
+        # Half octaves: the longest of a stratum has at most 1.42 times the tokens of its shortest, or the characters
+        # where an imported rollout does not tell its tokens.
+        "prompt and length": _STRATUM % ", floor(2 * log2(greatest(coalesce(n_tokens, n_chars), 1)))",
     }
 )
 

@@ -70,6 +70,8 @@ class Reading:
         if isinstance(ids, list) and isinstance(logprobs, list) and len(ids) != len(logprobs):
             raise ValueError(f"{where}: {len(logprobs)} logprobs for {len(ids)} token_ids; need one for each")
         gold, meta = _gold(row.get("gold"), row.get("meta"))
+        if _is_countdown(row.get("gold")) and self.settings.task == Settings.task:
+            row.setdefault("task", "countdown")  # which attempts are found in it depends on the task
         row |= {
             "run": self.run,
             "kind": kind,
@@ -145,9 +147,13 @@ def as_number(value: object) -> float | None:
         return None
 
 
+def _is_countdown(gold: object) -> bool:
+    return isinstance(gold, dict) and {"target", "numbers"} <= gold.keys()
+
+
 def _gold(gold: Any, meta: Any) -> tuple[str, str]:
     """Gold and meta as texts. TinyZero's Countdown has both in one: {"target": 22, "numbers": [3, 5, 7]}."""
-    if isinstance(gold, dict) and {"target", "numbers"} <= gold.keys():
+    if _is_countdown(gold):
         meta, gold = meta or {"numbers": _numbers(gold["numbers"])}, gold["target"]
     if isinstance(gold, float) and gold.is_integer():
         gold = int(gold)

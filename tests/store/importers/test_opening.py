@@ -120,3 +120,14 @@ def test_what_is_not_known_is_no_figure(source: Path, capsys: pytest.CaptureFixt
     figures = json.loads(capsys.readouterr().out)["figures"]
     assert [figures[name]["last"]["value"] for name in ("truncated", "accuracy", "tokens")] == [None, None, None]
     assert figures["repetition_loop"]["last"]["value"] == 0
+
+
+def test_length_is_matched_by_characters_without_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The only rollout with a marker is the longest and right: nothing of its length is without one."""
+    texts = {"Wait, " + "so it is long. " * 50: "correct", "it is short": "wrong"}
+    rows = [{"prompt": "q", "completion": text, "verdict": verdict} for text, verdict in texts.items()]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert cli.main(["aha", str(tmp_path / "a.jsonl"), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    gaps = [figures[name]["last"]["value"] for name in ("reflection_gap", "reflection_gap_matched")]
+    assert gaps == [1, None]
