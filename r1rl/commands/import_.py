@@ -11,6 +11,7 @@ from r1rl.commands import pair, user_errors
 from r1rl.ground.values import coerce
 
 FORMATS = ("trl", "verl", "traces", "verifiers", "openrlhf", "skyrl", "inspect", "jsonl")  # of store.importers
+_LISTED = 12
 SUMMARY = "Make a run's rollout store from the rollouts of another trainer or evaluation."
 EXAMPLES = """\
 examples:
@@ -64,6 +65,7 @@ def run(parsed: argparse.Namespace) -> None:
         done = importers.load(
             parsed.source, parsed.to, format=parsed.format, settings=settings, progress=sys.stderr.isatty()
         )
-    left = f"; left out: {', '.join(done.left_out)}" if done.left_out else ""
+    shown = done.left_out[:_LISTED] + (f"{len(done.left_out) - _LISTED} more",) * (len(done.left_out) > _LISTED)
+    left = f"; left out: {', '.join(shown)}" if shown else ""
     sys.stdout.write(f"{done.rollouts:,} rollouts of {done.steps:,} steps ({done.format}) in {parsed.to}{left}\n")
     sys.stdout.writelines(f"  {note}\n" for note in done.notes)

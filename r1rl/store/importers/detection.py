@@ -33,7 +33,7 @@ _BESIDE: Final = frozenset(
 )
 
 
-class NoRollouts(ValueError):
+class NoRolloutsError(ValueError):
     """A path where nothing is that could be rollouts."""
 
 
@@ -41,13 +41,13 @@ def files_of(source: Path) -> list[Path]:
     """The files to read, in order of the numbers in their names; a file is itself.
 
     Raises:
-        NoRollouts: there are none.
+        NoRolloutsError: there are none.
         ValueError: they are of several kinds, or pickles.
     """
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise NoRollouts(f"source={str(source)!r}: no such file or folder")
+        raise NoRolloutsError(f"source={str(source)!r}: no such file or folder")
     for place in _PLACES:
         found = [path for path in source.glob(place) if path.suffix in SUFFIXES and path.name not in _BESIDE]
         lines = [path for path in found if path.suffix != ".json"]
@@ -60,7 +60,7 @@ def files_of(source: Path) -> list[Path]:
     none = f"source={str(source)!r}: holds no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file"
     if any(path.suffix in EXECUTABLE for path in (*source.glob("*"), *source.glob("dumped_data/*"))):
         raise ValueError(f"{none}, and its pickles can run code as they are loaded, so they never are")
-    raise NoRollouts(none)
+    raise NoRolloutsError(none)
 
 
 def guess(files: Iterable[Path]) -> str:

@@ -15,7 +15,7 @@ from typing import Final
 from r1rl.ground import whole_files
 from r1rl.ground.cache import cache_dir
 from r1rl.store import schema, shards
-from r1rl.store.importers.detection import NoRollouts, files_of
+from r1rl.store.importers.detection import NoRolloutsError, files_of
 from r1rl.store.importers.loading import load
 
 _VERSION: Final = 1
@@ -46,7 +46,7 @@ def opened(path: Path, out: Path | None = None, *, progress: bool = False) -> Op
         return Opened(path, known.get("imported"), known.get("notes") or ())
     try:
         files = files_of(path)
-    except NoRollouts:
+    except NoRolloutsError:
         return Opened(path)
     name = path.resolve().stem or "rollouts"
     origin = cache_dir() / "imported" / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]

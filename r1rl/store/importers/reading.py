@@ -8,18 +8,24 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from r1rl.store import schema
 from r1rl.store.importers.formats.base import Format, Record, Settings, step_of_name
 from r1rl.store.importers.formats.messages import read_text, written_text
 from r1rl.store.importers.missing import Told
+from r1rl.verify.verdict import Status
 
-_OF_US: Final = frozenset({"run", "kind", "rank", "group_id", "sample_idx", "prompt_id", "group"})
+_OWN: Final = ("kind", "prompt_id", "group")
+_OF_US: Final = frozenset({"run", "rank", "group_id", "sample_idx", *_OWN})
 _ARRAY: Final = re.compile(r"\[\s*[0-9]{1,12}(?:\s+[0-9]{1,12}){0,15}\s*\]")
 _WHOLE: Final = ("n_tokens", "cap", "step", "policy_step")
 _REAL: Final = ("reward", "advantage", "temperature", "top_p", "wall_time")
+_VERDICTS: Final = get_args(Status)
 _LONGEST_NUMBER: Final = 40
+_UNUSUAL: Final = re.compile(r"[^\w .:/@+-]")  # in the name of a reward, which becomes a column's
+_LONGEST_NAME: Final = 80
+_MOST_REWARDS: Final = 100
 
 
 class Reading:
@@ -28,6 +34,7 @@ class Reading:
     def __init__(self, format: Format, settings: Settings, run: str, kind: str) -> None:
         self.format, self.settings, self.run, self.kind = format, settings, run, kind
         self.left_out: set[str] = set()
+        self._rewards: set[str] = set()
         self.told = Told()
         allowed = set(schema.SCHEMA.names) - _OF_US
         for ours in settings.columns:
@@ -54,21 +61,16 @@ class Reading:
         if taken["completion"] is None:
             raise ValueError(f"{where}: no completion; name its column, as --column completion=text")
         row = {name: value for name, value in taken.items() if value is not None}
-        for name in _WHOLE:
-            if name in row:
-                row[name] = _whole(name, row[name], where)
-        for name in _REAL:
-            if name in row:
-                row[name] = self._real(name, row[name], where)
-        kind = left.pop("kind", None) or self.kind
-        kind = "eval" if kind == schema.OLD_KIND else kind
+        self._check(row, where)
+        # Of TRL's and verl's columns one may have such a name, and mean another thing.
+        own = {} if self.format.name in ("trl", "verl") else {name: left.pop(name, None) for name in _OWN}
+        kind = "eval" if own.get("kind") == schema.OLD_KIND else own.get("kind") or self.kind
+        if kind not in schema.KINDS:
+            raise ValueError(f"{where}: kind={str(kind)[:60]!r}: need one of {', '.join(schema.KINDS)}")
         step = self._step(row, file)
         if step < 0:
             raise ValueError(f"{where}: step={step}: need at least 0")
         step = max(0, step - self.format.first_steps.get(kind, 0))
-        ids, logprobs = row.get("token_ids"), row.get("logprobs")
-        if isinstance(ids, list) and isinstance(logprobs, list) and len(ids) != len(logprobs):
-            raise ValueError(f"{where}: {len(logprobs)} logprobs for {len(ids)} token_ids; need one for each")
         gold, meta = _gold(row.get("gold"), row.get("meta"))
         if _is_countdown(row.get("gold")) and self.settings.task == Settings.task:
             row.setdefault("task", "countdown")  # which attempts are found in it depends on the task
@@ -87,14 +89,31 @@ class Reading:
             "temperature": row.get("temperature", self.settings.temperature),
             "verifier": self.settings.verifier or row.get("verifier"),
         }
-        given = left.pop("prompt_id", None)
+        given = own.get("prompt_id")
         digest = hashlib.sha256(json.dumps([row["prompt"], gold]).encode()).hexdigest()[:16]
         row["prompt_id"] = f"imported:{digest}" if given is None else str(given)
-        row["group"] = str(left.pop("group", None) or row["prompt_id"])
+        row["group"] = str(row["prompt_id"] if own.get("group") is None else own["group"])
         self._judged(row, left)
         unused = left.keys() - _OF_US - {"numbers"}
-        self.left_out |= {name for name in unused if left[name] is not None}
+        self.left_out |= {_UNUSUAL.sub("_", name)[:_LONGEST_NAME] for name in unused if left[name] is not None}
         return row
+
+    def _check(self, row: Record, where: str) -> None:
+        """Make numbers of numbers in quotes, and verdicts of truth values. Raises ValueError for what is neither."""
+        for name in _WHOLE:
+            if name in row:
+                row[name] = _whole(name, row[name], where)
+        for name in _REAL:
+            if name in row:
+                row[name] = self._real(name, row[name], where)
+        if (verdict := row.get("verdict")) is not None:
+            if isinstance(verdict, int | float) and verdict in (0, 1):
+                row["verdict"] = "correct" if verdict else "wrong"
+            elif verdict not in _VERDICTS:
+                raise ValueError(f"{where}: verdict={str(verdict)[:60]!r}: need true, false or {', '.join(_VERDICTS)}")
+        ids, logprobs = row.get("token_ids"), row.get("logprobs")
+        if isinstance(ids, list) and isinstance(logprobs, list) and len(ids) != len(logprobs):
+            raise ValueError(f"{where}: {len(logprobs)} logprobs for {len(ids)} token_ids; need one for each")
 
     def _take(self, left: Record, ours: str) -> Any:
         if ours in self.settings.columns:
@@ -130,8 +149,11 @@ class Reading:
             row["verdict"] = "correct" if right > 0 else "wrong"
         total, paid = 0.0, False
         for name in [name for name, value in left.items() if name not in _OF_US and _is_number(value)]:
-            value = float(left.pop(name))
-            row[name if name.startswith(schema.REWARD_PREFIX) else schema.REWARD_PREFIX + name] = value
+            column = schema.REWARD_PREFIX + _UNUSUAL.sub("_", name.removeprefix(schema.REWARD_PREFIX))[:_LONGEST_NAME]
+            if column not in self._rewards and len(self._rewards) >= _MOST_REWARDS:
+                continue
+            self._rewards.add(column)
+            value = row[column] = float(left.pop(name))
             total, paid = total + self.settings.weights.get(name, 1.0) * value, True
         if paid and self.format.name == "trl" and "reward" not in row:
             row["reward"] = total  # as TRL: the weighted sum of those that are not NaN
