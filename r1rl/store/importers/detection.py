@@ -21,6 +21,7 @@ FORMATS: Final = {each.name: each for each in _KNOWN}
 _PLACES: Final = (
     "completions/*.parquet",  # TRL's output_dir
     *(f"{above}step_*/*/*/traces.jsonl" for above in ("rollouts/", "")),  # prime-rl's run
+    *(f"{above}step_*/*_rollouts*.jsonl" for above in ("rollouts/", "")),  # prime-rl's, until 0.6
     *(f"{above}*_evals/*.jsonl" for above in ("dumped_evals/", "")),  # SkyRL's export_path
     "dumped_evals/eval_only/*.jsonl",
     "traces.jsonl",

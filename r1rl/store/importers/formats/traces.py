@@ -3,7 +3,7 @@
 Read in verifiers 0.4.0 (`Episode.to_record`) and prime-rl at commit 559b4477 (`FileMonitor.log_episodes`), which writes
 RUN/rollouts/step_1/{train,eval}/{all,effective}/traces.jsonl. Its step is the batch that is being collected, from 1, so
 one more than the updates made before. A trace is a graph of messages; its last branch is read, and what the model wrote
-in it. A line may be one trace alone.
+in it. In prime-rl 0.7 and 0.8 a line is one trace (`Rollout.to_record`).
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ def _rollouts(record: Record, file: Path, seen: Seen) -> Iterable[Record]:
     episode = record if "traces" in record else {}
     traces = record.get("traces") if episode else [record]
     found = [trace for trace in traces if isinstance(trace, dict)] if isinstance(traces, list) else []
-    shared = _shared(episode, file)
+    shared = _shared(episode, record, file)
     if not found:
         seen["empty"] += 1
     return [shared | _rollout(trace, episode) for trace in found]
 
 
-def _shared(episode: Record, file: Path) -> Record:
-    """What an episode's rollouts have in common: when they were sampled, and their group."""
+def _shared(episode: Record, record: Record, file: Path) -> Record:
+    """What an episode's rollouts have in common: when they were sampled, and their group; until 0.8 on the trace."""
     work = _of(_of(episode, "run"), "work")
-    kind, step = work.get("type"), step_of_name(file.parent.parent.parent.name)
+    kind, step = work.get("type") or record.get("kind"), None
     if file.parent.name in ("all", "effective"):
         kind = kind or file.parent.parent.name
-    else:
-        step = None
-    row: Record = {"kind": kind, "step": work.get("step") if step is None else step}
-    policy = _of(work, "policy").get("start")
-    if policy is not None:
-        row["policy_step"] = policy
-    if (group := _of(episode, "group").get("id")) is not None:
-        row["group"] = str(group)
+        step = step_of_name(file.parent.parent.parent.name)
+    row: Record = {
+        "kind": kind if kind in ("train", "eval") else None,
+        "step": (work.get("step") or record.get("eval_step")) if step is None else step,
+        "policy_step": _of(work, "policy").get("start", record.get("policy_version")),
+        "group": _of(episode, "group").get("id", record.get("group_id")),
+        "task": _of(episode, "env").get("name") or _of(episode, "env").get("id") or record.get("env_name"),
+    }
     return {name: value for name, value in row.items() if value is not None}
 
 
@@ -58,7 +58,6 @@ def _rollout(trace: Record, episode: Record) -> Record:
     last = calls[-1] if calls else {}
     sampling, rewards = _of(last, "sampling"), _of(trace, "rewards")
     cut = trace.get("stop_condition") in _CUT or last.get("finish_reason") == "length"
-    env = _of(episode, "env")
     row: Record = {
         **{name: value for name, value in _of(trace, "metrics").items() if not name.startswith("num_")},
         **{name: _of(rewards, name).get("score") for name in rewards},
@@ -67,7 +66,6 @@ def _rollout(trace: Record, episode: Record) -> Record:
         "gold": data.get("answer"),
         "meta": data.get("info"),
         "reward": _reward(rewards),
-        "task": env.get("name") or env.get("id"),
         "n_tokens": _tokens(calls),
         "finish_reason": "length" if cut else FINISHED.get(str(last.get("finish_reason"))),
         "temperature": sampling.get("temperature"),

@@ -2,6 +2,8 @@
 
 Read in verifiers 0.1.14 (`save_utils.state_to_output`) and at commit 39f0675 (`vf-eval --save-dataset`): prompt and
 completion as messages, answer, reward, metrics once as a mapping and once as columns. An evaluation of one model.
+prime-rl 0.6 writes such lines while it trains: RUN/rollouts/step_0/train_rollouts.jsonl and eval_rollouts_ENV.jsonl
+(`save_rollouts` of `FinishedRollout.to_dict`), where a step counts the updates made before.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from r1rl.ground import whole_files
-from r1rl.store.importers.formats.base import Format, Record, Seen
+from r1rl.store.importers.formats.base import Format, Record, Seen, step_of_name
 
+_WHILE_TRAINING: Final = ("train_rollouts", "eval_rollouts")
 _FACTS: Final = {"generation_ms", "scoring_ms", "total_ms", "id", "example_id"}  # numbers that are no rewards
 
 
@@ -46,6 +49,15 @@ def _rollouts(record: Record, file: Path, seen: Seen) -> Iterable[Record]:
     }
     if isinstance(record.get("is_truncated"), bool):
         row["finish_reason"] = "length" if record["is_truncated"] else "stop"
+    if file.name.startswith(_WHILE_TRAINING):
+        row |= {
+            "kind": "train" if file.name.startswith("train") else "eval",
+            "step": step_of_name(file.parent.name),
+            "policy_step": record.get("policy_version"),
+            "group": record.get("group_id"),
+            "advantage": record.get("advantage"),
+            "task": record.get("env_name") or row["task"],
+        }
     return [row]
 
 

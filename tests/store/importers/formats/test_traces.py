@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,23 @@ def test_prime_rl(tmp_path: Path) -> None:
     assert [row["finish_reason"] for row in rows[:2]] == ["stop", "length"]
     assert len({(row["group_id"]) for row in rows}) == 8
     assert any(note.startswith("1 records without a completion") for note in done.notes)
+
+
+def test_prime_rl_before_episodes(tmp_path: Path) -> None:
+    """A trace a line, with what prime-rl 0.7 adds to it, read at its tag (`Rollout.to_record`)."""
+    source = FILES / "prime_rl" / "rollouts" / "step_2" / "eval" / "all" / "traces.jsonl"
+    more = {"kind": "eval", "env_name": "sums", "group_id": "0b0e", "policy_version": 20, "eval_step": 21}
+    traces = [json.loads(line)["traces"][0] | more for line in source.read_text().splitlines()]
+    for folder in ("rollouts/step_21/eval/all", "elsewhere"):
+        path = tmp_path / folder / "traces.jsonl"
+        path.parent.mkdir(parents=True)
+        path.write_text("".join(json.dumps(trace) + "\n" for trace in traces))
+        load(path, tmp_path / folder / "run")
+        rows = store.read(tmp_path / folder / "run").to_pylist()
+        assert {(row["kind"], row["step"], row["policy_step"], row["task"]) for row in rows} == {
+            ("eval", 20, 20, "sums")
+        }
+        assert len({row["group_id"] for row in rows}) == 1
 
 
 def test_verifiers(tmp_path: Path) -> None:

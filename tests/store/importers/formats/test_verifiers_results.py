@@ -45,3 +45,20 @@ def test_its_first_versions(tmp_path: Path) -> None:
     assert [name for name in table.column_names if name.startswith("reward_")] == ["reward_exact"]
     (row,) = table.to_pylist()
     assert (row["completion"], row["task"], row["reward"], row["finish_reason"]) == ("a", "default", 0.5, None)
+
+
+@pytest.mark.parametrize("inside", ["", "rollouts"])
+def test_prime_rl_while_it_trains(tmp_path: Path, inside: str) -> None:
+    """Lines of the tool with what prime-rl 0.6 adds to them, read at its tag (`FinishedRollout.to_dict`)."""
+    lines = [json.loads(line) for line in (FILES / "results.jsonl").read_text().splitlines()]
+    for step, name in ((0, "train_rollouts"), (0, "eval_rollouts_sums"), (20, "eval_rollouts_sums")):
+        folder = tmp_path / "theirs" / "rollouts" / f"step_{step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        more = {"env_name": "sums", "group_id": "0b0e", "policy_version": step, "off_policy_steps": 1, "advantage": 0.5}
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line | more) + "\n" for line in lines))
+    (tmp_path / "theirs" / "metrics.jsonl").write_text("{}\n")
+    load(tmp_path / "theirs" / inside, tmp_path / "run")
+    rows = store.read(tmp_path / "run").to_pylist()
+    assert {(row["kind"], row["step"]) for row in rows} == {("train", 0), ("eval", 0), ("eval", 20)}
+    assert {(row["task"], row["advantage"], row["step"] - row["policy_step"]) for row in rows} == {("sums", 0.5, 0)}
+    assert len({row["group_id"] for row in rows}) == 3
