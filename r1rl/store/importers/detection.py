@@ -28,10 +28,9 @@ _PLACES: Final = (
     "results.jsonl",
     "*",
 )
+_HEAD: Final = 4096
 # Small files beside rollouts, which are none.
-_BESIDE: Final = frozenset(
-    {"metrics.jsonl", "aggregated_results.jsonl", "metadata.json", "config.json", "logs.json", "trainer_state.json"}
-)
+_BESIDE: Final = frozenset({"metrics.jsonl", "aggregated_results.jsonl"})
 
 
 class NoRolloutsError(ValueError):
@@ -51,8 +50,7 @@ def files_of(source: Path) -> list[Path]:
         raise NoRolloutsError(f"source={str(source)!r}: no such file or folder")
     for place in _PLACES:
         found = [path for path in source.glob(place) if path.suffix in SUFFIXES and path.name not in _BESIDE]
-        lines = [path for path in found if path.suffix != ".json"]
-        found = lines or found
+        found = [path for path in found if path.suffix != ".json"] or list(filter(_has_rollouts, found))
         if len({path.suffix for path in found}) > 1:
             several = " and ".join(sorted({path.suffix for path in found}))
             raise ValueError(f"source={str(source)!r}: holds {several} files; name one file")
@@ -62,6 +60,15 @@ def files_of(source: Path) -> list[Path]:
     if any(path.suffix in EXECUTABLE for path in (*source.glob("*"), *source.glob("dumped_data/*"))):
         raise ValueError(f"{none}, and its pickles can run code as they are loaded, so they never are")
     raise NoRolloutsError(none)
+
+
+def _has_rollouts(file: Path) -> bool:
+    """Whether a JSON file is a table of W&B or a log of Inspect, among all others that a folder may hold."""
+    if file.name.endswith(".table.json"):
+        return True
+    with file.open("rb") as stream:
+        head = stream.read(_HEAD)
+    return b'"status"' in head and b'"eval"' in head
 
 
 def guess(files: Iterable[Path]) -> str:
