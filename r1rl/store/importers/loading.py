@@ -15,7 +15,7 @@ from tqdm import tqdm
 from r1rl.store import schema, shards
 from r1rl.store.importers import missing
 from r1rl.store.importers.detection import FORMATS, files_of, guess
-from r1rl.store.importers.formats.base import Settings
+from r1rl.store.importers.formats.base import MODEL, Settings
 from r1rl.store.importers.reading import Reading
 from r1rl.store.importers.records import records
 from r1rl.store.importers.sink import Sink
@@ -82,6 +82,9 @@ def _write(files: Sequence[Path], run: Path, reading: Reading, how: Settings, *,
     sink.close()
     if not sink.rollouts:
         raise ValueError(f"{files[0]}: no rollout in it{' nor in the files beside it' if len(files) > 1 else ''}")
+    models = sorted(name.removeprefix(MODEL) for name in reading.told.seen if name.startswith(MODEL))
+    if len(models) > 1:
+        raise ValueError(f"{files[0].parent}: several models ({', '.join(models)}) and no steps; name one file")
     notes = missing.notes(reading.told, sink.parts.keys(), sink.largest_group, judged=how.verifier is not None)
     steps = len({step for _, step in sink.parts})
     return Imported(sink.rollouts, steps, tuple(sorted(reading.left_out)), reading.format.name, tuple(notes))

@@ -10,10 +10,10 @@ from typing import Any, Final
 from r1rl.store.importers.formats.base import Seen
 
 SKIPPED: Final = {
-    "media": "{n} images or other parts that are no text: left out",
-    "turns": "{n} rollouts of several turns: their completion is what the model wrote, without tools and users between",
-    "empty": "{n} records without a completion, as of rollouts that failed: left out",
-    "numbers": "{n} rewards that are no finite number: taken as not given",
+    "media": "images and other parts that are no text, left out: {n}",
+    "turns": "rollouts of several turns, their completion what the model wrote, without tools and users between: {n}",
+    "empty": "records without a completion, as of rollouts that failed, left out: {n}",
+    "numbers": "numbers that are not finite, taken as not given: {n}",
 }
 _LOOKED_AT: Final = ("verdict", "logprobs", "n_tokens", "finish_reason", "reward")
 
@@ -55,8 +55,8 @@ def _verdicts(told: Told) -> str:
     if not told.with_value["gold"]:
         return f"no verdicts{of}, and no gold answers to judge by: not known which rollouts were right"
     return (
-        f"no verdicts{of}, but gold answers: `r1rl import --verifier math` (or another) judges them; "
-        "until then it is not known which rollouts were right"
+        f"no verdicts{of}, but gold answers: not known which rollouts were right, until "
+        "`r1rl import PATH --to RUN --verifier math` (or another, or --correct REWARD) judges them"
     )
 
 
@@ -64,7 +64,7 @@ def _steps(steps: Collection[tuple[str, int]]) -> list[str]:
     evaluated = sorted(step for kind, step in steps if kind == "eval")
     if not evaluated:
         several = len(steps) > 1
-        again = "; `r1rl import --kind eval` if every step answers the same prompts" if several else ""
+        again = "; `r1rl import PATH --to RUN --kind eval` if each does answer the same" if several else ""
         return [f"no evaluation of the same prompts at each step: no comparison with step 0, no onset{again}"]
     if len(evaluated) == 1:
         return [f"one step (step {evaluated[0]}): no change, no onset"]

@@ -156,6 +156,15 @@ def test_verl_dumps(tmp_path: Path) -> None:
     assert set(store.read(tmp_path / "validation").column("step").to_pylist()) == {10}
 
 
+def test_verl_steps_of_file_names(tmp_path: Path) -> None:
+    """As where `step` was not dumped, or was lost on the way."""
+    verl_dump(tmp_path / "dump", 120, [1.0], {}, ["1"])
+    path = tmp_path / "dump" / "120.jsonl"
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "step"}))
+    assert load(path, tmp_path / "run").format == "verl"
+    assert store.read(tmp_path / "run").column("step").to_pylist() == [119]
+
+
 def test_files_of_verl_itself(tmp_path: Path) -> None:
     dumps = Path(__file__).parent / "files" / "verl"
     how = Settings(task="countdown", verifier="countdown")

@@ -37,7 +37,9 @@ def at(*steps: int, **changed: Any) -> list[dict[str, Any]]:
         pytest.param(at(0, 10, n_tokens=None), ["no token counts"], id="no token counts"),
         pytest.param(at(0, 10, finish_reason=None), ["no finish reasons"], id="no finish reasons"),
         pytest.param(at(0, 10, logprobs=None), ["no log-probabilities"], id="no log-probabilities"),
-        pytest.param(at(0) + at(10, reward=float("inf")), ["2 rewards that are no finite number"], id="infinite"),
+        pytest.param(
+            at(0) + at(10, reward=float("inf")), ["numbers that are not finite, taken as not given: 2"], id="infinite"
+        ),
     ],
 )
 def test_notes(tmp_path: Path, rows: list[dict[str, Any]], said: list[str]) -> None:

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 Record = dict[str, Any]
 Seen = Counter[str]
-"""How often something was met that readers must be told of, by the words of `missing.SKIPPED`."""
+"""How often something was met that readers must be told of, by the words of `missing.SKIPPED`; rollouts without a step
+of a model, by MODEL and its name."""
+MODEL: Final = "model "
 
 _STEP: Final = re.compile(r"(?:^|[^a-z])(?:global_?)?step[_=-]?(\d{1,12})(?:\D|$)", re.IGNORECASE)
 

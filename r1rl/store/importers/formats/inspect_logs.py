@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from r1rl.store.importers.formats.base import FINISHED, Format, Record, Seen, step_of_name
+from r1rl.store.importers.formats.base import FINISHED, MODEL, Format, Record, Seen, step_of_name
 from r1rl.store.importers.formats.messages import is_messages, split
 from r1rl.store.importers.formats.zips import Archive, content
 
@@ -90,7 +90,9 @@ def _rollouts(record: Record, file: Path, seen: Seen) -> Iterable[Record]:
     scores = {name: _value(score) for name, score in content(sample.get("scores"), dict).items()}
     first = next(iter(scores.values()), None)
     task = str(evaluation.get("task") or "imported")
-    usage = content(output.get("usage"), dict)
+    usage, step = content(output.get("usage"), dict), _step(evaluation)
+    if step is None:
+        seen[MODEL + str(evaluation.get("model"))[:100]] += 1
     row = {
         **{name: value for name, value in scores.items() if value is not None},
         "prompt": prompt,
@@ -106,7 +108,7 @@ def _rollouts(record: Record, file: Path, seen: Seen) -> Iterable[Record]:
         "temperature": config.get("temperature"),
         "top_p": config.get("top_p"),
         "cap": config.get("max_tokens"),
-        "step": _step(evaluation),
+        "step": step,
     }
     return [row]
 

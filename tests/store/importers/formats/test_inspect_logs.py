@@ -38,7 +38,7 @@ def test_a_log_of_the_tool(tmp_path: Path) -> None:
     assert rows[0]["n_tokens"] == 18
     assert json.loads(rows[0]["meta"]) == {"level": 1}
     assert rows[1]["prompt"] == "system: Be brief.\nuser: What is 2 * 6?"
-    assert any(note.startswith("2 images") for note in done.notes)
+    assert any(note.startswith("images") and note.endswith(": 2") for note in done.notes)
     assert not list(tmp_path.glob("**/*sum*")), "nothing is unpacked"
 
 
@@ -78,6 +78,29 @@ def log_of(sample: dict[str, Any], **evaluation: Any) -> dict[str, Any]:
 def test_records(record: dict[str, Any], expected: dict[str, Any]) -> None:
     (row,) = FORMAT.rollouts(record, Path("a.eval"), Counter())
     assert {name: row.get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("models", "steps"),
+    [
+        pytest.param(["org/a", "org/a"], [0], id="one model"),
+        pytest.param(["run/checkpoint-20", "run/checkpoint-40"], [20, 40], id="checkpoints"),
+        pytest.param(["org/a", "org/b"], None, id="several models"),
+    ],
+)
+def test_logs_in_a_folder(tmp_path: Path, models: list[str], steps: list[int] | None) -> None:
+    (tmp_path / "logs").mkdir()
+    for i, model in enumerate(models):
+        sample = {"id": 1, "epoch": 1, "input": "q", "target": "t", "output": {"completion": "a"}}
+        log = {"status": "success", "eval": {"task": "t", "model": model}, "plan": {}, "samples": [sample]}
+        (tmp_path / "logs" / f"{i}.json").write_text(json.dumps(log))
+    if steps is None:
+        with pytest.raises(ValueError, match=r"several models \(org/a, org/b\) and no steps"):
+            load(tmp_path / "logs", tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        return
+    load(tmp_path / "logs", tmp_path / "run")
+    assert sorted(set(store.read(tmp_path / "run").column("step").to_pylist())) == steps
 
 
 def test_a_log_that_is_still_written_has_its_head_in_the_journal(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_prime_rl(tmp_path: Path) -> None:
     assert first["logprobs"][1] == pytest.approx(-0.1235)
     assert [row["finish_reason"] for row in rows[:2]] == ["stop", "length"]
     assert len({(row["group_id"]) for row in rows}) == 8
-    assert any(note.startswith("1 records without a completion") for note in done.notes)
+    assert any(note.startswith("records without a completion") and note.endswith(": 1") for note in done.notes)
 
 
 def test_prime_rl_before_episodes(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_verifiers(tmp_path: Path) -> None:
     assert rows[-1]["completion"].startswith("<think>\nI have a tool.\n</think>\nLet me compute.\n<tool_call>")
     assert rows[-1]["completion"].endswith("\n\nIt says 42. Double-check: 6 * 7 = 42. \\boxed{42}")
     assert (rows[-1]["token_ids"], rows[-1]["n_tokens"]) == (None, 13)
-    assert any(note.startswith("1 rollouts of several turns") for note in done.notes)
+    assert any(note.startswith("rollouts of several turns") and note.endswith(": 1") for note in done.notes)
 
 
 @pytest.mark.parametrize(
