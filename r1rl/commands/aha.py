@@ -60,9 +60,7 @@ def run(parsed: argparse.Namespace) -> None:
     with user_errors():
         if parsed.greedy and parsed.kind == "train":
             raise ValueError("--greedy, --kind train: training rollouts are sampled; leave one of the two out")
-        if parsed.out and len(parsed.runs) > 1:
-            raise ValueError("--out: for one path; leave it out to import several into the cache")
-        parsed.runs = [foreign.run_of(path, parsed.out) for path in parsed.runs]
+        parsed.runs = foreign.runs_of(parsed.runs, parsed.out)
         kind = parsed.kind or _kind(parsed.runs)
         selection = figures.Selection(kind, parsed.greedy, parsed.exclude_unclean)
         wanted = figures.chosen(parsed.lexicon)

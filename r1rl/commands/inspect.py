@@ -30,7 +30,7 @@ def run(parsed: argparse.Namespace) -> None:
     with user_errors():
         if parsed.open and parsed.no_html:
             raise ValueError("--open, --no-html: without a report there is none to open; leave one of the two out")
-        run_dir = foreign.run_of(parsed.run, parsed.out)
+        (run_dir,) = foreign.runs_of([parsed.run], parsed.out)
         inspect.run(run_dir, as_json=parsed.json, html=not parsed.no_html)
     if parsed.open:
         import webbrowser

@@ -131,3 +131,13 @@ def test_length_is_matched_by_characters_without_tokens(tmp_path: Path, capsys: 
     figures = json.loads(capsys.readouterr().out)["figures"]
     gaps = [figures[name]["last"]["value"] for name in ("reflection_gap", "reflection_gap_matched")]
     assert gaps == [1, None]
+
+
+def test_one_out_is_for_one_path(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["aha", str(source), str(FILES / "skyrl"), "--out", str(tmp_path / "run")]) == 2
+    assert "--out" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert cli.main(["aha", str(source), "--out", str(tmp_path / "run")]) == 0
+    assert cli.main(["aha", str(source), str(FILES / "verl" / "train")]) == 0
+    told = capsys.readouterr().err
+    assert told.count("rollouts of another tool") == 3, "each is said"
