@@ -95,7 +95,7 @@ def _gold(parsed: argparse.Namespace) -> None:
 
     task, _ = questions.task_of(parsed.task[0], dict(parsed.task_options))
     rows = questions.all_rows(task)
-    reasons = gold.check(task.verifier, rows, progress=sys.stderr.isatty())
+    reasons = gold.check_task(task, rows, progress=sys.stderr.isatty())
     bad = [(row, reason) for row, reason in zip(rows, reasons, strict=True) if reason]
     _say(f"{len(rows) - len(bad):,} of {len(rows):,} gold answers are usable by the verifier {task.verifier}")
     for row, reason in bad:

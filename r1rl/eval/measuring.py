@@ -131,20 +131,24 @@ def _questions(
 ) -> dict[str, Question]:
     if not whole:
         return {}
-    (verifier,) = {row["verifier"] for rows in whole.values() for row in rows}
     said = {
         name: [Answered(voting.answer_of(row, extraction), row["verdict"] == "correct") for row in rows]
         for name, rows in whole.items()
     }
-    votes = voting.group(verifier, [(said[name], rows[0]["gold"], rows[0]["meta"]) for name, rows in whole.items()])
-    sound = _sound(path, step, workers) if verifier == "countdown" else None
+    judges = {name: rows[0]["verifier"] for name, rows in whole.items()}
+    votes: dict[str, Votes] = {}
+    for verifier in dict.fromkeys(judges.values()):
+        its = {name: rows[0] for name, rows in whole.items() if judges[name] == verifier}
+        found = voting.group(verifier, [(said[name], row["gold"], row["meta"]) for name, row in its.items()])
+        votes |= dict(zip(its, found, strict=True))
+    sound = _sound(path, step, workers) if set(judges.values()) == {"countdown"} else None
     return {
         name: Question(
             tuple(answered.right for answered in said[name]),
-            its,
+            votes[name],
             None if sound is None else tuple(sound.get((name, i), False) for i in range(len(said[name]))),
         )
-        for name, its in zip(whole, votes, strict=True)
+        for name in whole
     }
 
 

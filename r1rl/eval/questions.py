@@ -66,7 +66,7 @@ def find(
     if limit is not None and limit < len(rows):
         # By a hash of the question: the first of a file are often all of one kind.
         rows = sorted(rows, key=lambda row: hashlib.sha256(row.question.encode()).digest())[:limit]
-    reasons = gold.check(task.verifier, rows, progress=progress)
+    reasons = gold.check_task(task, rows, progress=progress)
     good = [row for row, reason in zip(rows, reasons, strict=True) if not reason]
     if not good:
         raise RecipeError(f"task={name!r}: no gold answer is usable, most often: {gold.most_common(reasons)[0]}")

@@ -255,7 +255,7 @@ def _gold(loaded: recipe.LoadedRecipe) -> str:
 
     rows = loaded.task.rows("train", min(loaded.recipe.train_size, _GOLD_ROWS))
     try:
-        reasons = gold.check(loaded.task.verifier, rows)
+        reasons = gold.check_task(loaded.task, rows)
     except RecipeError as error:
         return f"not checked: {error}"
     bad = [reason for reason in reasons if reason]

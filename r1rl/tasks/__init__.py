@@ -29,6 +29,7 @@ class Row:
         gold: the expected answer, always text.
         meta: what the verifier needs besides, JSON-able; Countdown: `{"numbers": [3, 5, 7]}`.
         columns: the data's own columns, which rewards are given.
+        verifier: who judges it, "" for the task's verifier.
     """
 
     prompt_id: str
@@ -36,6 +37,7 @@ class Row:
     gold: str
     meta: dict[str, Any]
     columns: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    verifier: str = ""
 
 
 class Task(Protocol):
@@ -73,6 +75,7 @@ _REGISTRY = {
     "countdown": "r1rl.tasks.countdown:Countdown",
     "file": "r1rl.tasks.files:FileTask",
     "gym": "r1rl.tasks.gym:Gym",
+    "mix": "r1rl.tasks.mix:Mix",
 }
 
 

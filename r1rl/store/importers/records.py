@@ -22,6 +22,7 @@ EXECUTABLE: Final = frozenset({".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt"
 LONGEST_LINE: Final = 64 * 2**20
 LONGEST_JSON: Final = 256 * 2**20
 _BATCH_ROWS: Final = 1024
+_BATCH_BYTES: Final = 2**30
 
 
 def records(file: Path) -> Iterator[tuple[str, Record]]:
@@ -48,10 +49,18 @@ def records(file: Path) -> Iterator[tuple[str, Record]]:
 def _of_parquet(file: Path) -> Iterator[tuple[str, Record]]:
     with _parquet(file) as parquet:
         number = 0
-        for batch in parquet.iter_batches(_BATCH_ROWS):
-            for row in batch.to_pylist():
+        for batch in parquet.iter_batches(_batch_rows(parquet.metadata)):
+            for i in range(len(batch)):
                 number += 1
-                yield f"{file}, row {number}", row
+                # One at a time: a long text that all rows share is stored once, and would be as many Python strings.
+                yield f"{file}, row {number}", batch.slice(i, 1).to_pylist()[0]
+
+
+def _batch_rows(metadata: pq.FileMetaData) -> int:
+    """As many rows as fit into memory even if each were as long as all values of its column in a row group."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    sizes = [group.column(i).total_uncompressed_size for group in groups for i in range(group.num_columns)]
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, *sizes, 1)))
 
 
 @contextmanager

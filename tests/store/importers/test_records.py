@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from r1rl.store.importers import load, records
@@ -57,3 +60,25 @@ def test_a_bad_line_after_what_was_written_leaves_nothing(tmp_path: Path, monkey
 def test_a_list_of_objects(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b"[" + LINE + b"," + LINE + b"]")
     assert load(tmp_path / "a.json", tmp_path / "run").rollouts == 2
+
+
+@pytest.mark.parametrize("typed", [True, False], ids=["as a dictionary", "as texts"])
+def test_a_parquet_file_that_swells_is_held_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: bool
+) -> None:
+    """Rows that share one text are stored once: 200 of 1 MB are a small file."""
+    monkeypatch.setattr(records, "_BATCH_BYTES", 2**24)
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 200, pa.int32()), pa.array(["x" * 2**20]))
+    table = pa.table({"step": [1] * 200, "prompt": ["q"] * 200, "completion": text})
+    pq.write_table(table, tmp_path / "a.parquet", store_schema=typed)
+    assert (tmp_path / "a.parquet").stat().st_size < 2**17
+    del table, text
+    before, most = pa.total_allocated_bytes(), 0
+    tracemalloc.start()
+    for _, record in records.records(tmp_path / "a.parquet"):
+        assert len(record["completion"]) == 2**20
+        most = max(most, pa.total_allocated_bytes() - before)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24, "of Python's strings"
+    assert most < 2**26, "of Arrow's"
