@@ -310,6 +310,7 @@ def test_the_exponent_is_the_least_squares_one() -> None:
     assert all(squares(best) <= squares(best + step) for step in (-0.01, 0.01))
 
 
+@pytest.mark.long
 @pytest.mark.processes
 def test_both_sides_of_growth_write_to_the_cap(small_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "resolve", lambda *_, **__: small_base)
