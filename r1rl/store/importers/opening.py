@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,15 +56,29 @@ def opened(path: Path, out: Path | None = None, *, progress: bool = False) -> Op
     target = out or origin / stamp / name
     known = whole_files.read_json(target / "result.json") or {}
     if known.get("stamp") != stamp:
-        if out is None:
-            _clear(origin)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            (out or origin / stamp).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"{target}: cannot be made ({error.strerror}); give --out FOLDER") from error
-        load(path, target, progress=progress, result={"stamp": stamp})
+        if out is not None:
+            load(path, out, progress=progress, result={"stamp": stamp})
+        else:
+            _into_cache(path, target, stamp, progress=progress)
         known = whole_files.read_json(target / "result.json") or {}
     return Opened(target, known.get("imported"), known.get("notes") or ())
+
+
+def _into_cache(path: Path, target: Path, stamp: str, *, progress: bool) -> None:
+    """Import into a folder of its own, as another process may do the same; the first to end wins."""
+    place = target.parent
+    _clear(place)
+    work = place.with_name(f"{stamp}.{uuid.uuid4().hex}")
+    try:
+        load(path, work / target.name, progress=progress, result={"stamp": stamp})
+        with contextlib.suppress(OSError):
+            os.rename(work, place)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _is_run(path: Path) -> bool:
@@ -79,8 +95,10 @@ def _stamp(files: Sequence[Path]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _clear(origin: Path) -> None:
-    """Remove imports of earlier states of the files."""
-    for old in origin.iterdir() if origin.is_dir() else ():
-        if time.time() - os.stat(old).st_mtime > _KEPT_SECONDS:
-            shutil.rmtree(old, ignore_errors=True)
+def _clear(place: Path) -> None:
+    """Remove imports of earlier states of the files, what a killed one left, and `place` where it is not whole."""
+    for old in place.parent.iterdir():
+        broken = old == place and not any(old.glob("*/result.json"))
+        with contextlib.suppress(FileNotFoundError):  # another process clears as well
+            if broken or time.time() - os.stat(old).st_mtime > _KEPT_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)

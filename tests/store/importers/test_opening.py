@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from r1rl import cli
 from r1rl.store import store
-from r1rl.store.importers import FORMATS, Settings, load, opened
+from r1rl.store.importers import FORMATS, Settings, load, opened, opening
 
 FILES = Path(__file__).parent / "files"
 
@@ -42,6 +43,30 @@ def test_imported_once_and_again_when_it_changes(source: Path, cache: Path) -> N
     source.write_text(source.read_text() * 2)
     assert len(store.read(opened(source).run)) == 4
     assert not first.run.exists()
+
+
+def test_two_at_once_and_a_broken_one(source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one import is at work another one of the same files begins and ends."""
+    inner = []
+
+    def load_and_open(*given: Any, **options: Any) -> Any:
+        monkeypatch.setattr(opening, "load", load)
+        inner.append(opened(source))
+        return load(*given, **options)
+
+    monkeypatch.setattr(opening, "load", load_and_open)
+    assert opened(source) == inner[0]
+    (stored,) = inner[0].run.parent.parent.iterdir()
+    assert stored == inner[0].run.parent, "and nothing else stays"
+    (inner[0].run / "result.json").unlink()
+    assert opened(source) == inner[0]
+
+
+def test_a_failed_import_leaves_nothing(source: Path, cache: Path) -> None:
+    source.write_text("{")
+    with pytest.raises(ValueError, match="line 1: not JSON"):
+        opened(source)
+    assert [path for path in cache.rglob("*") if path.is_file()] == []
 
 
 def test_out_is_the_run_folder(source: Path, tmp_path: Path, cache: Path) -> None:
