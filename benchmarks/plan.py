@@ -16,14 +16,14 @@ from typing import Any, Final
 
 from tqdm.auto import tqdm
 
-from benchmarks import aha, graders, growth, rollout, train
+from benchmarks import aha, graders, growth, reader, rollout, train
 from benchmarks.rows import Row, markdown_table
 from r1rl.ground import whole_files
 from r1rl.ground.machine import has_bf16_kernels
 
 SUMMARY = "All benchmarks; writes BENCHMARKS.md."
 MODULES: Final[dict[str, Any]] = {
-    module.__name__.rpartition(".")[2]: module for module in (train, rollout, growth, graders, aha)
+    module.__name__.rpartition(".")[2]: module for module in (train, rollout, growth, graders, aha, reader)
 }
 _TURNS: Final = ("train", "rollout", "growth")
 _PACKAGES: Final = ("r1rl", "torch", "transformers", "trl", "accelerate", "numpy", "pyarrow", "duckdb", "math-verify")

@@ -125,7 +125,6 @@ def test_a_failure_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: 
         pytest.param(["import", "a", "--to", "b", "--kind", "evl"], "did you mean 'eval'?", id="unknown choice"),
         pytest.param(["inspect", "a", "--jsn"], "--jsn: unknown option; did you mean '--json'?", id="unknown option"),
         pytest.param(["inspect", "a", "--html", "no"], "did you mean '--no-html'?", id="a flag by its opposite"),
-        pytest.param(["inspect", "a", "b"], "unexpected b", id="one word too many"),
         pytest.param(["inspect", "a", "--open", "yes"], "--open: takes no value, leave 'yes' out", id="flag: yes"),
         pytest.param(["inspect", "a", "--no_html", "false"], "--no-html: takes no value, leave 'false'", id="flag: no"),
         pytest.param(["export", "a", "--overwrite=yes"], "--overwrite: takes no value, leave 'yes'", id="flag: equals"),
@@ -219,6 +218,28 @@ def test_inspect_hands_over(
     assert calls[0] == (tmp_path, {"as_json": False, "html": True})
     assert calls[1] == (tmp_path, {"as_json": True, "html": False})
     assert opened == [(tmp_path / "report.html").resolve().as_uri()]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(["a", "b"], "several are read with --serve alone", id="two runs"),
+        pytest.param(["a", "--port", "80"], "--port: only with --serve", id="a port without a server"),
+        pytest.param(["a", "--control", "b"], "--control: only with --serve", id="a control without a server"),
+        pytest.param(["a", "--serve", "--json"], "takes neither --json", id="a server that prints"),
+        pytest.param(
+            ["a", "--follow", "--open"], "takes neither --json nor --open", id="what is followed is not opened"
+        ),
+        pytest.param(["a", "--serve", "--host", "0.0.0.0"], "give --token as well", id="an open server"),
+        pytest.param(["none", "--serve"], "no such folder", id="a server of nothing"),
+        pytest.param(["none", "--follow"], "no such folder", id="nothing to follow"),
+    ],
+)
+def test_what_inspect_refuses(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", *words]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
 
 
 def test_inspect_of_no_run_is_a_user_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from r1rl.aha.figures.bootstrap import LEAST_PROMPTS, RESAMPLES
 from r1rl.inspect.run_data import RunData, flat, hidden, load
 from r1rl.inspect.summary import summarise
 
-_NO_SETTING: Final = frozenset({"name", "runs_dir", "output_dir", "logging_dir", "run_name", "resume"})
+NO_SETTING: Final = frozenset({"name", "runs_dir", "output_dir", "logging_dir", "run_name", "resume"})
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def compare(first: Path, second: Path) -> Comparison:
     changed = {
         key: (recipes[0].get(key), recipes[1].get(key))
         for key in keys
-        if key.partition(".")[0] not in _NO_SETTING and recipes[0].get(key) != recipes[1].get(key)
+        if key.partition(".")[0] not in NO_SETTING and recipes[0].get(key) != recipes[1].get(key)
     }
     found = [
         ("updates", "", *(summary["steps"] for summary in summaries)),

@@ -37,6 +37,10 @@ SELECT step + 1 AS step, avg(reward) AS reward, avg(n_tokens) AS "completions/me
     avg((finish_reason = 'length')::DOUBLE) AS "completions/clipped_ratio"{parts}
 FROM rollouts WHERE kind = 'train' GROUP BY step ORDER BY step"""
 
+_TRAINED = """
+SELECT step, count(*) AS rollouts, avg(reward) AS reward, min(wall_time) AS first_time, max(wall_time) AS last_time
+FROM rollouts WHERE kind = 'train' GROUP BY step ORDER BY step"""
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -132,6 +136,7 @@ class RunData:
     """A run folder's contents.
 
     Args:
+        train: one dict a stored training step: how many rollouts, their mean reward, and when they were sampled.
         metrics: one dict a logged step, in order of steps; of an import the training rollouts' rates.
         measured: what `r1rl aha` measures of the sampled held-out rollouts. Where none were sampled, of the greedy
             ones; and where there are no held-out prompts, as in an import of training rollouts, of the training's.
@@ -145,7 +150,7 @@ class RunData:
     result: dict[str, Any]
     metrics: list[dict[str, Any]]
     events: list[dict[str, Any]]
-    train: dict[str, list[Any]]
+    train: list[dict[str, Any]]
     measured: Result
     greedy: Result | None
     rollouts: dict[int, list[Rollout]]
@@ -181,22 +186,18 @@ class RunData:
         return any(rollout.annotation["attempts"] is not None for rollout in self.last_rollouts)
 
 
-def load(run_dir: Path | str) -> RunData:
+def load(run_dir: Path | str, *, measured: RunData | None = None) -> RunData:
     """Read a run folder, and measure it; rollouts that have no annotations yet get them.
+
+    `measured` is the same run as it was read before, where nothing was evaluated since: its figures are taken over.
 
     Raises:
         ValueError: the folder is no run, has no complete evaluation yet, or holds an unreadable file; the message
             names the file, the line, and what to do.
     """
     path = Path(run_dir)
-    if not path.is_dir():
-        raise ValueError(f"run={path}: no such folder; give a run's folder{_neighbours(path.parent)}")
+    check_run(path)
     rollouts = path / "rollouts"
-    if not (path / "recipe.yaml").is_file() and not rollouts.is_dir():
-        raise ValueError(
-            f"run={path}: no run folder, it has neither recipe.yaml nor rollouts/; "
-            f"give a folder that `r1rl train` made{_neighbours(path)}"
-        )
     result = _mapping(path / "result.json")
     kinds = {shard.kind for shard in store.shards(path)} if rollouts.is_dir() else set()
     imported = "imported" in result and kinds == {"train"}
@@ -205,34 +206,51 @@ def load(run_dir: Path | str) -> RunData:
             f"run={path}: no complete evaluation of the held-out prompts yet, so there is nothing to compare; "
             "wait until the evaluation of step 0 has been written"
         )
-    kind = "train" if imported else "eval"
+    if measured is None:
+        figures, greedy = _measured(path, "train" if imported else "eval")
+        rollouts_shown = _rollouts(path, figures)
+    else:
+        figures, greedy, rollouts_shown = measured.measured, measured.greedy, measured.rollouts
+    train: list[dict[str, Any]] = store.query(path, _TRAINED).to_pylist() if "train" in kinds else []
+    return RunData(
+        path=path,
+        recipe=_mapping(path / "recipe.yaml"),
+        environment=_mapping(path / "environment.json"),
+        result=result,
+        metrics=_rates(path) if imported else logged(path),
+        events=[event for _, event in _lines(path / "events.jsonl")],
+        train=train,
+        measured=figures,
+        greedy=greedy,
+        rollouts=rollouts_shown,
+    )
+
+
+def check_run(path: Path) -> None:
+    """Raise ValueError for a folder that is no run."""
+    if not path.is_dir():
+        raise ValueError(f"run={path}: no such folder; give a run's folder{_neighbours(path.parent)}")
+    if not (path / "recipe.yaml").is_file() and not (path / "rollouts").is_dir():
+        raise ValueError(
+            f"run={path}: no run folder, it has neither recipe.yaml nor rollouts/; "
+            f"give a folder that `r1rl train` made{_neighbours(path)}"
+        )
+
+
+def _measured(path: Path, kind: str) -> tuple[Result, Result | None]:
+    """The figures of a run, and the accuracy of its greedy rollouts where there are sampled ones as well."""
     compute(path, kind=kind, workers=cores_of_a_rank(), progress=sys.stderr.isatty())
     temperatures = store.query(
         path, "SELECT DISTINCT temperature IS NOT DISTINCT FROM 0 AS greedy FROM rollouts WHERE kind = 'eval'"
     )
     greedily = set(temperatures["greedy"].to_pylist())
     (measured,) = suite.measure([path], Selection(kind, greedy=greedily == {True}))
-    greedy = None
-    if len(greedily) == 2:
-        (greedy,) = suite.measure([path], Selection(greedy=True), figures=[FIGURES["accuracy"]])
-        if (greedy.steps[0], greedy.steps[-1]) != (measured.steps[0], measured.steps[-1]):
-            greedy = None  # of a run that is still writing them
-    train: dict[str, list[Any]] = {"step": [], "reward": [], "wall_time": []}
-    if "train" in kinds:
-        table = store.read(path, kind="train", columns=list(train))
-        train = {name: table.column(name).to_pylist() for name in train}
-    return RunData(
-        path=path,
-        recipe=_mapping(path / "recipe.yaml"),
-        environment=_mapping(path / "environment.json"),
-        result=result,
-        metrics=_rates(path) if imported else _by_step(path / "metrics.jsonl"),
-        events=[event for _, event in _lines(path / "events.jsonl")],
-        train=train,
-        measured=measured,
-        greedy=greedy,
-        rollouts=_rollouts(path, measured),
-    )
+    if len(greedily) < 2:
+        return measured, None
+    (greedy,) = suite.measure([path], Selection(greedy=True), figures=[FIGURES["accuracy"]])
+    if (greedy.steps[0], greedy.steps[-1]) != (measured.steps[0], measured.steps[-1]):
+        return measured, None  # of a run that is still writing them
+    return measured, greedy
 
 
 def _neighbours(folder: Path) -> str:
@@ -300,8 +318,9 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, value
 
 
-def _by_step(path: Path) -> list[dict[str, Any]]:
-    """Logged metrics merged by step: a resumed run logs a step again, and the later line holds."""
+def logged(run: Path) -> list[dict[str, Any]]:
+    """A run's metrics merged by step: a resumed run logs a step again, and the later line holds."""
+    path = run / "metrics.jsonl"
     merged: dict[int, dict[str, Any]] = {}
     for number, line in _lines(path):
         step = line.get("step")

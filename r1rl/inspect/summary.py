@@ -97,7 +97,7 @@ def summarise(run: Path | str | RunData) -> dict[str, Any]:
         "model": data.recipe.get("model_name_or_path"),
         "seed": data.recipe.get("seed"),
         "steps": _updates(data),
-        "rollouts": len(data.train["step"]),
+        "rollouts": sum(step["rollouts"] for step in data.train),
         "wall_seconds": _wall_seconds(data),
         "first_step": ends["first"],
         "last_step": ends["last"],
@@ -124,8 +124,8 @@ def _updates(data: RunData) -> int:
 def _wall_seconds(data: RunData) -> float | None:
     if isinstance(data.result.get("wall_seconds"), int | float):
         return float(data.result["wall_seconds"])
-    times = [t for t in data.train["wall_time"] if t is not None]
-    return max(times) - min(times) if times else None
+    ends = [(step["first_time"], step["last_time"]) for step in data.train if step["first_time"] is not None]
+    return max(last for _, last in ends) - min(first for first, _ in ends) if ends else None
 
 
 def _outcomes(rollouts: list[Rollout]) -> dict[str, float]:
@@ -155,14 +155,9 @@ def _cut(data: RunData) -> list[str]:
 
 def _reward(data: RunData) -> dict[str, float | None]:
     """Mean reward of the first and the last training step; rollouts that could not be judged are left out."""
-    if not data.train["step"]:
+    if not data.train:
         return {"first": None, "last": None}
-    ends = {}
-    for end, step in (("first", min(data.train["step"])), ("last", max(data.train["step"]))):
-        pairs = zip(data.train["step"], data.train["reward"], strict=True)
-        rewards = [reward for at, reward in pairs if at == step and reward is not None]
-        ends[end] = sum(rewards) / len(rewards) if rewards else None
-    return ends
+    return {"first": data.train[0]["reward"], "last": data.train[-1]["reward"]}
 
 
 def duration(seconds: float) -> str:

@@ -51,6 +51,11 @@ def overviews(runs_dir: Path) -> list[Overview]:
     return [_overview(folder) for folder in sorted(folders, key=lambda folder: (_started(folder), folder.name))]
 
 
+def overview(folder: Path) -> Overview:
+    """How far one run has come."""
+    return _overview(RunFolder(folder))
+
+
 def _started(folder: RunFolder) -> float:
     return float((whole_files.read_json(folder.environment) or {}).get("time") or 0.0)
 

@@ -49,7 +49,7 @@ def opened(run_dir: str | os.PathLike[str]) -> Iterator[duckdb.DuckDBPyConnectio
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         try:
-            connection.execute(_definition(found, feet))
+            connection.execute(f"CREATE VIEW {NAME} AS {definition(found, feet)}")
             yield connection
         except duckdb.Error as error:
             # How DuckDB says that a file is gone depends on when it notices.
@@ -101,8 +101,11 @@ def explained(sql: str, work: Callable[[], _T]) -> _T:
         raise ValueError(f"sql={sql!r}: {error}") from error
 
 
-def _definition(found: list[Path], feet: list[shard_files.Footer]) -> str:
-    """The view with the columns of the current schema: missing ones null, `verifier` derived where it can be."""
+def definition(found: Sequence[Path], feet: Sequence[shard_files.Footer], *, places: bool = False) -> str:
+    """A SELECT of the rows of some shards in the current schema: missing columns null, `verifier` derived.
+
+    With `places` two more columns say where a row lies: `filename` and, counted from 0, `file_row_number`.
+    """
     present = {name for foot in feet for name in foot.columns}
     schema = rollout_schema.stored(name for foot in feet for name in foot.rewards)
     known = " ".join(f"WHEN '{task}' THEN '{verifier}'" for task, verifier in VERIFIER_OF_TASK.items())
@@ -116,10 +119,17 @@ def _definition(found: list[Path], feet: list[shard_files.Footer]) -> str:
         if field.name == "kind" and any(path.name.startswith(OLD_KIND) for path in found):
             column = KIND_SQL
         columns.append(column)
-    files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in found)
-    by_name = len({foot.columns for foot in feet}) > 1
-    source = f"FROM read_parquet([{files}], union_by_name = {by_name})" if found else "WHERE false"
-    return f"CREATE VIEW {NAME} AS SELECT {', '.join(columns)} {source}"
+    options = f"union_by_name = {len({foot.columns for foot in feet}) > 1}"
+    if places:
+        columns += ["filename", "file_row_number"]
+        options += ", filename = true, file_row_number = true"
+    source = f"FROM read_parquet({listed(found)}, {options})" if found else "WHERE false"
+    return f"SELECT {', '.join(columns)} {source}"
+
+
+def listed(paths: Sequence[Path]) -> str:
+    """File names as a list in SQL."""
+    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"
 
 
 def _quoted(name: str) -> str:

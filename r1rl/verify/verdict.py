@@ -40,6 +40,13 @@ def outcome(status: str, reason: str, finish_reason: str) -> str:
     return "no_answer" if reason.startswith("no ") else "unparseable"
 
 
+OUTCOME_SQL = (
+    "CASE WHEN verdict <> 'unparseable' THEN verdict WHEN verdict IS NULL THEN NULL "
+    "WHEN coalesce(finish_reason, '') = 'length' THEN 'truncated' "
+    "WHEN starts_with(coalesce(verdict_reason, ''), 'no ') THEN 'no_answer' ELSE 'unparseable' END"
+)
+"""`outcome` for DuckDB, null where nobody judged."""
+
 Verifier = Callable[[str, str, dict[str, Any]], Verdict]
 """`verify(answer, gold, meta) -> Verdict`; `gold` is always a string."""
 

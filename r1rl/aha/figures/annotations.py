@@ -55,6 +55,11 @@ class Part(NamedTuple):
     parts: int
     path: Path
 
+    @property
+    def first(self) -> int:
+        """The shard's row that this part begins with."""
+        return (self.number - 1) * PART_ROWS
+
 
 def folder(run_dir: str | os.PathLike[str]) -> Path:
     """Where the annotations of the current detectors are."""
@@ -65,14 +70,14 @@ def files(
     run_dir: str | os.PathLike[str], *, kind: str | None = None, steps: Collection[int] | None = None
 ) -> list[Path]:
     """Annotation files of the shards as they are now, in the shards' order; those not yet computed are left out."""
-    return [part.path for part, there in _parts(run_dir, kind, steps) if there]
+    return [part.path for part, there in parts(run_dir, kind, steps) if there]
 
 
 def missing(
     run_dir: str | os.PathLike[str], *, kind: str | None = None, steps: Collection[int] | None = None
 ) -> list[Part]:
     """What has no annotations of the current detectors. Raises ValueError for no run."""
-    return [part for part, there in _parts(run_dir, kind, steps) if not there]
+    return [part for part, there in parts(run_dir, kind, steps) if not there]
 
 
 def compute(
@@ -98,9 +103,8 @@ def compute(
 
 def annotate_part(part: Part) -> int:
     """Annotate one part and return its number of rows; 0 where its shard was replaced meanwhile."""
-    first = (part.number - 1) * PART_ROWS
     try:
-        rows = _rows(part.shard, first, first + PART_ROWS)
+        rows = _rows(part.shard, part.first, part.first + PART_ROWS)
         if _stamp(part.shard) != part.stamp:
             return 0
     except FileNotFoundError:
@@ -119,7 +123,7 @@ def clean(run_dir: str | os.PathLike[str]) -> None:
     except FileNotFoundError:
         return
     # Listed before the shards, so that nothing computed from a newer shard is taken for litter.
-    wanted = {part.path.name for part, _ in _parts(run_dir, None)}
+    wanted = {part.path.name for part, _ in parts(run_dir)}
     newest = max((entry.stat().st_mtime for entry in found), default=0.0)
     for entry in found:
         stale = entry.name.endswith(".parquet") and entry.name not in wanted
@@ -223,8 +227,8 @@ def _start_worker() -> None:
         pa.set_cpu_count(1)
 
 
-def _parts(
-    run_dir: str | os.PathLike[str], kind: str | None, steps: Collection[int] | None = None
+def parts(
+    run_dir: str | os.PathLike[str], kind: str | None = None, steps: Collection[int] | None = None
 ) -> list[tuple[Part, bool]]:
     """Every part of every shard, and whether its file is there; a shard without any counts as one part."""
     place = folder(run_dir)

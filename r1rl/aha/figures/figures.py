@@ -167,6 +167,16 @@ def _gap(key: str, label: str, source: str) -> Figure:
     return Figure(key, label, above, term.format("1", "0"), definition, "gap", source=source)
 
 
+def _standardised(key: str, label: str, *, reflects: bool) -> Figure:
+    """Accuracy of rollouts with or without a strict marker, weighted as `reflection_gap_matched` weighs them."""
+    weight = "n0 / (n0 + n1)" if reflects else "n1 / (n0 + n1)"
+    mine = f"CASE WHEN marker_strict {'>' if reflects else '='} 0 THEN {{}} * {weight} ELSE 0 END"
+    what = f"accuracy {'with' if reflects else 'without'} a strict marker, among rollouts of one prompt alike in length"
+    return Figure(key, label, mine.format("correct::INT"), mine.format("1"),
+                  f"{what} (Mantel-Haenszel weights; the difference of the two is reflection_gap_matched)",
+                  detector="markers: strict", source="prompt and length", section="markers")  # fmt: skip
+
+
 _WRONG_RIGHT: Final = "len([t for t in transitions if t = 'wrong_right'])"
 _FROM_WRONG: Final = "len([t for t in transitions if t[:6] = 'wrong_'])"
 
@@ -282,6 +292,11 @@ FIGURES: Final[Mapping[str, Figure]] = MappingProxyType(
 MAIN: Final = ("accuracy", "retried", "retry_after_miss", "wrong_to_right", "retry_lift", "verify_precision",
                "verify_recall", "marker_strict_rate")  # fmt: skip
 """Shown besides without the rollouts that a hygiene flag is on."""
+MATCHED: Final = (
+    _standardised("accuracy_reflecting", "right, with a marker", reflects=True),
+    _standardised("accuracy_plain", "right, without", reflects=False),
+)
+"""Both sides of `reflection_gap_matched`, for a chart; no figures of the table, as their difference is one."""
 LOGGED: Final = ("marker_strict_rate", "marker_strict_per_1k", "attempts", "retried", "retry_after_miss",
                  "wrong_to_right", "right_to_wrong", "first_accuracy", "final_accuracy", "retry_lift",
                  "verify_precision", "verify_recall", "slips", "guesses", "unclean")  # fmt: skip
