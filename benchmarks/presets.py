@@ -88,6 +88,11 @@ PRESETS: dict[str, Preset] = {
         _SHORT | {"max_completion_length": 1024},
         "as smollm2-short with cap 1024: most completions end before 200 tokens, some run to the cap",
     ),
+    "smollm2-many": Preset(
+        SMOLLM2,
+        _SHORT | {"prompts_per_step": 64},
+        "as smollm2-short with 64 prompts: 512 completions at once",
+    ),
     "tiny": Preset(
         TINY, {}, "the tiny recipe's own step: 12 prompts x 16, cap 112, its base model", micro_batches=(16, 64, 192)
     ),

@@ -1,4 +1,4 @@
-"""Sampling alone, side by side with plain TRL's two ways: `generate`, and transformers' continuous batching."""
+"""Sampling alone, side by side with plain TRL's ways (`generate`, transformers' continuous batching) and vLLM."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import children, machine, presets, work
+from benchmarks import children, machine, presets, vllm_side, work
 from benchmarks.machine import Peak
 from benchmarks.rows import Figure, Row, giga, row, rows_of
 from benchmarks.side import Job
-from benchmarks.work import CONTINUOUS, OURS, TRL, Turn, Turns
+from benchmarks.work import CONTINUOUS, OURS, TRL, VLLM, Turn, Turns
 from r1rl.ground.errors import RunFailedError
 
-SUMMARY = "Sampling alone, against plain TRL's generate and continuous batching."
-_NAMES: Final = {TRL: "TRL generate", CONTINUOUS: "continuous batching"}
+SUMMARY = "Sampling alone, against plain TRL's generate and continuous batching, and vLLM."
+_NAMES: Final = {TRL: "TRL generate", CONTINUOUS: "continuous batching", VLLM: "vLLM"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     presets.add_arguments(parser)
-    parser.add_argument("--peers", nargs="+", choices=list(_NAMES), default=list(_NAMES), help="(default: both)")
+    parser.add_argument(
+        "--peers", nargs="+", choices=list(_NAMES), default=[TRL, CONTINUOUS], help="(default: trl transformers)"
+    )
 
 
 def measure(parsed: argparse.Namespace) -> list[Row]:
     import torch
 
     presets.check(parsed)
+    if VLLM in parsed.peers:
+        vllm_side.check()
     setting = presets.setting(parsed.preset, dtype=parsed.dtype, seed=parsed.seed, data=parsed.data)
     described = machine.describe(parsed.threads)
     name, missing = f"sampling, {setting.name}", []

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from benchmarks.work import CONTINUOUS, OURS
+from benchmarks.work import CONTINUOUS, OURS, VLLM
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer
@@ -68,6 +68,11 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(job.threads)
+    if job.side == VLLM:
+        from benchmarks import vllm_side
+
+        vllm_side.serve(job, sys.stdin, answers)
+        return 0
     serve(job, sys.stdin, answers)
     return 0
 

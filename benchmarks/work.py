@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from benchmarks.machine import Peak
 
-OURS, TRL, CONTINUOUS = "ours", "trl", "transformers"
-"""The sides: our trainer, plain TRL with `generate`, plain TRL with continuous batching of transformers."""
+OURS, TRL, CONTINUOUS, VLLM = "ours", "trl", "transformers", "vllm"
+"""The sides: our trainer, plain TRL with `generate`, plain TRL with continuous batching of transformers, and vLLM."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Turn:
         prompts: token ids, one prompt a rollout.
         lengths: tokens of each completion.
         signal: whether each rollout has an advantage.
-        prefilled: prompt tokens that sampling forwarded, padding included.
+        prefilled: prompt tokens that sampling forwarded, padding included; None if that is not known.
         draws: next tokens that sampling computed, those of finished rows included; None if that is not known.
         update: the passes that took a gradient.
         peak_bytes: the most memory held.
@@ -123,7 +123,7 @@ class Turn:
     prompts: list[list[int]]
     lengths: list[int]
     signal: list[bool]
-    prefilled: int
+    prefilled: int | None
     draws: int | None
     update: list[Forward]
     cost: ModelCost
@@ -168,7 +168,7 @@ class Turn:
 
     def sampling_flops(self) -> float | None:
         """Operations of sampling."""
-        if self.draws is None:
+        if self.draws is None or self.prefilled is None:
             return None
         rows, sizes = len(self.prompts), [len(prompt) for prompt in self.prompts]
         if self.side == OURS:  # every row feeds its prompt's last token itself, and leaves when it ends

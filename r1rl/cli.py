@@ -18,6 +18,8 @@ from r1rl.commands import (
     base,
     compare,
     counterfactual,
+    data,
+    eval,
     export,
     import_,
     init,
@@ -31,6 +33,7 @@ from r1rl.commands import (
     submit,
     tasks,
     train,
+    try_,
 )
 from r1rl.run import exits
 
@@ -47,6 +50,9 @@ COMMANDS: Final = {
     "aha": aha,
     "counterfactual": counterfactual,
     "judge": judge,
+    "eval": eval,
+    "data": data,
+    "try": try_,
     "export": export,
     "import": import_,
     "rewards": rewards,

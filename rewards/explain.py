@@ -9,6 +9,7 @@ from typing import Any
 import rewards
 from r1rl.verify import extraction
 from r1rl.verify.verdict import clip
+from rewards import returned
 from rewards.completions import with_prefill
 
 
@@ -63,10 +64,10 @@ def explain(
     if reasons := getattr(reward, "reasons", None):
         (reason,) = reasons([completion], **columns)
         facts.append(("reason", clip(reason) or "keeps the format"))
-    return Explanation(paid[0], facts)
+    (value,) = returned.values(reward.__name__, paid, 1)
+    return Explanation(value, facts)
 
 
-async def _finished(paid: Any) -> list[float | None]:
+async def _finished(paid: Any) -> Any:
     """What a reward returned, awaited where it is a coroutine."""
-    values: list[float | None] = await paid if inspect.isawaitable(paid) else paid
-    return values
+    return await paid if inspect.isawaitable(paid) else paid

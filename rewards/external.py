@@ -1,4 +1,4 @@
-"""Rewards from elsewhere: message completions, a `solution` column, factories, coroutines; their values are checked."""
+"""Rewards from elsewhere: message completions, a `solution` column, factories, coroutines."""
 
 import functools
 import inspect
@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from r1rl.ground.errors import RecipeError
 from rewards.completions import Completion, text_of
 
 _WRITTEN_FOR_MESSAGES = ("trl", "open_r1")
@@ -72,31 +71,17 @@ class External:
         given = {**columns, "completions": completions}
         return given if self._names is None else {key: given[key] for key in self._names if key in given}
 
-    def _checked(self, returned: Any, count: int) -> list[float | None]:
-        """One number or None per completion. Raises RecipeError for anything else."""
-        wanted = f"reward {self.__name__!r} returned {{}}; expected a list with one number or None per completion"
-        if isinstance(returned, str) or not hasattr(returned, "__len__") or not hasattr(returned, "__iter__"):
-            shown = _shown(returned) + (f", one value for {count} completions" if _is_value(returned) else "")
-            raise RecipeError(wanted.format(shown))
-        values = list(returned)
-        if len(values) != count:
-            raise RecipeError(wanted.format(f"{len(values)} values for {count} completions"))
-        for value in values:
-            if value is not None and not _is_value(value):
-                raise RecipeError(wanted.format(f"{_shown(value)} for a completion"))
-        return [None if value is None else float(value) for value in values]
-
     def __call__(self, completions: Sequence[Completion], **columns: Any) -> Any:
-        """What the reward returns, one value per completion."""
-        return self._checked(self.reward(**self._columns(completions, columns)), len(completions))
+        """What the reward returns."""
+        return self.reward(**self._columns(completions, columns))
 
 
 class AsyncExternal(External):
     """A coroutine function from elsewhere behind this package's columns; TRL tells by `__call__` whether to await."""
 
     async def __call__(self, completions: Sequence[Completion], **columns: Any) -> Any:
-        """What the reward returns, one value per completion."""
-        return self._checked(await self.reward(**self._columns(completions, columns)), len(completions))
+        """What the reward returns."""
+        return await self.reward(**self._columns(completions, columns))
 
 
 def _names(reward: Any) -> set[str] | None:
@@ -108,19 +93,3 @@ def _names(reward: Any) -> set[str] | None:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
     return {parameter.name for parameter in parameters}
-
-
-def _is_value(value: Any) -> bool:
-    """Whether it is a number, NumPy's and torch's scalars included."""
-    if isinstance(value, str | bytes | complex):
-        return False
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _shown(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:59] + "…"

@@ -33,6 +33,8 @@ SLOW = (
     *("verify/test_code", "verify/test_gym", "verify/test_hostile", "verify/test_math", "verify/test_pool"),
     *("verify/test_sandbox", "rewards/test_code", "rewards/test_registry"),
 )
+# Repeats of what a shorter version checks, in other settings: `make test-long`.
+LONG = pytest.mark.skipif(not os.environ.get("R1RL_TEST_LONG"), reason="set R1RL_TEST_LONG=1: make test-long")
 LONG_TEXTS = ("bounded_time", "hostile_text_is_bounded")
 
 
@@ -41,6 +43,8 @@ def pytest_collection_modifyitems(items) -> None:
         place = item.path.relative_to(ROOT / "tests").as_posix()
         if place.startswith(SLOW) or any(name in item.name for name in LONG_TEXTS):
             item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("long"):
+            item.add_marker(LONG)
 
 
 def pytest_sessionfinish(session, exitstatus) -> None:

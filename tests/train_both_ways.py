@@ -318,6 +318,9 @@ def main() -> None:
     result = compare(folder, words)
     if result is not None:
         (folder / "result.json").write_text(json.dumps(result))
+    if torch.distributed.is_initialized():  # else the backend's threads may outlive the interpreter
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

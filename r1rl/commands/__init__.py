@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(exits.USAGE, f"error: {message}{near} (see {self.prog} --help)\n")
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        words = [self._hyphenated(word) for word in args or ()]
+        words = self._dotted([self._hyphenated(word) for word in args or ()])
         first = words[0].partition("=")[0] if words else ""
         if self.recipe_first and first.startswith("--") and first not in self._option_string_actions:
             self.error(f"{first}: RECIPE comes first, its keys behind it")
@@ -53,6 +53,20 @@ class Parser(argparse.ArgumentParser):
         opposite = f"--no-{option[2:]}"
         near = f"; did you mean {opposite!r}?" if opposite in known else nearest(option, known)
         self.error(f"{option}: unknown option{near}")
+
+    def _dotted(self, words: list[str]) -> list[str]:
+        """`--task_options.path FILE` as `--task-options path=FILE`, for options of the type `setting`."""
+        found: list[str] = []
+        rest = iter(words)
+        for word in rest:
+            head, dot, key = word.partition(".")
+            action = self._option_string_actions.get(head.replace("_", "-"))
+            if not dot or action is None or action.type is not setting:
+                found.append(word)
+                continue
+            key, equals, value = key.partition("=")
+            found += [action.option_strings[-1], f"{key}={value if equals else next(rest, '')}"]
+        return found
 
     def _hyphenated(self, word: str) -> str:
         option, equals, value = word.partition("=")
@@ -101,6 +115,15 @@ def pair(text: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r}: need NAME=VALUE")
     return name, value
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """The value of an option that is KEY=VALUE, the value in JSON or as text."""
+    name, value = pair(text)
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def read_options(parsed: argparse.Namespace, add_options: Callable[[argparse.ArgumentParser], None]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from r1rl.commands import user_errors
+from r1rl.commands import foreign, user_errors
 
 if TYPE_CHECKING:
     from r1rl.aha.figures.figures import Figure, Selection
@@ -22,6 +22,7 @@ examples:
   r1rl aha runs/seed0 runs/seed1 runs/seed2
   r1rl aha runs/countdown-1 --figure retried --sql
   r1rl aha runs/countdown-1 --kind train --json
+  r1rl aha completions/                   # rollouts of another tool, see docs/rollouts.md
   r1rl aha validate
 
 With several runs (seeds of one recipe) each is shown, and all together. `validate` instead of a run measures the
@@ -33,13 +34,13 @@ _FILE_WIDTH = 160
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help=f"folders of runs, or the word {_VALIDATE}")
+    foreign.add_out(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line and nothing else")
     parser.add_argument("--figure", action="append", default=[], metavar="NAME", help="show only this one; repeatable")
     parser.add_argument("--sql", action="store_true", help="print the SQL that recomputes each figure, and no figures")
     parser.add_argument(
         "--kind",
         choices=("eval", "train"),
-        default="eval",
         help="rollouts to measure: the held-out ones (default), or the training's, which have no step 0",
     )
     parser.add_argument("--greedy", action="store_true", help="the held-out rollouts of temperature 0, not the sampled")
@@ -59,18 +60,32 @@ def run(parsed: argparse.Namespace) -> None:
     with user_errors():
         if parsed.greedy and parsed.kind == "train":
             raise ValueError("--greedy, --kind train: training rollouts are sampled; leave one of the two out")
-        selection = figures.Selection(parsed.kind, parsed.greedy, parsed.exclude_unclean)
+        parsed.runs = foreign.runs_of(parsed.runs, parsed.out)
+        kind = parsed.kind or _kind(parsed.runs)
+        selection = figures.Selection(kind, parsed.greedy, parsed.exclude_unclean)
         wanted = figures.chosen(parsed.lexicon)
         figures.check(parsed.figure, wanted)
         workers = cores_of_a_rank() if parsed.workers is None else parsed.workers
         for path in parsed.runs:
-            compute(path, kind=parsed.kind, workers=workers, progress=sys.stderr.isatty())
+            compute(path, kind=kind, workers=workers, progress=sys.stderr.isatty())
         if parsed.sql:
             shown = [figure for figure in wanted if not parsed.figure or figure.key in parsed.figure]
             _print_sql(parsed.runs, shown, selection)
             return
         results = suite.measure(parsed.runs, selection, figures=wanted)
     _show(results, parsed.figure, as_json=parsed.json)
+
+
+def _kind(runs: Sequence[Path]) -> str:
+    """The held-out rollouts, but the training's where all runs are imports that have no others."""
+    from r1rl.ground import whole_files
+    from r1rl.store import store
+
+    for path in runs:
+        imported = "imported" in (whole_files.read_json(path / "result.json") or {})
+        if not imported or {shard.kind for shard in store.shards(path)} != {"train"}:
+            return "eval"
+    return "train"
 
 
 def _show(results: Sequence[Result], keys: Sequence[str], *, as_json: bool) -> None:

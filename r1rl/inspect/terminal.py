@@ -37,6 +37,8 @@ def print_summary(run: Path | str | RunData, console: Console) -> None:
     console.print(_detectors(data), highlight=False)
     if summary["outcomes"]["last"]:
         console.print(_unpaid(summary), highlight=False)
+    for change in _changes(data):
+        console.print(change, highlight=False)
     for sentence in summary["warnings"]:
         console.print(Text(sentence, style="bold yellow"))
     line = _reward_line(data, width=max(20, min(80, console.width - 30)))
@@ -61,6 +63,18 @@ def _detectors(data: RunData) -> Text:
         told = "; ".join(f"{where} {reached}" for where, reached in reach(data, detector))
         lines.append(Text.assemble("  ", detector, (f" ({', '.join(resting)})", "dim"), f": {told}"))
     return Text("\n").join(lines)
+
+
+def _changes(data: RunData) -> list[Text]:
+    """The settings that changed, a line for each key, and the steps at which the reference was refreshed."""
+    told: dict[str, list[str]] = {}
+    for event in data.events:
+        if event.get("event") == "setting":
+            key, value, before = (visible(middle(str(event.get(name)), 40)) for name in ("key", "value", "before"))
+            told.setdefault(key, [before]).append(f"{value} from step {visible(str(event.get('step')))} on")
+        elif event.get("event") == "reference_refreshed":
+            told.setdefault("reference", ["refreshed"]).append(f"step {visible(str(event.get('step')))}")
+    return [Text.assemble((f"{key}  ", "dim"), middle(", ".join(steps), 400)) for key, steps in told.items()]
 
 
 def _unpaid(summary: dict[str, Any]) -> Text:

@@ -195,6 +195,7 @@ def render(
         model=str(loaded.model.model_name_or_path),
         vllm=vllm,
         vllm_port=VLLM_PORT,
+        vllm_dtype=_server_dtype(loaded),
         vllm_wait_seconds=VLLM_WAIT_SECONDS,
         max_requeues=max_requeues,
         expected_world_size=launchers.EXPECTED_WORLD_SIZE,
@@ -208,6 +209,12 @@ def render(
     report_output = f"{runs_dir}/slurm/{name}-report-%j.txt"
     report = _template(REPORT_TEMPLATE).render(common, groups=settings, output=report_output)
     return replace(job, report=report, report_output=report_output)
+
+
+def _server_dtype(loaded: recipe.LoadedRecipe) -> str:
+    """What a vLLM server computes in, as colocated vLLM does: what the recipe says, or what the update computes in."""
+    wanted = loaded.recipe.sampling_dtype
+    return wanted if wanted != "auto" else "bfloat16" if loaded.grpo.bf16 else "auto"
 
 
 def _train_nodes(nodes: int, vllm: str, cluster: Profile) -> int:

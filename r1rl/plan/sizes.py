@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,22 +70,27 @@ def size(name: str) -> Size:
     Raises:
         RecipeError: the configuration is not here; nothing is downloaded.
     """
+    return of_config(*_configuration(name))
+
+
+def _configuration(name: str) -> tuple[Any, str]:
+    """A model's configuration and where it is from; see `size`."""
     from transformers import AutoConfig
 
     models.check(name)
     folder = models.folder(name)
     if folder is not None:
         try:
-            return of_config(AutoConfig.from_pretrained(folder, local_files_only=True), str(folder))
+            return AutoConfig.from_pretrained(folder, local_files_only=True), str(folder)
         except Exception as error:  # a damaged or foreign configuration breaks transformers in any way
             raise RecipeError(f"model_name_or_path={name!r}: {one_line(error)}") from error
     if name.rpartition("/")[2].lower() in ("deepseek-v3-base", "deepseek-v3"):
-        return of_config(deepseek_v3(), "known sizes of DeepSeek-V3")
+        return deepseek_v3(), "known sizes of DeepSeek-V3"
     for family, (_, sizes) in _KNOWN.items():
         start, _, variant = name.rpartition("/")[2].lower().partition(f"{family.lower()}-")
         billions = next((key for key in sizes if f"-{key.lower()}-" in f"-{variant}-"), None)
         if start == "" and billions is not None:
-            return of_config(known(family, billions), f"known sizes of {family}-{billions}")
+            return known(family, billions), f"known sizes of {family}-{billions}"
     names = ", ".join(f"{family}-{' '.join(sizes)}" for family, (_, sizes) in _KNOWN.items())
     raise RecipeError(
         f"model_name_or_path={name!r}: no configuration here (nothing is downloaded); give a folder with the model's "
@@ -127,6 +133,32 @@ def of_config(config: Any, source: str) -> Size:
         heads=heads,
         kv_heads=1 if latent else kv_heads,
     )
+
+
+def adapters(name: str, rank: int, targets: Sequence[str] | None) -> int:
+    """Parameters of LoRA's two matrices beside each layer of `targets` (arXiv 2106.09685, section 4.1).
+
+    Args:
+        name: as for `size`.
+        rank: `lora_r`.
+        targets: `lora_target_modules`: ends of the layers' names, or `all-linear`; None: as peft, queries and values.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(_configuration(name)[0])
+    ends = ["q_proj", "v_proj"] if targets is None else list(targets)
+    head = model.get_output_embeddings()
+    layers = [
+        layer
+        for path, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear)
+        and (layer is not head if ends == ["all-linear"] else path.rpartition(".")[2] in ends)
+    ]
+    if not layers:
+        raise RecipeError(f"lora_target_modules={ends}: {name} has no such layer; try all-linear")
+    return sum(rank * (layer.in_features + layer.out_features) for layer in layers)
 
 
 def known(family: str, billions: str) -> Any:

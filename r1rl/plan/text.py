@@ -24,6 +24,7 @@ def lines(plan: Plan) -> Iterator[str]:
         f"model     {loaded.model.model_name_or_path}: {_count(size.parameters)} parameters"
         + (f", {_count(size.active)} active a token" if size.active != size.parameters else "")
         + f" ({size.source})"
+        + (f"; {_count(adapters)} in adapters are trained" if (adapters := plan.workload.adapters) is not None else "")
     )
     kind = f"{machines.gpus} GPUs of {_gb(machines.share)}" if machines.gpus else "CPU"
     each = "" if machines.gpus else f", {_gb(machines.share)} of memory each"

@@ -76,6 +76,7 @@ def work(
     iterations: int,
     scorings: int,
     checkpointing: bool,
+    frozen: bool = False,
 ) -> Work:
     """2 FLOPs a parameter and token forward, twice that backward (arXiv 2001.08361, 2.1), once more if recomputed.
 
@@ -87,6 +88,7 @@ def work(
         scorings: passes without a gradient over every rollout: of the reference model, and of the policy itself where
             vLLM's log-probabilities are corrected.
         checkpointing: whether the update computes its forward pass twice.
+        frozen: whether only adapters are trained, so that the backward pass leaves the weights' own gradients out.
     """
     tokens = sampling = update = 0.0
     pair = 4.0 * size.attention  # a query-key pair, forward
@@ -98,7 +100,7 @@ def work(
         sampling += batches * (2.0 * size.active * drawn + pair * rollouts * mean * (prompt_tokens + mean / 2))
         # Upstream's layout; the update shares a group's prompt on a CPU only.
         forward = 2.0 * size.active * rollouts * context + pair * rollouts * context * context / 2
-        update += batches * forward * (iterations * (4 if checkpointing else 3) + scorings)
+        update += batches * forward * (iterations * (3 + checkpointing - frozen) + scorings)
     gpu_hours = None
     if peak := machines.peak_tflops:
         seconds = (sampling / machines.sampling_share + update / machines.update_share) / (peak * 1e12)

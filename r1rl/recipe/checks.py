@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from r1rl.run import folder as run_folder
 from r1rl.tasks import dataset, prompts
 
 if TYPE_CHECKING:
+    from trl import GRPOConfig, ModelConfig
+
     from r1rl.recipe.load import LoadedRecipe
 
 
@@ -72,6 +75,16 @@ def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path, *, need
     return task
 
 
+def check_reference(grpo: GRPOConfig, model: ModelConfig) -> None:
+    """Raise RecipeError where `sync_ref_model` has no reference model of its own to refresh."""
+    if grpo.sync_ref_model and grpo.beta == 0:
+        raise RecipeError("sync_ref_model=True: beta is 0, so there is no reference model; give beta, or leave it out")
+    if grpo.sync_ref_model and model.use_peft:
+        raise RecipeError(
+            "sync_ref_model=True: with use_peft the reference is the model without its adapter; leave one out"
+        )
+
+
 def trackers(names: str | Sequence[str] | None) -> list[str]:
     """The trackers that `report_to` names. Raises RecipeError for one that transformers does not have."""
     listed = [names] if isinstance(names, str) else list(names or [])
@@ -102,12 +115,15 @@ def trackers_installed(names: Sequence[str]) -> None:
 def try_rewards(recipe: Recipe, task: tasks.Task, prompt: prompts.Prompt) -> None:
     """Ask every reward that is not r1rl's own for its values of two problems, with a right and an empty completion.
 
+    The first process asks for all of them: a reward may be a service.
+
     Raises:
         RecipeError: one fails, or returns something else than one number or None per completion.
     """
     import rewards
+    from rewards import external, returned
 
-    if isinstance(task, tasks.Unread):
+    if isinstance(task, tasks.Unread) or os.environ.get("RANK", "0") != "0":
         return
     found = task.rows("train", 2)
     texts = [f"{'' if prompt.prefill else '<think>'} so </think> <answer> {row.gold} </answer>" for row in found]
@@ -119,7 +135,7 @@ def try_rewards(recipe: Recipe, task: tasks.Task, prompt: prompts.Prompt) -> Non
             continue
         reward = rewards.get(name, **recipe.reward_options.get(name) or {})
         try:
-            returned: Any = reward(
+            given: Any = reward(
                 prompts=[row["prompt"] for row in inputs],
                 completions=list(completions),
                 completion_ids=[[0] * len(text.split()) for text in completions],
@@ -128,13 +144,14 @@ def try_rewards(recipe: Recipe, task: tasks.Task, prompt: prompts.Prompt) -> Non
                 log_metric=lambda column, value: None,
                 **columns,
             )
-            if inspect.isawaitable(returned):
-                asyncio.run(_awaited(returned))
+            if inspect.isawaitable(given):
+                given = asyncio.run(_awaited(given))
+            returned.values(reward.__name__, given, len(completions))
         except RecipeError as error:
             raise RecipeError(f"reward_funcs: {error}") from error
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            theirs = frame.filename not in (rewards.external.__file__, __file__)
+            theirs = frame.filename not in (external.__file__, __file__)
             where = f" ({Path(frame.filename).name}:{frame.lineno})" if theirs else ""
             given = f"; the columns are {', '.join(sorted(columns))}" if isinstance(error, TypeError | KeyError) else ""
             said = traceback.format_exception_only(error)[-1].strip()[:300]
@@ -178,8 +195,22 @@ def check_model(
                 f"reward_funcs: {name!r} never pays behind a prompt that ends in {opened!r} ({reason}); leave it out, "
                 "or take a prompt_template, or a chat template, that does not close <think>"
             )
+    if "temperature" in loaded.schedules and (reason := _fixed_temperature(loaded.grpo, config)):
+        raise RecipeError(f"temperature: cannot change at a step {reason}, which TRL scores; give one number")
     longest = fit.longest_prompt(tokenizer, render, questions)
     fit.check_positions(fit.positions(config), longest, int(loaded.grpo.max_completion_length))
+
+
+def _fixed_temperature(grpo: GRPOConfig, config: Any) -> str:
+    """Why TRL scores the tokens, which divides by the temperature that it was built with; empty where r1rl does."""
+    from r1rl.update import scoring  # brings torch
+
+    text = config.get_text_config()
+    if grpo.entropy_coef != 0 or grpo.use_adaptive_entropy:
+        return "with an entropy bonus"
+    if hasattr(text, "output_router_logits") and grpo.router_aux_loss_coef != 0:
+        return "with router_aux_loss_coef"
+    return "" if scoring.plain_head(text) else f"for a {text.model_type} model"
 
 
 def _check_rows(recipe: Recipe, task: tasks.Task) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -47,10 +48,13 @@ def write(
     if data in tasks.names() and data != "file":
         content["task"] = data
     else:
-        task = tasks.get("file", path=data, **(columns or {}))
-        assert isinstance(task, FileTask)
-        heldout = min(_HELDOUT, max(1, round(0.2 * len(task.every_row()))))
-        train = len(task.rows("train", _PROMPTS))
+        try:
+            task = tasks.get("file", path=data, **(columns or {}))
+            assert isinstance(task, FileTask)
+            heldout = min(_HELDOUT, max(1, round(0.2 * len(task.every_row()))))
+            train = len(task.rows("train", _PROMPTS))
+        except RecipeError as error:  # r1rl init has options of its own for these
+            raise RecipeError(re.sub(r"task_options\.(question|answer)_column", r"--\1-column", str(error))) from error
         content |= {"task": "file", "task_options": {"path": _beside(data, target)} | _as_found(task)}
     content |= {
         **_prompt(model),

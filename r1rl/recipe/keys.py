@@ -144,11 +144,12 @@ LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_steps": (lambda value: value == -1 or value >= 1, "need at least 1, or -1 to count num_train_epochs"),
     "num_train_epochs": (lambda value: value > 0, "need more than 0"),
     "eval_steps": (lambda value: value >= 0 and value == int(value), "need a whole number of steps, 0 for none"),
+    "ref_model_mixup_alpha": (lambda value: 0 < value <= 1, "need more than 0 and at most 1; 1 replaces the reference"),
     "remove_unused_columns": (lambda value: not value, "need false, rewards read gold, meta and the other columns"),
     "kv_cache_gb": (lambda value: value > 0, "need more than 0"),
     **dict.fromkeys(("learning_rate", "max_logp_gap", "beta", "max_wasted_steps"), _NOT_NEGATIVE),
     **dict.fromkeys(("top_k", "weight_decay", "max_grad_norm", "warmup_steps", "watchdog_seconds"), _NOT_NEGATIVE),
     **dict.fromkeys(("prompts_per_step", "max_resamples", "train_size", "heldout_size"), _AT_LEAST_ONE),
-    **dict.fromkeys(("num_generations_eval", "max_completion_length"), _AT_LEAST_ONE),
+    **dict.fromkeys(("num_generations_eval", "max_completion_length", "ref_model_sync_steps"), _AT_LEAST_ONE),
     **dict.fromkeys(("per_device_train_batch_size", "num_iterations", "steps_per_generation"), _AT_LEAST_ONE),
 }

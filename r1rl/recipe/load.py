@@ -248,6 +248,9 @@ def load(
     if recipe.name is None:
         recipe.name = _agreed(run_folder.free_name(source.stem, recipe.runs_dir), processes, check_only=check_only)
     loaded = LoadedRecipe(recipe, grpo, model, task, batch, processes, source, trl_values, tokenizer, schedules)
+    for schedule in schedules.values():
+        schedule.check(max_steps=grpo.max_steps, every=loaded.generate_every)
+    recipe_checks.check_reference(grpo, model)
     grpo.output_dir, grpo.run_name = str(loaded.folder.checkpoints), recipe.name
     if tokenizer is not None:
         loaded.prompt(tokenizer).render("1 + 1 = ?")  # a chat template may refuse

@@ -44,6 +44,17 @@ class Schedule:
         ends = [*list(self.values)[1:], steps]
         return [(min(end, steps) - start, self.values[start]) for start, end in zip(self.values, ends, strict=True)]
 
+    def check(self, *, max_steps: int, every: int) -> None:
+        """Raise RecipeError where its last value never holds in a run that samples at every `every`-th step."""
+        last = max(self.values)
+        begins = last if self.key == "learning_rate" else -(-last // every) * every
+        if 0 < max_steps <= begins:
+            at = f", and samples for the last time at step {(max_steps - 1) // every * every}" if every > 1 else ""
+            raise RecipeError(
+                f"{self.key}.{last}={self.values[last]!r}: step {last} is never reached, the run makes {max_steps} "
+                f"steps (max_steps){at}; leave it out, or raise max_steps"
+            )
+
     def __str__(self) -> str:
         first, *later = self.values.items()
         return ", ".join([f"{first[1]:g}", *(f"{value:g} from step {step} on" for step, value in later)])
@@ -71,6 +82,13 @@ def split(stated: Mapping[str, Any], hints: Mapping[str, Any]) -> tuple[dict[str
     return found, plain
 
 
+def at_most(key: str, value: Any) -> Any:
+    """One number for a key of a resolved recipe: the largest of a mapping's, of temperatures the first."""
+    if not isinstance(value, Mapping):
+        return value
+    return value[min(value)] if key == "temperature" else max(value.values())
+
+
 def _schedule(key: str, value: Mapping[Any, Any], hint: Any, stated: Mapping[str, Any]) -> Schedule:
     def refused(why: str) -> RecipeError:
         return RecipeError(f"{key}={dict(value)!r}: {why}; a setting that changes is {{0: FIRST, STEP: NEXT, …}}")
@@ -83,6 +101,8 @@ def _schedule(key: str, value: Mapping[Any, Any], hint: Any, stated: Mapping[str
             number = -1
         if number < 0:
             raise refused(f"{step!r} is no optimizer step, a whole number from 0 on")
+        if number in values:
+            raise refused(f"step {number} is given twice")
         values[number] = coerce(f"{key}.{number}", each, hint)
         if values[number] is None:
             raise refused("null is no value")
@@ -90,9 +110,6 @@ def _schedule(key: str, value: Mapping[Any, Any], hint: Any, stated: Mapping[str
             raise RecipeError(f"{key}.{number}={each!r}: {LIMITS[key][1]}")
     if 0 not in values:
         raise refused("nothing is said of step 0")
-    steps = coerce("max_steps", stated.get("max_steps", -1), int)
-    if steps > 0 and max(values) >= steps:
-        raise refused(f"step {max(values)} is never reached (max_steps={steps})")
     if key == "learning_rate" and str(stated.get("lr_scheduler_type")) in ("reduce_lr_on_plateau", "greedy"):
         raise refused(f"does not go with lr_scheduler_type={stated['lr_scheduler_type']}")
     return Schedule(key, dict(sorted(values.items())))

@@ -16,6 +16,7 @@ from typing import Any, Protocol, get_type_hints
 
 from r1rl.ground.errors import RecipeError, check_known, nearest
 from r1rl.ground.values import coerce
+from r1rl.tasks.presets import PRESETS
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Row:
         gold: the expected answer, always text.
         meta: what the verifier needs besides, JSON-able; Countdown: `{"numbers": [3, 5, 7]}`.
         columns: the data's own columns, which rewards are given.
+        verifier: who judges it, "" for the task's verifier.
     """
 
     prompt_id: str
@@ -35,6 +37,7 @@ class Row:
     gold: str
     meta: dict[str, Any]
     columns: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    verifier: str = ""
 
 
 class Task(Protocol):
@@ -72,6 +75,7 @@ _REGISTRY = {
     "countdown": "r1rl.tasks.countdown:Countdown",
     "file": "r1rl.tasks.files:FileTask",
     "gym": "r1rl.tasks.gym:Gym",
+    "mix": "r1rl.tasks.mix:Mix",
 }
 
 
@@ -87,24 +91,28 @@ def describe(name: str) -> str:
 
 
 def task_class(name: str) -> Any:
-    """The dataclass behind a name.
+    """The dataclass behind a name of a task or a preset.
 
     Raises:
         RecipeError: unknown task.
     """
-    if name not in _REGISTRY:
-        raise RecipeError(f"task={name!r}: unknown task, known are {', '.join(_REGISTRY)}{nearest(name, _REGISTRY)}")
+    known = [*_REGISTRY, *PRESETS]
+    if name not in known:
+        raise RecipeError(f"task={name!r}: unknown task, known are {', '.join(known)}{nearest(name, known)}")
+    name = "file" if name in PRESETS else name
     module, _, attribute = _REGISTRY[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
 def get(name: str, **options: Any) -> Task:
-    """The task `name` with its options, checked against the dataclass fields; nothing is downloaded here.
+    """The task `name`, or a preset, with its options, checked against the dataclass fields; nothing is downloaded here.
 
     Raises:
         RecipeError: unknown task or option, wrong type, or a value that the task refuses.
     """
     kind = task_class(name)
+    if name in PRESETS:
+        options = PRESETS[name].file_options(name, options) | {"name": name}
     hints = get_type_hints(kind)
     known = [item.name for item in dataclasses.fields(kind) if item.init]
     check_known(options, known, f" of the task {name!r}, which takes {', '.join(known)}", prefix="task_options.")

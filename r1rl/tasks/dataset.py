@@ -28,7 +28,7 @@ def dataset_rows(rows: Sequence[Row], task: Task, prompt: prompts.Prompt) -> lis
             "question": row.question,
             "gold": row.gold,
             "meta": json.dumps(row.meta, ensure_ascii=False),
-            "verifier": task.verifier,
+            "verifier": row.verifier or task.verifier,
             "task": task.name,
             "template": prompt.name,
             "prefill": prompts.opened(text),

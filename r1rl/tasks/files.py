@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from r1rl import verify
-from r1rl.ground.errors import MissingDataError, RecipeError, nearest, one_line
-from r1rl.tasks import Row, layouts
+from r1rl.ground.errors import MissingDataError, RecipeError, nearest
+from r1rl.tasks import Row, layouts, records
 from r1rl.tasks.countdown import Countdown
+from r1rl.verify import extraction
 
 logger = logging.getLogger(__name__)
 
 _NUMBER = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+|-?[0-9]+(?:\.[0-9]+)?")
-_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 _DEFAULT_HELDOUT_FRACTION = 0.2
 
 
@@ -33,7 +32,8 @@ class FileTask:
 
     Args:
         path: a .jsonl, .json, .csv or .parquet file; or give `dataset`.
-        dataset, config, split: a hub data set by name, its configuration and the split to read.
+        dataset, config, split, revision: a hub data set by name, its configuration (several joined by `+`), the split
+            to read, and a commit, tag or branch.
         question_column, answer_column: the names of the columns; `a.b` is b within the column a. A question may be a
             list of messages, with one of the user. `answer_column: null` where a row has no answer but tests, as for
             the verifier `code`. Where none is named and there is no `question`, `problem` and `prompt` are looked for,
@@ -44,6 +44,13 @@ class FileTask:
             `choice`, `{"tests": ...}` for `code`.
         answer_pattern: a regular expression with one group that finds the gold answer in the answer column,
             for example `#### (.+)` for GSM8K; without one the whole column is the answer. 43.0 becomes "43".
+        answer_extraction: where in a worked solution the gold answer stands, as `boxed`: a policy of grading.
+        question_pattern: a regular expression with one group that finds the question in its column; a text that it
+            does not match is the question as it is.
+        distinct: leave out rows whose question came before (case and spacing aside).
+        name: what rows and messages call the task.
+        pass_rates: a file of `r1rl data passrate`; with it only questions are used whose rate of right answers is at
+            least `pass_low` and at most `pass_high`. One without a rate is left out.
         limit: use only the first so many usable rows.
         heldout_fraction, heldout_size: how much is held out, as a share or in rows (not both; default 0.2).
         shuffle_seed: another value, another split.
@@ -57,23 +64,29 @@ class FileTask:
     path: str | None = None
     dataset: str | None = None
     config: str | None = None
+    revision: str | None = None
     split: str = "train"
     question_column: str | None = "question"
     answer_column: str | None = "answer"
     numbers_column: str | None = None
     meta_column: str | None = None
     answer_pattern: str | None = None
+    answer_extraction: str | None = None
+    question_pattern: str | None = None
+    distinct: bool = False
+    pass_rates: str | None = None
+    pass_low: float = 0.0
+    pass_high: float = 1.0
     limit: int | None = None
     heldout_fraction: float | None = None
     heldout_size: int | None = None
     shuffle_seed: int = 0
     verifier: str = ""
     final_value: bool | None = None
+    name: str = "file"
     bad_rows: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
     _recognised: bool = field(default=False, init=False, repr=False, compare=False)
     _splits: dict[str, list[Row]] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    name = "file"
 
     def __post_init__(self) -> None:
         self._chosen_verifier = self.verifier
@@ -81,12 +94,13 @@ class FileTask:
         if (self.path is None) == (self.dataset is None):
             given = "neither" if self.path is None else "both"
             raise RecipeError(f"task_options: {given} of path and dataset given; say which file or which hub data set")
-        if self.config is not None and self.dataset is None:
-            raise RecipeError(f"task_options.config={self.config!r}: belongs to dataset, a file has none")
+        for key in ("config", "revision"):
+            if (value := getattr(self, key)) is not None and self.dataset is None:
+                raise RecipeError(f"task_options.{key}={value!r}: belongs to dataset, a file has none")
         if self.path is not None:
             file = Path(self.path).expanduser()
-            if file.suffix.lower() not in _SUFFIXES:
-                raise RecipeError(f"task_options.path={self.path!r}: need one of {', '.join(_SUFFIXES)}")
+            if file.suffix.lower() not in records.SUFFIXES:
+                raise RecipeError(f"task_options.path={self.path!r}: need one of {', '.join(records.SUFFIXES)}")
             if not file.is_file():
                 raise MissingDataError(f"task_options.path={self.path!r}: no such file")
         if self.verifier not in verify.names():
@@ -98,16 +112,17 @@ class FileTask:
             raise RecipeError("task_options.answer_column: null needs a meta_column, or nothing says what is right")
         if self.answer_column is None and self.answer_pattern is not None:
             raise RecipeError("task_options.answer_pattern: there is no answer_column to search")
-        if self.answer_pattern is not None:
-            try:
-                groups = re.compile(self.answer_pattern).groups
-            except re.error as error:
-                raise RecipeError(f"task_options.answer_pattern={self.answer_pattern!r}: {error}") from None
-            if groups != 1:
-                raise RecipeError(
-                    f"task_options.answer_pattern={self.answer_pattern!r}: has {groups} groups, need exactly one "
-                    "around the answer, such as '#### (.+)'"
-                )
+        if self.answer_extraction is not None and self.answer_extraction not in extraction.names():
+            raise RecipeError(
+                f"task_options.answer_extraction={self.answer_extraction!r}: unknown, known are "
+                f"{', '.join(extraction.names())}{nearest(self.answer_extraction, extraction.names())}"
+            )
+        for key, what in (("answer_pattern", "answer, such as '#### (.+)'"), ("question_pattern", "question")):
+            _check_pattern(key, getattr(self, key), what)
+        if not 0 <= self.pass_low <= self.pass_high <= 1:
+            raise RecipeError(
+                f"task_options.pass_low={self.pass_low}, pass_high={self.pass_high}: need 0 <= low <= high"
+            )
         if self.limit is not None and self.limit < 2:
             raise RecipeError(f"task_options.limit={self.limit}: need at least 2, one to train on and one held out")
         if self.heldout_fraction is not None and self.heldout_size is not None:
@@ -160,32 +175,7 @@ class FileTask:
 
     def every_row(self) -> list[Row]:
         """Every usable row in file order; the others are counted and reported."""
-        self.bad_rows.clear()
-        rows: list[Row] = []
-        columns: set[str] = set()
-        missing: dict[str, str] | None = None
-        for number, record in self._records():
-            if self.limit is not None and len(rows) >= self.limit:
-                break
-            if missing is None and isinstance(record, dict):
-                self._recognise(record)
-                options = ("question_column", "answer_column", "meta_column", "numbers_column")
-                missing = {option: column for option in options if (column := getattr(self, option)) is not None}
-            source = f"{self._source()}:{number}"
-            if isinstance(record, dict):
-                columns |= set(map(str, record))
-                missing = {name: column for name, column in (missing or {}).items() if not layouts.has(record, column)}
-            row = self._row(source, number, record)
-            if isinstance(row, Row):
-                rows.append(row)
-            else:
-                self.bad_rows.append(f"{source}: {row}")
-        if columns and missing:
-            option, column = next(iter(missing.items()))
-            raise RecipeError(
-                f"task_options.{option}={column!r}: {self._source()} has no such column, it has "
-                f"{', '.join(sorted(columns))}{nearest(column, columns)}"
-            )
+        rows = list(self.each_row())
         examples = "; ".join(self.bad_rows[:3])
         if len(rows) < 2:
             raise RecipeError(
@@ -197,6 +187,50 @@ class FileTask:
         return (
             [replace(row, meta=row.meta | {"final_value": True}) for row in rows] if self._final_value(rows) else rows
         )
+
+    def each_row(self) -> Iterator[Row]:
+        """The usable rows one after another, for a set that need not fit in memory; `bad_rows` has the others.
+
+        Raises:
+            RecipeError: a column is missing in every row.
+        """
+        self.bad_rows.clear()
+        count = 0
+        columns: set[str] = set()
+        seen: set[bytes] = set()
+        missing: dict[str, str] | None = None
+        rates = None if self.pass_rates is None else records.pass_rates(self.pass_rates)
+        for number, record in self._records():
+            if self.limit is not None and count >= self.limit:
+                break
+            if isinstance(record, list):  # a conversation without names, as Open-Reasoner-Zero's
+                record = {str(place): part for place, part in enumerate(record)}
+            if missing is None and isinstance(record, dict):
+                self._recognise(record)
+                options = ("question_column", "answer_column", "meta_column", "numbers_column")
+                missing = {option: column for option in options if (column := getattr(self, option)) is not None}
+            source = f"{self._source()}:{number}"
+            if isinstance(record, dict):
+                columns |= set(map(str, record))
+                missing = {name: column for name, column in (missing or {}).items() if not layouts.has(record, column)}
+            row = self._row(source, number, record)
+            if isinstance(row, str):
+                self.bad_rows.append(f"{source}: {row}")
+                continue
+            if rates is not None and not self.pass_low <= rates.get(row.prompt_id, -1.0) <= self.pass_high:
+                continue
+            if self.distinct:
+                if (digest := _question_digest(row.question)) in seen:
+                    continue
+                seen.add(digest)
+            count += 1
+            yield row
+        if columns and missing:
+            option, column = next(iter(missing.items()))
+            raise RecipeError(
+                f"task_options.{option}={column!r}: {self._source()} has no such column, it has "
+                f"{', '.join(sorted(columns))}{nearest(column, columns)}"
+            )
 
     def _final_value(self, rows: Sequence[Row]) -> bool:
         """Whether answers must be worked out, see the options."""
@@ -246,10 +280,17 @@ class FileTask:
                 meta = {"numbers": layouts.numbers(layouts.value(record, column))} | meta
             if (column := self.question_column) is not None:
                 question = layouts.question(layouts.value(record, column))
+                if self.question_pattern is not None and (match := re.search(self.question_pattern, question)):
+                    question = match[1].strip() or question
             else:
                 question = Countdown().question(meta["numbers"], gold)
         except ValueError as error:
             return f"{error} in {column!r}"
+        if self.answer_extraction is not None:
+            found, reason = extraction.get(self.answer_extraction)(gold)
+            if found is None:
+                return f"{reason} in {self.answer_column!r}"
+            gold = layouts.as_text(found)
         if self.answer_pattern is not None:
             match = re.search(self.answer_pattern, gold)
             if match is None or match[1] is None or not match[1].strip():
@@ -274,9 +315,7 @@ class FileTask:
         """Rows by split, each in hash order of their questions."""
         groups: dict[bytes, list[Row]] = {}
         for row in rows:
-            same = " ".join(row.question.casefold().split())
-            key = hashlib.sha256(f"{self.shuffle_seed}|{same}".encode()).digest()
-            groups.setdefault(key, []).append(row)
+            groups.setdefault(_question_digest(row.question, self.shuffle_seed), []).append(row)
         fraction = _DEFAULT_HELDOUT_FRACTION if self.heldout_fraction is None else self.heldout_fraction
         wanted = max(1, round(fraction * len(rows))) if self.heldout_size is None else self.heldout_size
         heldout: list[Row] = []
@@ -293,49 +332,23 @@ class FileTask:
 
     def _records(self) -> Iterator[tuple[int, Any]]:
         """Numbered records, from 1; a line that cannot be read appears as the ValueError that says why."""
-        if self.path is None:
-            yield from enumerate(self._hub_records(), 1)
-            return
-        file = Path(self.path).expanduser()
-        suffix = file.suffix.lower()
-        try:
-            if suffix == ".parquet":
-                import pyarrow.parquet as parquet
-
-                yield from enumerate(parquet.read_table(file).to_pylist(), 1)
-            elif suffix == ".csv":
-                with file.open(encoding="utf-8-sig", newline="") as stream:
-                    yield from enumerate(csv.DictReader(stream), 1)
-            elif suffix == ".json":
-                content = json.loads(file.read_text(encoding="utf-8-sig"))
-                if not isinstance(content, list):
-                    raise RecipeError(f"task_options.path={self.path!r}: a .json file must be a list of rows")
-                yield from enumerate(content, 1)
-            else:
-                with file.open(encoding="utf-8-sig") as stream:
-                    for number, line in enumerate(stream, 1):
-                        if line.strip():
-                            yield number, _json_line(line)
-        except RecipeError:
-            raise
-        # pyarrow's errors and UnicodeDecodeError are ValueErrors
-        except (OSError, ValueError, RecursionError, csv.Error) as error:
-            raise RecipeError(f"task_options.path={self.path!r}: cannot be read as {suffix}: {error}") from None
-
-    def _hub_records(self) -> Iterable[Any]:
-        """The rows of a hub data set (its library caches the download)."""
-        import datasets
-
-        try:
-            loaded: Iterable[Any] = datasets.load_dataset(self.dataset, self.config, split=self.split)
-        except (OSError, ValueError) as error:
-            name = f"task_options.dataset={self.dataset!r} (config={self.config!r}, split={self.split!r})"
-            raise MissingDataError(f"{name}: cannot be loaded: {one_line(error)}") from None
-        return loaded
+        if self.path is not None:
+            return records.of_file(self.path)
+        return enumerate(records.of_hub(str(self.dataset), self.config, self.revision, self.split), 1)
 
 
-def _json_line(line: str) -> Any:
+def _check_pattern(key: str, pattern: str | None, what: str) -> None:
+    """Raise RecipeError unless a pattern has exactly one group."""
+    if pattern is None:
+        return
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return ValueError(f"not JSON: {error}")
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise RecipeError(f"task_options.{key}={pattern!r}: {error}") from None
+    if groups != 1:
+        raise RecipeError(f"task_options.{key}={pattern!r}: has {groups} groups, need exactly one around the {what}")
+
+
+def _question_digest(question: str, seed: int = 0) -> bytes:
+    """Stands for a question, case and spacing aside."""
+    return hashlib.sha256(f"{seed}|{' '.join(question.casefold().split())}".encode()).digest()

@@ -28,7 +28,7 @@ from r1rl.ground import whole_files
 from r1rl.ground.cache import cache_dir
 from r1rl.ground.errors import RecipeError
 from r1rl.ground.machine import usable_cores
-from r1rl.tasks import Row
+from r1rl.tasks import Row, Task
 from r1rl.verify.verdict import Verdict
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,19 @@ FILE_NAME = "bad_gold.jsonl"  # the list of bad rows in the run folder: split, p
 CACHE_FROM_SECONDS = 1.0  # a check that took less is not worth a file
 _BATCH = 512  # items a call, so that the bar moves
 _LIBRARIES = ("mpmath", "sympy", "reasoning-gym")
+
+
+def check_task(task: Task, rows: Sequence[Row], *, progress: bool = False) -> list[str]:
+    """`check` of rows that may name verifiers of their own."""
+    places: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(row.verifier or task.verifier, []).append(place)
+    reasons = [""] * len(rows)
+    for verifier, its in places.items():
+        found = check(verifier, [rows[place] for place in its], progress=progress)
+        for place, reason in zip(its, found, strict=True):
+            reasons[place] = reason
+    return reasons
 
 
 def check(verifier: str, rows: Sequence[Row], *, progress: bool = False) -> list[str]:

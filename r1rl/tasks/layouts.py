@@ -15,7 +15,7 @@ _NUMBERS = re.compile(r"[\[(]?\s*\d{1,12}(?:[\s,]+\d{1,12}){0,31}\s*[\])]?")
 _WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0+")
 
 # Where a question, a gold answer and Countdown's numbers stand in well-known data sets, the first that a row has.
-QUESTIONS = ("question", "problem", "prompt")
+QUESTIONS = ("question", "problem", "prompt", "input")
 ANSWERS = ("answer", "reward_model.ground_truth", "ground_truth", "target")
 NUMBERS = ("nums", "numbers")
 

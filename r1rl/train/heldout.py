@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from r1rl.rollout.sampling import Sampling, row_key
@@ -39,8 +39,13 @@ class HeldoutEvaluation:
         origin = records.Origin(
             trainer.folder.name, "eval", step, policy_step=step, rank=trainer.accelerator.process_index
         )
-        sampled = self._sample(trainer, origin, self.generations, trainer.sampling(self.temperature))
-        greedy = self._sample(trainer, origin, 1, trainer.sampling(0), first_group=len(sampled) // self.generations)
+        # The largest cap throughout, or two evaluations would differ in their settings.
+        sampling, greedily = (
+            replace(trainer.sampling(each), max_completion_length=trainer.args.max_completion_length)
+            for each in (self.temperature, 0)
+        )
+        sampled = self._sample(trainer, origin, self.generations, sampling)
+        greedy = self._sample(trainer, origin, 1, greedily, first_group=len(sampled) // self.generations)
         if sampled:
             store.write_shard(trainer.folder.path, [*sampled, *greedy], kind="eval", step=step, rank=origin.rank)
         metrics = {

@@ -170,7 +170,7 @@ def usable_rows(loaded: LoadedRecipe, folder: run_folder.RunFolder) -> tuple[lis
     train_rows, heldout = loaded.problems
     # Only the first process judges: a verdict that depends on the clock may differ elsewhere.
     progress = not loaded.grpo.disable_tqdm
-    reasons = gold.check(loaded.task.verifier, [*train_rows, *heldout], progress=progress) if first else []
+    reasons = gold.check_task(loaded.task, [*train_rows, *heldout], progress=progress) if first else []
     box = [reasons]
     if loaded.world_size > 1:
         broadcast_object_list(box)

@@ -1,18 +1,14 @@
-"""What rewards return, held to their contract: TRL takes a NaN for None, and trains with a loss of 0 on infinity."""
+"""What rewards return while a run trains, held to their contract."""
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
-from r1rl.ground.errors import RunFailedError
-from rewards import Reward
+from r1rl.ground.errors import RecipeError, RunFailedError
+from rewards import Reward, returned
 from rewards.external import is_async
-
-_LARGEST = 3.4e38  # that a float32, in which rewards are kept, can hold
 
 
 def checked(reward: Reward) -> Callable[..., Any]:
@@ -34,33 +30,11 @@ def checked(reward: Reward) -> Callable[..., Any]:
     return judged
 
 
-def _values(name: str, returned: Any, completions: Any, columns: dict[str, Any]) -> list[float | None]:
+def _values(name: str, given: Any, completions: Any, columns: dict[str, Any]) -> list[float | None]:
     """The values as floats and Nones."""
     state = columns.get("trainer_state")
     where = "" if state is None else f" in step {state.global_step + 1}"
     try:
-        given = [] if isinstance(returned, str) else list(returned)
-    except TypeError:
-        given = []
-    if len(given) != len(completions):
-        got = f"{len(given)} values" if given else f"{returned!r:.80}"
-        raise RunFailedError(
-            f"reward={name!r}: returned {got} for {len(completions)} completions{where}; need a list with one number, "
-            "or None, for each"
-        )
-    return [_value(name, value, i, where, columns) for i, value in enumerate(given)]
-
-
-def _value(name: str, value: Any, index: int, where: str, columns: dict[str, Any]) -> float | None:
-    if value is None:
-        return None
-    is_number = isinstance(value, Real) or (hasattr(value, "item") and getattr(value, "ndim", None) == 0)
-    number = float(value) if is_number else math.nan
-    if not -_LARGEST <= number <= _LARGEST:  # not true of NaN
-        problems = columns.get("prompt_id")
-        problem = f" for problem {problems[index]!r:.200}" if problems else ""
-        raise RunFailedError(
-            f"reward={name!r}: returned {value!r:.80}{problem}{where}; a reward is a finite number, or None where a "
-            "row cannot be judged and is to be left out"
-        )
-    return number
+        return returned.values(name, given, len(completions), where=where, problems=columns.get("prompt_id") or ())
+    except RecipeError as error:
+        raise RunFailedError(str(error)) from error

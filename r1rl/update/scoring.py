@@ -17,7 +17,7 @@ from r1rl.ground.machine import accelerator_memory
 from r1rl.update.batching import Batching, Cost
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 _CPU_BYTES = 1536 * 2**20  # activations kept for a backward pass on a CPU
 _ROWS_BYTES = 16 * 2**20  # float32 logits at work at a time: what stays in a cache
@@ -27,7 +27,11 @@ _LOGIT_SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logi
 
 def can_score(model: PreTrainedModel) -> bool:
     """Whether `add_scoring` computes this model's logits: a plain head, softcapped at most."""
-    config = model.config.get_text_config()
+    return plain_head(model.config.get_text_config())
+
+
+def plain_head(config: PretrainedConfig) -> bool:
+    """Whether the logits of a text model of this configuration are its head's, softcapped at most."""
     return not any(getattr(config, name, None) is not None for name in _LOGIT_SCALES)
 
 

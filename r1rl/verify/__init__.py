@@ -27,6 +27,7 @@ _MODULES = {
     "exact": "r1rl.verify.exact",
     "gym": "r1rl.verify.gym",
     "math": "r1rl.verify.math",
+    "roles": "r1rl.verify.roles",
 }
 _IN_PROCESSES = frozenset({"code", "gym", "math"})
 

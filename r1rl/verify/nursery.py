@@ -27,6 +27,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from r1rl.ground.errors import RunFailedError
 from r1rl.verify.verdict import Verdict, clip
 
 START_TIMEOUT_SECONDS = 120.0
@@ -79,12 +80,12 @@ def decode(message: bytes) -> Any:
 class Nursery:
     """The pool's handle on a nursery for `judge` ("module:function").
 
-    Raises `RuntimeError` where the nursery cannot be started.
+    Raises `RunFailedError` where the nursery cannot be started.
     """
 
     def __init__(self, judge: str, limits: Limits) -> None:
         if not hasattr(os, "fork"):
-            raise RuntimeError(f"{judge}: the grader pool needs a POSIX system; try Linux, macOS or WSL")
+            raise RunFailedError(f"{judge}: the grader pool needs a POSIX system; try Linux, macOS or WSL")
         self._control, theirs = Pipe()
         with theirs:
             # -c and an explicit path: a script in this folder would put its math.py before the standard library's
@@ -104,7 +105,7 @@ class Nursery:
             problem = f"no sign of life: {error}"
         if problem:
             self.end()
-            raise RuntimeError(f"{judge} cannot be started: {problem}")
+            raise RunFailedError(f"{judge} cannot be started: {problem}")
 
     def fork(self) -> tuple[int, Connection]:
         """The process id of a new worker and the connection to it. Raises `EOFError` or `OSError` if there is none."""

@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from r1rl.ground.errors import RunFailedError
 from r1rl.ground.machine import cores_of_a_rank
 from r1rl.verify.nursery import Limits, Nursery, decode
 from r1rl.verify.pool_batch import MAX_ITEM_BYTES, Batch, Item
@@ -156,7 +157,7 @@ class GraderPool:
                 self.starts += 1
                 return worker
             self._end_nursery()
-        raise RuntimeError(f"verifier={self.name!r}: no worker process can be started; try more memory")
+        raise RunFailedError(f"verifier={self.name!r}: no worker process can be started; try more memory")
 
     def _feed(self, batch: Batch, size: int) -> None:
         """Send waiting items to the workers, the fewer at a time the fewer wait."""

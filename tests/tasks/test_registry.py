@@ -10,7 +10,8 @@ from r1rl.tasks import gold
 
 # Options of tasks that need some; `FILE` becomes a file of sums.
 FILE = "sums.jsonl"
-OPTIONS = {"file": {"path": FILE}, "gym": {"dataset": "spell_backward", "size": 400}}
+_PARTS = [{"task": "countdown", "weight": 2}, {"task": "file", "options": {"path": FILE}}]
+OPTIONS = {"file": {"path": FILE}, "gym": {"dataset": "spell_backward", "size": 400}, "mix": {"parts": _PARTS}}
 PACKAGES = {"gym": "reasoning_gym"}
 """Optional packages that a task needs."""
 
@@ -26,7 +27,7 @@ def name(request):
 def options(name, tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / FILE
     path.write_text("".join(json.dumps({"question": f"What is {n} + 1?", "answer": n + 1}) + "\n" for n in range(60)))
-    return {key: str(path) if value == FILE else value for key, value in OPTIONS.get(name, {}).items()}
+    return json.loads(json.dumps(OPTIONS.get(name, {})).replace(FILE, str(path)))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_rows_are_text_and_json(task):
 def test_its_verifier_can_use_every_gold(task, monkeypatch, tmp_path):
     monkeypatch.setenv("R1RL_CACHE", str(tmp_path))
     assert task.verifier in verify.names()
-    assert gold.check(task.verifier, task.rows("train", 5)) == [""] * 5
+    assert gold.check_task(task, task.rows("train", 5)) == [""] * 5
 
 
 def test_it_is_named_and_described(task, name):

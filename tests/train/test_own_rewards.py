@@ -6,7 +6,8 @@ import sys
 import pytest
 import tiny_training
 
-from r1rl.ground.errors import RecipeError
+from r1rl.ground.errors import RunFailedError
+from r1rl.recipe.load import load
 from r1rl.train import main as train
 
 REWARDS = """
@@ -48,5 +49,27 @@ def test_a_reward_reads_the_datas_own_columns(settings, tmp_path):
 
 def test_a_reward_that_returns_something_else_later_is_one_message(settings, tmp_path):
     words = ["--config", str(tiny_training.TINY), *settings, "--reward_funcs", f"{tmp_path}/mine.py:tired"]
-    with pytest.raises(RecipeError, match="reward 'tired' returned 'no more'; expected a list with one number or None"):
+    with pytest.raises(RunFailedError, match="reward='tired': returned 'no more' for "):
         train.main(words)
+
+
+@pytest.mark.parametrize(
+    ("rank", "asked"),
+    [
+        pytest.param(None, 1, id="the only process"),
+        pytest.param("0", 1, id="the first"),
+        pytest.param("1", 0, id="another: the first has asked, and a reward may be a service"),
+    ],
+)
+def test_one_process_asks_a_reward_before_the_first_step(settings, tmp_path, monkeypatch, rank, asked):
+    calls = tmp_path / "calls"
+    calls.write_text("")
+    noted = f"def noted(completions, **columns):\n    open({str(calls)!r}, 'a').write('x')\n"
+    (tmp_path / "mine.py").write_text(noted + "    return [1.0] * len(completions)\n")
+    overrides = ["--reward_funcs", f"{tmp_path}/mine.py:noted"]
+    loaded = load(tiny_training.TINY, [*settings, *overrides], check_only=True)
+    monkeypatch.delenv("RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("RANK", rank)
+    loaded.check_here()
+    assert calls.read_text() == "x" * asked

@@ -56,7 +56,7 @@ def some(completions, **columns):
         pytest.param([1e39, 1.0], r"returned 1e\+39 for problem 'a'", id="infinite as a float32"),
         pytest.param(["1", "2"], r"returned '1' for problem 'a'", id="text"),
         pytest.param([[1.0], [2.0]], r"returned \[1.0\] for problem 'a'", id="lists"),
-        pytest.param(1.0, r"returned 1.0 for 2 completions in step 8; need a list with one", id="one for all"),
+        pytest.param(1.0, r"returned 1.0, one value for 2 completions in step 8; need a list", id="one for all"),
         pytest.param("ab", r"returned 'ab' for 2 completions", id="as long as it should be, but a text"),
         pytest.param([1.0], r"returned 1 values for 2 completions", id="too few"),
         pytest.param(None, r"returned None for 2 completions", id="nothing"),
@@ -93,10 +93,8 @@ def module(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message", "code"),
     [
-        pytest.param("nan", "reward='nan': returned nan for problem 'countdown:", 1, id="NaN"),
-        pytest.param(
-            "infinite", "reward='infinite': returned inf for problem 'countdown:", 1, id="infinite, a coroutine"
-        ),
+        pytest.param("nan", "reward='nan': returned nan for a completion", 2, id="NaN"),
+        pytest.param("infinite", "reward='infinite': returned inf for a completion", 2, id="infinite, a coroutine"),
         pytest.param("late", "in step 2; a reward is a finite number", 1, id="only later"),
         pytest.param("one", "returned 1.0, one value for 4 completions", 2, id="one for all"),
         pytest.param("words", "returned 'good' for a completion", 2, id="text"),

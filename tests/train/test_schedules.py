@@ -7,6 +7,7 @@ import torch
 from tiny_training import metric_lines, run
 
 from r1rl import cli
+from r1rl.ground.errors import RecipeError
 from r1rl.store import store
 from r1rl.train.schedules import set_rate
 
@@ -48,12 +49,18 @@ def test_settings_change_at_their_steps(small_run, share):
     ]  # fmt: skip
     heldout = store.read(folder.path, kind="eval").to_pylist()
     assert {row["temperature"] for row in heldout} == {0.0, 1.0}, "evaluations keep to one temperature"
+    assert {row["cap"] for row in heldout} == {24}, "and to one cap"
     assert len(metric_lines(folder)) == len(caps)
 
 
 def test_scores_are_those_of_the_temperature_that_sampled(small_run):
     folder = run(small_run, "--temperature", "{0: 1.0, 1: 0.5}", "--max_steps", "2")
     assert all(line["sampling/logp_gap"] < 1e-4 for line in metric_lines(folder))
+
+
+def test_a_temperature_cannot_change_where_upstream_scores(small_run):
+    with pytest.raises(RecipeError, match="cannot change at a step with an entropy bonus"):
+        run(small_run, "--temperature", "{0: 1.0, 1: 0.5}", "--max_steps", "2", "--entropy_coef", "0.1")
 
 
 def test_the_report_shows_the_changes(small_run, capsys):

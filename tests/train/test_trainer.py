@@ -332,12 +332,13 @@ SEVERAL_UPDATES = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("steps", [[5], pytest.param([1, 2, 3], marks=pytest.mark.long)], ids=["one place", "others"])
 @pytest.mark.parametrize("words", SEVERAL_UPDATES.values(), ids=SEVERAL_UPDATES)
-def test_a_run_resumed_inside_a_rollout_batch_is_the_uninterrupted_one(small_run, words):
+def test_a_run_resumed_inside_a_rollout_batch_is_the_uninterrupted_one(small_run, words, steps):
     """Every checkpoint of a run, most of them inside a rollout batch, leads to the same weights, rows and metrics."""
     words = [*words, "--learning_rate", "1e-3", "--eval_steps", "0", "--save_steps", "1", "--save_total_limit", "9"]
     whole = run(small_run, *words, "--max_steps", "7", name="whole")
-    for step in (1, 2, 3, 5):
+    for step in steps:
         cut = run_folder.RunFolder(shutil.copytree(whole.path, whole.path.with_name(f"from-{step}")))
         cut.result.unlink()
         shutil.rmtree(cut.checkpoints / "final")

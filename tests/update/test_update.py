@@ -1,6 +1,5 @@
 """The update against plain TRL's on the same rollouts: the same loss and gradient for every layout and loss type."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -345,7 +344,7 @@ def test_several_steps_of_one_sampling_equal_upstreams(small_run, tmp_path, loss
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("iterations", [1, 2])
+@pytest.mark.parametrize("iterations", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_several_steps_of_one_sampling_equal_upstreams_on_two_processes(small_run, tmp_path, iterations):
     words = [*small_run, *SEVERAL_STEPS, "--num_iterations", str(iterations)]
     words[words.index("--per_device_train_batch_size") + 1] = "1"
@@ -353,11 +352,16 @@ def test_several_steps_of_one_sampling_equal_upstreams_on_two_processes(small_ru
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("setup", [setup for setup in SETUPS if not setup.startswith("1 process")])
+@pytest.mark.parametrize(
+    "setup",
+    [
+        pytest.param(setup, marks=[] if setup in QUICK_SETUPS else pytest.mark.long)
+        for setup in SETUPS
+        if not setup.startswith("1 process")
+    ],
+)
 def test_real_steps_of_two_processes_equal_upstreams(small_run, tmp_path, setup):
     """The first process has no signal in the first step, the second has, and more tokens in the third."""
-    if setup not in QUICK_SETUPS and not os.environ.get("R1RL_TEST_EVERY_SETUP"):
-        pytest.skip("set R1RL_TEST_EVERY_SETUP=1")
     processes, stage, lora = SETUPS[setup]
     if stage:
         pytest.importorskip("deepspeed")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from r1rl.ground.errors import RunFailedError
 from r1rl.verify import pool as pool_module
 from r1rl.verify.pool import GraderPool, Limits
 from r1rl.verify.pool_batch import MAX_ITEM_BYTES
@@ -219,7 +220,7 @@ def test_a_bug_of_the_judge_raises_and_the_pool_goes_on(make):
 
 def test_a_judge_that_cannot_be_imported_is_an_error_not_a_score(make):
     pool = make(judge="no_such_module:judge")
-    with pytest.raises(RuntimeError, match=r"no_such_module:judge cannot be started: ModuleNotFoundError"):
+    with pytest.raises(RunFailedError, match=r"no_such_module:judge cannot be started: ModuleNotFoundError"):
         ask(pool, "good")
     assert pool.nursery_pid is None
 

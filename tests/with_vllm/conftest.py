@@ -1,4 +1,4 @@
-"""Settings of vLLM on a CPU, and what its tests share: a training process, and scores by the model itself."""
+"""What the tests of a real vLLM share: a training process, and scores by the model itself."""
 
 import os
 import signal
@@ -7,15 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = os.environ | {
-    "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": str(ROOT),
-    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; also lifts the check on free memory
-    "VLLM_CPU_CI_ENV": "1",  # nothing is compiled, which would take minutes
-    "VLLM_LOGGING_LEVEL": "WARNING",
-}
+from with_vllm.machine import ENVIRONMENT, ROOT
 
 
 def pytest_collection_modifyitems(items) -> None:

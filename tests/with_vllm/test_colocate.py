@@ -39,11 +39,21 @@ def weights(folder, step, source):
     [
         pytest.param(TINY, LARGE, 1, id="tiny base"),
         pytest.param(TINY, (*LARGE, "--dynamic_sampling", "true", "--num_generations", "3"), 1, id="dynamic sampling"),
-        pytest.param(TINY, ("--learning_rate", "0.05", "--use_peft", "true", "--lora_r", "8"), 1, id="LoRA"),
+        pytest.param(TINY, ("--learning_rate", "0.2", "--use_peft", "true", "--lora_r", "8"), 1, id="LoRA"),
         pytest.param(TINY, LARGE, 2, id="two processes"),
         pytest.param(
             "smollm2-135m/mawps.yaml",
-            (*SMOLLM2, "--learning_rate", "0.001", "--prompts_per_step", "2", "--heldout_size", "2"),
+            (
+                *SMOLLM2,
+                "--learning_rate",
+                "0.001",
+                "--save_only_model",
+                "true",
+                "--prompts_per_step",
+                "2",
+                "--heldout_size",
+                "2",
+            ),
             1,
             id="SmolLM2",
         ),
@@ -78,15 +88,12 @@ def test_every_row_is_sampled_by_the_weights_of_its_step(train, gaps, tmp_path, 
             if not rows:
                 continue
             gap = gaps(model, tokenizer, rows)
-            print(
-                f"{kind} step {step}: {len(rows)} rows, {len(gap)} tokens, "
-                f"gap mean {gap.mean():.2e} max {gap.max():.2e}"
-            )
+            print(f"{kind} {step}: {len(rows)} rows, {len(gap)} tokens, {gap.mean():.1e} nats, at most {gap.max():.1e}")
             assert gap.mean() < 2e-5, (kind, step)
             if step:
                 old = gaps(models[step - 1], tokenizer, rows).mean()
                 print(f"  from the weights before: {old:.3f}")
-                assert old > 0.05, "else the weights before would do as well"
+                assert old > 0.01, "else the weights before would do as well"
 
 
 def test_a_completion_ends_at_each_of_the_ends_that_it_has(train, tmp_path):

@@ -117,8 +117,9 @@ SOURCES: Final[Mapping[str, str]] = MappingProxyType(
         "rollouts": _ROLLOUTS,
         "redraw": _REDRAW,
         "prompt": _STRATUM % "",
-        # Half octaves: the longest of a stratum has at most 1.42 times the tokens of its shortest.
-        "prompt and length": _STRATUM % ", floor(2 * log2(greatest(n_tokens, 1)))",
+        # Half octaves: the longest of a stratum has at most 1.42 times the tokens of its shortest, or the characters
+        # where an imported rollout does not tell its tokens.
+        "prompt and length": _STRATUM % ", floor(2 * log2(greatest(coalesce(n_tokens, n_chars), 1)))",
     }
 )
 
@@ -267,13 +268,14 @@ _TABLE: Final[Sequence[tuple[str, str | None, Sequence[Figure]]]] = (
         _gap("reflection_gap_matched", "the same, same length too", "prompt and length"),
     )),
     *(
-        ("hygiene", f"hygiene: {flag}", (_share(flag, label, flag, f"rollouts: {label} / rollouts"),))
-        for flag, label in (
-            ("truncated", "cut off at the cap"),
-            ("repetition_loop", "ends in a loop"),
-            ("continues_after_answer", "goes on after the answer"),
-            ("code_only", "code only"),
-            ("mixed_language", "mixed languages"),
+        ("hygiene", f"hygiene: {flag}", (_share(flag, label, condition or flag, f"rollouts: {label} / rollouts"),))
+        for flag, label, condition in (
+            # Not known of imported rollouts that do not tell why they ended.
+            ("truncated", "cut off at the cap", "CASE WHEN finish_reason IS NOT NULL THEN truncated END"),
+            ("repetition_loop", "ends in a loop", ""),
+            ("continues_after_answer", "goes on after the answer", ""),
+            ("code_only", "code only", ""),
+            ("mixed_language", "mixed languages", ""),
         )
     ),
     ("hygiene", None, (_share("unclean", "any of these", "NOT clean", "rollouts with any hygiene flag / rollouts"),)),

@@ -181,8 +181,11 @@ class State:
         return RunState(name, path, data, problem, matched, name in self._controls, come.state, come.steps)
 
 
-def _matched(path: Path, data: RunData) -> Result:
-    return measure([path], data.measured.selection, figures=MATCHED)[0]
+def _matched(path: Path, data: RunData) -> Result | None:
+    try:
+        return measure([path], data.measured.selection, figures=MATCHED)[0]
+    except ValueError:  # rollouts that nobody judged, or that are being written
+        return None
 
 
 def _fingerprint(run: Path) -> tuple[tuple[tuple[str, int, int], ...], ...]:

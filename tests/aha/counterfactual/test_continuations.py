@@ -16,6 +16,7 @@ from r1rl.aha.counterfactual.continuations import Branch, TokenCuts, first_marke
 from r1rl.models.base import tokenizer as tiny_tokenizer
 from r1rl.rollout.engine import Engine
 from r1rl.rollout.sampling import Sampling
+from r1rl.tasks import prompts
 from tests.aha.annotated_runs import rollout
 
 FAVOURED = ("wait", "try", "again", ",")
@@ -35,7 +36,7 @@ def policy(temperature: float = 1.0) -> Policy:
     bonus = torch.zeros(len(tokenizer)).index_fill(0, favoured, 4.0)
     head.register_forward_hook(lambda _module, _inputs, logits: logits + bonus)
     sampling = Sampling(temperature=temperature, max_completion_length=40)
-    return Policy(model, tokenizer, Engine(tokenizer, [1]), sampling, "answer-tag")
+    return Policy(model, tokenizer, Engine(tokenizer, [1]), sampling, "answer-tag", prompts.get("none"))
 
 
 def branches(policy: Policy, count: int = 12, *, banned: bool, room: int = 20) -> list[Branch]:

@@ -1,0 +1,1 @@
+"""Evaluation: samples of any policy or endpoint on named questions, and what may be said of them."""
