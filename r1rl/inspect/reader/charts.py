@@ -6,12 +6,14 @@ All of one page share the axis of optimizer steps. The same data makes the table
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from r1rl.aha.figures.figures import FIGURES, Figure
 from r1rl.aha.figures.suite import Result, Row
 from r1rl.inspect.curves import events
+from r1rl.inspect.reader.filters import MARKER_KINDS, Filters
 from r1rl.inspect.run_data import RunData, numbers
 from r1rl.inspect.samples import middle, visible
 from r1rl.inspect.summary import short_reach
@@ -30,6 +32,23 @@ LOGGED: Final = (
 )
 TRANSITIONS: Final = {"wrong_right": 2, "right_right": 0, "wrong_same": 4, "wrong_different": 1, "right_wrong": 6}
 """The transitions between attempts from the best to the worst, each with its colour."""
+
+COUNTED: Final[Mapping[str, Filters]] = MappingProxyType(
+    {
+        "accuracy": Filters(verdict=("correct",)),
+        "retried": Filters(flag=("retried",)),
+        "wrong_to_right": Filters(move=("wrong_right",)),
+        "right_to_wrong": Filters(move=("right_wrong",)),
+        "marker_strict_rate": Filters(marker=MARKER_KINDS),
+        "guesses": Filters(flag=("guess",)),
+        "truncated": Filters(flag=("truncated",)),
+        "repetition_loop": Filters(flag=("loop",)),
+        "continues_after_answer": Filters(flag=("continues",)),
+        "code_only": Filters(flag=("code only",)),
+        "mixed_language": Filters(flag=("mixed language",)),
+    }
+)
+"""The rollouts that a figure counts, where it is a share of rollouts: a click on its curve leads to them."""
 
 _FORMATS: Final = {"share": "share", "gap": "points"}
 
@@ -82,7 +101,11 @@ def figure_chart(runs: Sequence[Shown], figure: Figure, together: Sequence[Resul
     for run in runs:
         row = run.data.measured.rows.get(figure.key)
         if row is not None:
-            series += _measured(run.name, run.data.measured, row, run.colour, control=run.control)
+            measured = _measured(run.name, run.data.measured, row, run.colour, control=run.control)
+            counted = COUNTED.get(figure.key, Filters())
+            base = Filters.measured(run.name, run.data.measured.selection)
+            asked = replace(counted, run=base.run, kind=base.kind, sampling=base.sampling).query()
+            series += [one | {"query": asked} for one in measured]
         if not run.data.training_only:
             series += _logged(run, f"aha/{figure.key}", "training", faint=True)
     for result in together:

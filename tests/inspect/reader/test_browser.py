@@ -229,13 +229,46 @@ def test_flow_and_gallery_lead_to_the_rollouts_that_they_count(open_page: Callab
     assert page.locator(".count b").inner_text() == count
 
 
+def test_a_newcomer_finds_the_first_correction_and_its_history(browser: Any, address: str) -> None:
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    begun = time.monotonic()
+    page.goto(f"{address}/")
+    page.get_by_role("link", name="Gallery", exact=True).click()
+    page.locator("section", has_text="first wrong → right").get_by_text("read it").first.click()
+    page.get_by_role("link", name="across steps").click()
+    page.wait_for_selector(".column")
+    page.keyboard.press("c")
+    until(page, "document.querySelector('#said').textContent === 'Permalink copied'")
+    took = time.monotonic() - begun
+    link = page.evaluate("navigator.clipboard.readText()")
+    steps = page.locator(".column h2").all_inner_texts()
+    page.goto(link)
+    assert page.locator(".column h2").all_inner_texts() == steps
+    print(f"{took:.1f} s")
+    context.close()
+
+
+def test_a_click_on_a_curve_leads_to_its_rollouts(open_page: Callable[..., Any], address: str) -> None:
+    page = open_page(f"{address}/?run=seed0")
+    drawn(page)
+    point = page.locator("[data-chart=retried] .scatterlayer .point").last
+    page.locator("[data-chart=retried]").scroll_into_view_if_needed()
+    box = point.bounding_box()
+    page.mouse.move(box["x"] + 3, box["y"] + 3)
+    page.wait_for_timeout(300)
+    page.mouse.click(box["x"] + 3, box["y"] + 3)
+    page.wait_for_url("**/rollouts?*flag=retried&step=4")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(open_page: Callable[..., Any], address: str, scheme: str) -> None:
     page = open_page(f"{address}/rollouts?run=seed0", color_scheme=scheme)
     one = page.locator("#rollouts .open").first.get_attribute("href")
     prompt = page.locator("#rollouts .id a").first.get_attribute("href")
     found = []
-    for path in (*VIEWS, one, prompt, f"{one}&shade=1", "/rollouts?step=x"):
+    pages = (*VIEWS, one, prompt, f"{one}&shade=1", "/rollouts?step=x")
+    for path in pages if scheme == "light" else ("/", "/rollouts", prompt, f"{one}&shade=1"):
         page.goto(f"{address}{path}")
         page.wait_for_load_state("networkidle")
         answer = axe.Axe().run(page).response

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
-from r1rl.aha.figures.figures import MATCHED, Selection
+from r1rl.aha.figures.figures import FIGURES, MATCHED, Selection
 from r1rl.aha.figures.suite import measure
-from r1rl.inspect.reader import charts, state
+from r1rl.inspect.reader import charts, queries
+from r1rl.inspect.reader import state as states
+from r1rl.inspect.reader.filters import Filters
 from r1rl.inspect.reader.pages import overview
 from r1rl.inspect.reader.state import State
 from r1rl.store.store import write_shard
@@ -88,6 +92,18 @@ def test_charts_show_the_figures_of_the_suite_and_nothing_else(state: State, wid
                     assert one["low"] == [e.low for e in row.series if e.value is not None]
 
 
+@pytest.mark.parametrize("key", charts.COUNTED)
+def test_a_click_leads_to_the_rollouts_that_a_figure_counts(state: State, wide_run: Path, key: str) -> None:
+    (result,) = measure([wide_run])
+    chart = charts.figure_chart(state.shown(), FIGURES[key])
+    query = next(one["query"] for one in chart.series if one["style"] == "measured")
+    everything = Filters.measured("wide", result.selection)
+    for step, estimate in zip(result.steps, result.rows[key].series, strict=True):
+        counted = queries.count(state.index, Filters.read(parse_qsl(f"{query}&step={step}")))
+        total = queries.count(state.index, replace(everything, step=str(step)))
+        assert estimate.value == pytest.approx(counted / total)
+
+
 def test_both_sides_of_the_matched_gap_differ_by_it(
     tmp_path: Path, make_run: Callable[..., Path], make_rollout: Callable[..., Any]
 ) -> None:
@@ -110,7 +126,7 @@ def test_both_sides_of_the_matched_gap_differ_by_it(
 
 
 def test_followed_in_a_thread(wide_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(states, "EVERY_SECONDS", 0.01)
     followed = State([wide_run])
     followed.follow()
     for _ in range(3_000):

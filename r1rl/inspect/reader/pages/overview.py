@@ -45,7 +45,7 @@ def _run(run: RunState, colour: int) -> dict[str, Any]:
     """The head of a run: what may be concluded, and its facts."""
     found: dict[str, Any] = {
         "name": run.name, "colour": colour, "control": run.control, "progress": run.progress, "problem": run.problem,
-        "conclusion": None, "warnings": [], "facts": [], "outcomes": [], "steps": [], "measured_of": "",
+        "conclusion": None, "notes": [], "warnings": [], "facts": [], "outcomes": [], "steps": [], "measured_of": "",
     }  # fmt: skip
     if run.data is None:
         return found
@@ -69,6 +69,7 @@ def _run(run: RunState, colour: int) -> dict[str, Any]:
     outcomes = summary["outcomes"]
     return found | {
         "conclusion": _conclusion(run.data.measured),
+        "notes": [visible(str(note)) for note in run.data.result.get("notes") or ()],
         "warnings": summary["warnings"],
         "facts": [(name, visible(str(value))) for name, value in facts if value not in (None, "")],
         "outcomes": [

@@ -45,7 +45,7 @@
       found.push({
         type: "scatter", name: plain(one.name), legendgroup: one.name, x: one.x, y: one.y, customdata: one.x.map((_, i) =>
           words(one.y[i], chart.format) + (one.low && one.low[i] !== null ? ` (${words(one.low[i], chart.format)} to ${words(one.high[i], chart.format)})` : "")),
-        hovertemplate: "%{customdata}", showlegend: !faint,
+        hovertemplate: "%{customdata}", meta: one.query || null, cliponaxis: false, showlegend: !faint,
         mode: one.x.length === 1 ? "markers" : measured && one.x.length <= 60 ? "lines+markers" : "lines",
         line: { color: faint ? faded(line, 0.4) : line, width: faint ? 1 : measured && leading.includes(one) ? 2 : 1.3, dash: one.style === "dashed" ? "dot" : "solid" },
         marker: { size: leading.includes(one) ? 5 : 3.5, color: line },
@@ -112,6 +112,10 @@
     drawn.add(figure);
     Plotly.react(plot, traces(chart, css), layout(chart, css), config);
     if (first) {
+      plot.on("plotly_click", (event) => {
+        const point = event.points.find((one) => one.data.meta);
+        if (point) location.assign(`/rollouts?${point.data.meta}&step=${point.x}`);
+      });
       plot.on("plotly_relayout", (change) => {
         if (busy || !("xaxis.range[0]" in change || "xaxis.autorange" in change)) return;
         busy = true;
