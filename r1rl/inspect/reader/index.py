@@ -7,6 +7,7 @@ order of their shard's. A shard that is new, was replaced or was annotated since
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+import psutil
 import pyarrow as pa
 
 from r1rl.aha.figures.annotations import Part, parts
@@ -26,7 +28,7 @@ from r1rl.verify.verdict import OUTCOME_SQL
 SECONDS: Final = 5.0
 """What a reader asks may take so long: a regular expression must not hang the server."""
 
-MEMORY: Final = "600MB"
+_MEMORY: Final = 0.5  # of this machine's, at most; about 0.3 kB a rollout is used
 LONGEST_PATH: Final = 12
 """The first attempts of a rollout that the table of rollouts shows."""
 
@@ -87,10 +89,13 @@ class Index:
         self._remembered: OrderedDict[Any, pa.Table] = OrderedDict()
         self._remembering = threading.Lock()
         self._lock = threading.Lock()
+        self._spilled = tempfile.TemporaryDirectory(prefix="r1rl-reader-")  # what memory is too small for
         self._database = duckdb.connect(
             config={
                 "python_enable_replacements": "false",
-                "memory_limit": MEMORY,
+                "memory_limit": f"{int(_MEMORY * psutil.virtual_memory().total) >> 20}MB",
+                "temp_directory": self._spilled.name,
+                "enable_external_file_cache": "false",  # the system keeps files as well
                 "preserve_insertion_order": "false",
             }
         )
@@ -101,6 +106,7 @@ class Index:
     def close(self) -> None:
         """Give the memory back."""
         self._database.close()
+        self._spilled.cleanup()
 
     @contextmanager
     def cursor(self, seconds: float = SECONDS) -> Iterator[duckdb.DuckDBPyConnection]:

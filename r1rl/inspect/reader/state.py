@@ -26,6 +26,7 @@ from r1rl.store import shards
 EVERY_SECONDS: Final = 2.0
 """How often the folders are looked at."""
 
+_LAST_SECONDS: Final = 2.0
 MEASURING: Final = "being measured"
 
 logger = logging.getLogger(__name__)
@@ -139,11 +140,12 @@ class State:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop following."""
+        """Stop following. What is being measured is left alone: Ctrl-C does not wait for it."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
-        self.index.close()
+            self._thread.join(_LAST_SECONDS)
+        if self._thread is None or not self._thread.is_alive():
+            self.index.close()
 
     def _follow(self) -> None:
         while True:
@@ -151,6 +153,7 @@ class State:
                 self.refresh()
             except Exception:  # a file that is being written; the next look may succeed
                 logger.exception("the runs could not be read")
+                self.busy = False
             if self._stop.wait(EVERY_SECONDS):
                 return
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import random
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile_texts import corpus
 from starlette.testclient import TestClient
 
 from r1rl.inspect.reader.app import application
 from r1rl.inspect.reader.state import State
 from r1rl.store.store import write_shard
 
-sys.path.insert(0, str(Path(__file__).parent))
 ADDRESS = "http://127.0.0.1"
 
 
-# Test modules are imported by their paths, so what they share is found by its name.
+# Fixtures of a session cannot use those of a test, and conftest.py is imported by its path.
 def _conftest(request: pytest.FixtureRequest) -> Any:
     """The functions that make the runs of tests/inspect."""
     return next(
@@ -80,3 +80,33 @@ def state(wide_run: Path) -> Iterator[State]:
 def client(state: State) -> TestClient:
     """Asks the reader of that run; without its lifespan, so nothing follows the folder."""
     return TestClient(application(state, follow=False), base_url=ADDRESS)
+
+
+@pytest.fixture(scope="session")
+def harm(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A run of more than a hundred prompts, each text of which is another attack."""
+    made = _conftest(request)
+    folder: Path = made.write_run(tmp_path_factory.mktemp("harm") / "harm", evaluations=False)
+    name, problem = next(iter(made.PROBLEMS.items()))
+    texts = corpus()
+    for step in (0, 10, 20):
+        rows = []
+        for i, text in enumerate(texts):
+            row = made.rollout(f"{name}#{i}{text}", problem, ("W", "WR", "RW")[(i + step) % 3], policy_step=step)
+            row |= {
+                "completion": text + row["completion"].replace("</think>", f"{text} wait, {text}</think>", 1) + text,
+                "prompt": row["prompt"] + text, "prefill": text, "verdict_reason": text, "gold": problem["gold"],
+                "group_id": text, "template": text,
+            }  # fmt: skip
+            rows.append(row)
+        rows[0]["completion"] += "x" * 1_000_000 + texts[0]
+        write_shard(folder, rows, kind="eval", step=step, rank=0)
+    with (folder / "events.jsonl").open("a") as stream:
+        stream.writelines(
+            json.dumps({"time": 3.0, "step": 9 + i, "event": text, "detail": text}) + "\n"
+            for i, text in enumerate(texts[:20])
+        )
+    (folder / "recipe.yaml").write_text(
+        json.dumps({"model_name_or_path": texts[0], "reward_funcs": texts[:3], "seed": 1, "task": texts[1]})
+    )
+    return folder

@@ -317,6 +317,29 @@ def test_a_run_that_is_training_grows_under_the_readers_eyes(
         served.stop()
 
 
+def test_no_script_of_a_completion_runs(open_page: Callable[..., Any], harm: Path) -> None:
+    from r1rl.inspect.report import write_report
+
+    served = Served(str(harm))
+    try:
+        address = served.ready()
+        page = open_page(address)
+        drawn(page)
+        one = [f"/rollout?at=harm:eval-20-0:{i}&shade=1" for i in (0, 1, 3, 9, 27, 44, 60, 90)]
+        for path in ("/", "/rollouts?kind=eval", "/rollouts?regex=OWNED&page=2", "/prompts", "/flow", "/gallery", *one):
+            page.goto(f"{address}{path}")
+            page.wait_for_load_state("networkidle")
+            for name in ("click", "mouseover", "focus"):
+                page.evaluate("(name) => document.querySelectorAll('main *').forEach("
+                              "(one) => one.tagName !== 'A' && one.dispatchEvent(new Event(name)))", name)  # fmt: skip
+            assert page.evaluate("window.OWNED === undefined && document.querySelector('#click') === null"), path
+        report = open_page(write_report(harm, harm / "report.html").as_uri())
+        report.wait_for_selector(".js-plotly-plot .main-svg")
+        assert report.evaluate("window.OWNED === undefined")
+    finally:
+        served.stop()
+
+
 def test_the_report_opens_from_disk_without_a_network(
     open_page: Callable[..., Any], runs: tuple[Path, Path], tmp_path: Path
 ) -> None:

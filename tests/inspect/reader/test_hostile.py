@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from payloads import corpus
+from hostile_texts import corpus
 from rich.console import Console
 from starlette.testclient import TestClient
 
@@ -24,7 +24,6 @@ from r1rl.inspect.report import write_report
 from r1rl.inspect.run_data import load
 from r1rl.inspect.samples import visible
 from r1rl.inspect.terminal import print_summary
-from r1rl.store.store import write_shard
 
 VOID = {"meta", "link", "input", "img", "br", "hr"}
 MINE = {
@@ -78,7 +77,7 @@ MINE = {
         "output",
         "hr",
     ),
-    *("progress", "style", "noscript", "strong"),
+    *("progress", "style", "noscript", "strong", "mark", "ul"),
 }
 
 
@@ -104,40 +103,6 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.inside:
             self.completion += data
-
-
-@pytest.fixture(scope="module")
-def harm(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """A run of more than a hundred prompts, each text of which is another attack."""
-    made = next(
-        plugin
-        for plugin in request.config.pluginmanager.get_plugins()
-        if str(getattr(plugin, "__file__", "")).endswith("tests/inspect/conftest.py")
-    )
-    folder: Path = made.write_run(tmp_path_factory.mktemp("harm") / "harm", evaluations=False)
-    name, problem = next(iter(made.PROBLEMS.items()))
-    texts = corpus()
-    for step in (0, 10, 20):
-        rows = []
-        for i, text in enumerate(texts):
-            row = made.rollout(f"{name}#{i}{text}", problem, ("W", "WR", "RW")[(i + step) % 3], policy_step=step)
-            row |= {
-                "completion": text + row["completion"].replace("</think>", f"{text} wait, {text}</think>", 1) + text,
-                "prompt": row["prompt"] + text, "prefill": text, "verdict_reason": text, "gold": problem["gold"],
-                "group_id": text, "template": text,
-            }  # fmt: skip
-            rows.append(row)
-        rows[0]["completion"] += "x" * 1_000_000 + texts[0]
-        write_shard(folder, rows, kind="eval", step=step, rank=0)
-    with (folder / "events.jsonl").open("a") as stream:
-        stream.writelines(
-            json.dumps({"time": 3.0, "step": 9 + i, "event": text, "detail": text}) + "\n"
-            for i, text in enumerate(texts[:20])
-        )
-    (folder / "recipe.yaml").write_text(
-        json.dumps({"model_name_or_path": texts[0], "reward_funcs": texts[:3], "seed": 1, "task": texts[1]})
-    )
-    return folder
 
 
 @pytest.fixture(scope="module")

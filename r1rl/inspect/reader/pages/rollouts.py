@@ -99,7 +99,7 @@ def row_view(state: State, row: dict[str, Any], filters: Filters) -> dict[str, A
         "more": max(0, (row["n_attempts"] or 0) - len(path)),
         "attempted": row["n_attempts"] is not None,
         "flags": named(row["flags"], FLAGS),
-        "text": list(shown(" ".join((row.get("snippet") or "").split()))),
+        "text": _marked(" ".join((row.get("snippet") or "").split()), " ".join(filters.text.split())),
         "cut": row.get("snippet_from", 0) > 0,
     }
 
@@ -183,6 +183,16 @@ def head(state: State, rollout: Rollout, place: Place) -> dict[str, Any]:
         "finish": row["finish_reason"],
         "reward": row["reward"],
     }  # fmt: skip
+
+
+def _marked(text: str, wanted: str) -> list[tuple[list[tuple[str, bool]], bool]]:
+    """The text in stretches, each in pieces and with whether it is what was searched for."""
+    folded = text.lower() if wanted == wanted.lower() and len(text.lower()) == len(text) else text
+    found, at = [], 0
+    while wanted and (start := folded.find(wanted, at)) >= 0:
+        found += [(list(shown(text[at:start])), False), (list(shown(text[start : start + len(wanted)])), True)]
+        at = start + len(wanted)
+    return [*found, (list(shown(text[at:])), False)]
 
 
 def badge(correct: bool | None) -> str:
