@@ -329,9 +329,12 @@ def test_no_script_of_a_completion_runs(open_page: Callable[..., Any], harm: Pat
         for path in ("/", "/rollouts?kind=eval", "/rollouts?regex=OWNED&page=2", "/prompts", "/flow", "/gallery", *one):
             page.goto(f"{address}{path}")
             page.wait_for_load_state("networkidle")
-            for name in ("click", "mouseover", "focus"):
-                page.evaluate("(name) => document.querySelectorAll('main *').forEach("
-                              "(one) => one.tagName !== 'A' && one.dispatchEvent(new Event(name)))", name)  # fmt: skip
+            for name in ("mouseover", "focus", "error", "load"):
+                page.evaluate(
+                    "(name) => document.querySelectorAll('pre *, td *, .prompt *, .ribbon *')"
+                    ".forEach((one) => one.dispatchEvent(new Event(name)))",
+                    name,
+                )
             assert page.evaluate("window.OWNED === undefined && document.querySelector('#click') === null"), path
         report = open_page(write_report(harm, harm / "report.html").as_uri())
         report.wait_for_selector(".js-plotly-plot .main-svg")
