@@ -105,7 +105,7 @@ def test_both_sides_of_the_matched_gap_differ_by_it(
     gap = [one.value for one in result.rows["reflection_gap_matched"].series]
     with_marker, without = ([one.value for one in row.series] for row in sides.rows.values())
     assert gap == pytest.approx([a - b for a, b in zip(with_marker, without, strict=True)])
-    # At step 0, of 12 prompts four each have samples R W WW; and WR; and W: weights 2/3, 1, 6/5, with 0, 1/2, 1/2 right.
+    # At step 0, of 12 prompts four each have samples R W WW; and WR; and W: weights 2/3, 1, 6/5; 0, 1/2, 1/2 are right.
     assert with_marker[0] == pytest.approx((0 + 1 / 2 + 6 / 5 / 2) / (2 / 3 + 1 + 6 / 5))
 
 
