@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from r1rl.run import rank_errors
+from r1rl.run import parent, rank_errors
 from r1rl.run.exits import FAILURE, INTERRUPTED, SUCCESS, USAGE
 
 _OTHER_NODES_SECONDS = 3.0
@@ -28,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    if (started_by := os.environ.pop(parent.PARENT, None)) is not None:
+        parent.die_with(int(started_by))
     shared = os.environ.get(rank_errors.SHARED_FOLDER)
     folder = Path(shared or tempfile.mkdtemp(prefix="r1rl-errors-")).absolute()
     os.environ[rank_errors.FOLDER] = str(folder)

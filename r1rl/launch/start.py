@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from r1rl.recipe import launchers
-from r1rl.run import exits
+from r1rl.run import exits, parent
 
 _STOP_SECONDS = 15
 
@@ -34,7 +35,7 @@ def run(words: Sequence[str], environment: dict[str, str]) -> int:
     Raises:
         KeyboardInterrupt: after the child has ended.
     """
-    with subprocess.Popen(words, env=environment) as process:
+    with subprocess.Popen(words, env=environment | {parent.PARENT: str(os.getpid())}) as process:
         # Left alone, a SIGTERM would end this process and orphan the training.
         previous = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
         try:

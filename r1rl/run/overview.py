@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from r1rl.ground import whole_files
 from r1rl.ground.errors import RecipeError
+from r1rl.run import process
 from r1rl.run.folder import RunFolder
 from r1rl.run.heartbeats import FOLDER as HEARTBEATS
 
@@ -82,15 +82,9 @@ def _alive(beat: dict[str, Any]) -> bool:
     """Whether the process of a heartbeat is at work: here its number tells, elsewhere the time of its last sign."""
     if beat.get("phase") == "done":
         return False
-    if beat.get("host") != socket.gethostname():
+    if not process.is_here(beat):
         return time.time() - float(beat.get("time") or 0) < _SILENT_SECONDS
-    try:
-        os.kill(int(beat.get("pid") or 0) or -1, 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return True
+    return process.lives(beat)
 
 
 def _steps(recipe: Path) -> int | None:

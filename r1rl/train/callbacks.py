@@ -18,6 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from r1rl.ground.errors import RunFailedError
 from r1rl.run.folder import RunFolder
 from r1rl.run.heartbeats import Heartbeat
+from r1rl.run.lock import Lock
 from r1rl.train.heldout import HeldoutEvaluation
 
 if TYPE_CHECKING:
@@ -145,12 +146,15 @@ class FinishOnInterrupt(TrainerCallback):
 
 
 class Beat(TrainerCallback):
-    """Tells the heartbeat what the trainer does between sampling and update, which tell it themselves."""
+    """Tells the heartbeat what the trainer does between sampling and update; looks whether the run is still ours."""
 
-    def __init__(self, heartbeat: Heartbeat) -> None:
+    def __init__(self, heartbeat: Heartbeat, held: Lock | None) -> None:
         self.heartbeat = heartbeat
+        self.held = held
 
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.held is not None:
+            self.held.check()
         self.heartbeat.beat("step began", state.global_step)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

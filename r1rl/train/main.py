@@ -8,8 +8,9 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from r1rl.ground import machine, whole_files
@@ -17,7 +18,7 @@ from r1rl.ground.errors import RecipeError, one_line
 from r1rl.recipe import checks, launchers
 from r1rl.recipe import load as recipe
 from r1rl.recipe.load import LoadedRecipe
-from r1rl.run import cpu_processes, exits, heartbeats, watchdog
+from r1rl.run import cpu_processes, exits, heartbeats, lock, parent, watchdog
 from r1rl.run import folder as run_folder
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         RecipeError: the recipe is wrong; nothing was written, but for the list of bad gold answers in the run folder.
     """
     started = time.time()
+    if "LOCAL_RANK" in os.environ:
+        parent.die_with(os.getppid())
     cpu_processes.prepare()
     loaded = load_recipe(sys.argv[1:] if arguments is None else arguments)
     configure_logging()
@@ -48,11 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_model(loaded, source, tokenizer)
     from r1rl.train import callbacks
 
-    folder = open_folder(loaded)
-    with watched(loaded, folder) as heartbeat:
+    with opened(loaded) as (folder, held), watched(loaded, folder) as heartbeat:
         trainer, interrupt = build_trainer(loaded, folder, source, tokenizer)
         trainer.beat = heartbeat.beat
-        trainer.add_callback(callbacks.Beat(heartbeat))
+        trainer.add_callback(callbacks.Beat(heartbeat, held))
         heartbeat.ready()
         train(trainer, loaded)
         heartbeat.beat("saving")
@@ -126,13 +128,27 @@ def check_model(loaded: LoadedRecipe, source: str, tokenizer: PreTrainedTokenize
     checks.check_model(loaded, tokenizer, config, ends, questions)
 
 
-def open_folder(loaded: LoadedRecipe) -> run_folder.RunFolder:
-    """The run folder with the resolved recipe and the environment in it, made by the first process."""
+@contextmanager
+def opened(loaded: LoadedRecipe) -> Iterator[tuple[run_folder.RunFolder, lock.Lock | None]]:
+    """The run folder, locked by the first process, which alone has the lock in hand."""
+    with ExitStack() as stack:
+        held: list[lock.Lock] = []
+        folder = open_folder(loaded, lambda path: held.append(stack.enter_context(lock.held(path))))
+        yield folder, held[0] if held else None
+
+
+def open_folder(loaded: LoadedRecipe, take: Callable[[Path], None] = lambda path: None) -> run_folder.RunFolder:
+    """The run folder with the resolved recipe and the environment in it, made by the first process.
+
+    Args:
+        take: called with the folder's path before anything is written into it.
+    """
     folder = loaded.folder
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder.tensorboard)  # transformers asks the environment alone
     with loaded.grpo.main_process_first(desc="run folder"):
         if loaded.grpo.process_index == 0:
             folder = run_folder.create(folder.name, loaded.recipe.runs_dir, resume=loaded.recipe.resume)
+            take(folder.path)
             loaded.write(folder.recipe)
             whole_files.write_json(folder.environment, run_folder.environment(loaded.world_size))
             heartbeats.clear(folder.path)
