@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import itertools
 import json
@@ -17,6 +18,7 @@ from typing import Any
 
 from r1rl.ground import machine, whole_files
 from r1rl.ground.errors import RecipeError
+from r1rl.run import manifest
 from r1rl.store import store
 
 _PACKAGES = (
@@ -43,11 +45,17 @@ class RunFolder:
         self.report = path / "report.html"
         self.result = path / "result.json"  # wall time, steps and the like, written when the run ends
 
-    def last_checkpoint(self) -> Path | None:
-        """The newest checkpoint that was written to its end, which a killed run's last need not be."""
-        # The trainer writes its own state last.
-        whole = [path.parent for path in self.checkpoints.glob("checkpoint-*/trainer_state.json")]
-        return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    def last_heldout(self, step: int) -> manifest.Evaluation | None:
+        """The last held-out evaluation after at most `step` updates."""
+        text = self.metrics.read_text(encoding="utf-8") if self.metrics.is_file() else ""
+        for line in reversed(text.splitlines()):
+            if '"heldout/accuracy"' not in line:
+                continue
+            with contextlib.suppress(ValueError):  # torn off
+                logged = json.loads(line)
+                if logged["step"] <= step and logged["heldout/accuracy"] is not None:
+                    return manifest.Evaluation(logged["step"], logged["heldout/accuracy"])
+        return None
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl. First process only.

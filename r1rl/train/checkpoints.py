@@ -6,16 +6,46 @@ has moved away from the start model.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
 from r1rl.ground.errors import RunFailedError
+from r1rl.run import manifest
+
+if TYPE_CHECKING:
+    from r1rl.train.trainer import ZeroTrainer
 
 _BUFFER, _REFERENCE = "rollout_buffer_{}.pt", "reference_{}.pt"
+
+
+@contextmanager
+def written(trainer: ZeroTrainer) -> Iterator[None]:
+    """While all processes write a checkpoint: what lies in its place goes first, its manifest comes last.
+
+    Older ones are deleted as soon as this one is whole.
+    """
+    folder, limit = trainer.folder, trainer.args.save_total_limit
+    checkpoint = folder.checkpoints / f"checkpoint-{trainer.state.global_step}"
+    first, wait = trainer.accelerator.is_main_process, trainer.accelerator.wait_for_everyone
+    if first and checkpoint.exists():  # a damaged one, or half of one
+        manifest.remove(checkpoint)
+    wait()
+    trainer.args.save_total_limit = None  # upstream goes by the files' times, and does not ask whether they are whole
+    try:
+        yield
+    finally:
+        trainer.args.save_total_limit = limit
+    wait()
+    if first:
+        manifest.write(checkpoint, heldout=folder.last_heldout(trainer.state.global_step))
+        manifest.rotate(folder.checkpoints, limit)
+    wait()
 
 
 def save_buffer(folder: Path, process: int, micro_batches: list[dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from r1rl.ground.errors import RecipeError, one_line
 from r1rl.recipe import checks, launchers
 from r1rl.recipe import load as recipe
 from r1rl.recipe.load import LoadedRecipe
-from r1rl.run import cpu_processes, exits, heartbeats, lock, parent, watchdog
+from r1rl.run import cpu_processes, exits, heartbeats, lock, manifest, parent, watchdog
 from r1rl.run import folder as run_folder
 
 if TYPE_CHECKING:
@@ -276,17 +276,25 @@ def build_trainer(
 
 def train(trainer: ZeroTrainer, loaded: LoadedRecipe) -> None:
     """Run the training, from the last checkpoint where the run is resumed."""
-    checkpoint = trainer.folder.last_checkpoint() if loaded.recipe.resume else None
+    from accelerate.utils import broadcast_object_list
+
+    box: list[Path | None] = [None]
     if loaded.recipe.resume and trainer.accelerator.is_main_process:
-        if checkpoint is not None:
-            step = int(checkpoint.name.rpartition("-")[2])
+        box[0], faults = manifest.newest_whole(trainer.folder.checkpoints)
+        for name, fault in faults.items():
+            logger.warning("%s: %s; going on from %s", name, fault, box[0].name if box[0] else "the start")
+        if (checkpoint := box[0]) is not None:
+            step = manifest.step_of(checkpoint)
             trainer.folder.rewind(step)
+            for name, fault in faults.items():
+                trainer.folder.append_event("checkpoint_skipped", step=step, checkpoint=name, fault=fault)
             trainer.folder.append_event("resumed", step=step)
         elif trainer.folder.metrics.is_file():  # ended before its first checkpoint
             trainer.folder.rewind(-1)
             trainer.folder.append_event("begun_again", step=0)
-    trainer.accelerator.wait_for_everyone()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if loaded.world_size > 1:
+        broadcast_object_list(box)
+    trainer.train(resume_from_checkpoint=str(box[0]) if box[0] else None)
 
 
 def save(trainer: ZeroTrainer, loaded: LoadedRecipe, *, started: float, interrupted: bool) -> None:

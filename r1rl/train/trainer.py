@@ -18,6 +18,7 @@ fails where upstream's source changes. This is one training step of TRL's, top t
           _get_per_token_logps_and_entropies        hands over what `_compute_loss` has scored
     log                                             as upstream; `log_apart` logs beside a step
     _get_train_sampler, _init_training_state        a resumed run draws the order of its epoch again
+    _save_checkpoint                                says last what it wrote, and deletes older ones by that
     _save_rng_state, _load_rng_state                keep, and take up, rollouts not used up and a moved reference
 
 The rollouts' methods share one object, `StepRollouts`; the update's share one value, `_scored`.
@@ -235,6 +236,11 @@ class ZeroTrainer(GRPOTrainer):
     def generate_every(self) -> int:
         """Optimizer steps from one sampling to the next."""
         return int(self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Transformers 5.23 writes in place, and deletes older checkpoints whether the new one is whole or not."""
+        with checkpoints.written(self):
+            super()._save_checkpoint(model, trial)
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Transformers 5.23 saves this process's generators; TRL 1.16 forgets its buffer and a moved reference."""
