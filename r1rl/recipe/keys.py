@@ -21,6 +21,9 @@ class Recipe:
     name: str | None = _key(None, "The run's name. Default: the recipe file's stem and a counter.")
     runs_dir: str = _key("runs", "Folder of the run folders.")
     resume: bool = _key(False, "Go on with the run of this name if it exists.")
+    resume_changed: bool = _key(
+        False, "Resume though the recipe is not the run's any more; the change becomes an event."
+    )
     launcher: str | None = _key(
         None, "Accelerate config: a name in recipes/accelerate or a path. Default: this process."
     )

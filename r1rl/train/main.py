@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from r1rl.ground import machine, whole_files
 from r1rl.ground.errors import RecipeError, one_line
-from r1rl.recipe import checks, launchers
+from r1rl.recipe import changes, checks, launchers
 from r1rl.recipe import load as recipe
 from r1rl.recipe.load import LoadedRecipe
 from r1rl.run import cpu_processes, exits, heartbeats, lock, manifest, parent, watchdog
@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_model(loaded, source, tokenizer)
     from r1rl.train import callbacks
 
-    with opened(loaded) as (folder, held), watched(loaded, folder) as heartbeat:
+    found = changes.check(loaded)
+    with opened(loaded, found) as (folder, held), watched(loaded, folder) as heartbeat:
         trainer, interrupt = build_trainer(loaded, folder, source, tokenizer)
         trainer.beat = heartbeat.beat
         trainer.add_callback(callbacks.Beat(heartbeat, held))
@@ -129,26 +130,35 @@ def check_model(loaded: LoadedRecipe, source: str, tokenizer: PreTrainedTokenize
 
 
 @contextmanager
-def opened(loaded: LoadedRecipe) -> Iterator[tuple[run_folder.RunFolder, lock.Lock | None]]:
-    """The run folder, locked by the first process, which alone has the lock in hand."""
+def opened(loaded: LoadedRecipe, changed: changes.Changes) -> Iterator[tuple[run_folder.RunFolder, lock.Lock | None]]:
+    """The run folder, locked by the first process, which alone has the lock in hand, and notes a changed recipe."""
     with ExitStack() as stack:
         held: list[lock.Lock] = []
-        folder = open_folder(loaded, lambda path: held.append(stack.enter_context(lock.held(path))))
-        yield folder, held[0] if held else None
+
+        def take(folder: run_folder.RunFolder) -> None:
+            held.append(stack.enter_context(lock.held(folder.path)))
+            if changed:
+                step = max(map(manifest.step_of, manifest.all_in(folder.checkpoints)), default=0)
+                said = {key: list(pair) for key, pair in changed.items()}
+                folder.append_event("recipe_changed", step=step, changes=said)
+
+        yield open_folder(loaded, take), held[0] if held else None
 
 
-def open_folder(loaded: LoadedRecipe, take: Callable[[Path], None] = lambda path: None) -> run_folder.RunFolder:
+def open_folder(
+    loaded: LoadedRecipe, take: Callable[[run_folder.RunFolder], None] = lambda folder: None
+) -> run_folder.RunFolder:
     """The run folder with the resolved recipe and the environment in it, made by the first process.
 
     Args:
-        take: called with the folder's path before anything is written into it.
+        take: called with the folder before anything is written into it.
     """
     folder = loaded.folder
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder.tensorboard)  # transformers asks the environment alone
     with loaded.grpo.main_process_first(desc="run folder"):
         if loaded.grpo.process_index == 0:
             folder = run_folder.create(folder.name, loaded.recipe.runs_dir, resume=loaded.recipe.resume)
-            take(folder.path)
+            take(folder)
             loaded.write(folder.recipe)
             whole_files.write_json(folder.environment, run_folder.environment(loaded.world_size))
             heartbeats.clear(folder.path)

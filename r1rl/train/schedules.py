@@ -18,6 +18,11 @@ class FollowSchedules(TrainerCallback):
         self.folder = folder
         self.rate = schedules.get("learning_rate")
 
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """A checkpoint brings its own rate, and a resumed run may have been given another, or more steps."""
+        if state.global_step and self.rate is None:
+            set_rate(kwargs["lr_scheduler"], args.learning_rate)
+
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.rate is None:
             return
@@ -33,9 +38,10 @@ class FollowSchedules(TrainerCallback):
 
 
 def set_rate(scheduler: Any, rate: float) -> None:
-    """Put another base rate below a scheduler's own factor; changes nothing where it is that rate already."""
+    """Put another base rate below a scheduler's own factor; where it is that rate already, this changes nothing."""
     inner = getattr(scheduler, "scheduler", scheduler)  # of accelerate's wrapper
-    if all(base == rate for base in inner.base_lrs):
+    # Not one that goes by what it measures, nor rates of several parts of the model.
+    if not hasattr(inner, "lr_lambdas") or len(set(inner.base_lrs)) > 1:
         return
     inner.base_lrs = [rate] * len(inner.base_lrs)
     inner._last_lr = [rate * factor(inner.last_epoch) for factor in inner.lr_lambdas]

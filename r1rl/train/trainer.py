@@ -228,6 +228,7 @@ class ZeroTrainer(GRPOTrainer):
     def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
         """Transformers 5.23 counts the epochs that a resumed run has behind it; here their orders are drawn again."""
         epochs, steps = super()._init_training_state(*args, **kwargs)
+        self.state.compute_steps(self.args, args[0])  # upstream goes on with the checkpoint's logging and saving steps
         for _ in range(epochs):
             torch.randperm(self._train_sampler.num_samples, generator=self._train_sampler.generator)
         return epochs, steps
