@@ -22,7 +22,7 @@ Changes = dict[str, tuple[Any, Any]]
 """What the run's recipe says, and what is said now, by key; of mappings by `key.sub`."""
 
 _FREE: Final = frozenset((
-    "runs_dir", "name", "resume", "resume_changed", "launcher", "watchdog_seconds", "max_wasted_steps",
+    "runs_dir", "name", "resume", "resume_changed", "launcher", "watchdog_seconds", "max_wasted_steps", "guards",
     "kv_cache_gb", "bad_gold", "eval_steps", "report_to", "disable_tqdm", "project", "run_name",
     "push_to_hub", "ddp_timeout", "dataloader_num_workers", "dataloader_pin_memory",
     "dataloader_prefetch_factor", "dataloader_persistent_workers", "log_completions",

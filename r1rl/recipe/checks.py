@@ -16,6 +16,7 @@ from r1rl.models import resolve as models
 from r1rl.recipe import launchers
 from r1rl.recipe.keys import DERIVED, LIMITS, Recipe
 from r1rl.run import folder as run_folder
+from r1rl.run import guards
 from r1rl.tasks import dataset, prompts
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path, *, need
     if recipe.name is not None:
         run_folder.check_name(recipe.name, recipe.runs_dir, resume=True)
     run_folder.check_place(recipe.runs_dir)
+    _check_guards(recipe, stated)
     if recipe.launcher is not None:
         launchers.find(recipe.launcher, source.parent)
     _check_rewards(recipe)
@@ -180,6 +182,20 @@ def check_model(
             )
     longest = fit.longest_prompt(tokenizer, render, questions)
     fit.check_positions(fit.positions(config), longest, int(loaded.grpo.max_completion_length))
+
+
+def _check_guards(recipe: Recipe, stated: Mapping[str, Any]) -> None:
+    """The guards are known, and one that rolls the run back can."""
+    for guard in guards.chosen(recipe.guards):
+        if guard.action != "roll_back":
+            continue
+        if stated.get("save_strategy", "steps" if "save_steps" in stated else "no") == "no":
+            raise RecipeError(f"guards.{guard.name}: roll_back needs checkpoints to go back to; give save_steps")
+        if stated.get("use_vllm") and stated.get("vllm_mode", "colocate") == "colocate":
+            raise RecipeError(
+                f"guards.{guard.name}: roll_back loads the model again, which colocated vLLM leaves no room for; "
+                "try stop, and --resume by hand"
+            )
 
 
 def _check_rows(recipe: Recipe, task: tasks.Task) -> None:

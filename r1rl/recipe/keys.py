@@ -75,6 +75,11 @@ class Recipe:
     max_wasted_steps: int = _key(
         5, "Stop after this many first steps that sampled and in which no rollout earned anything; 0: never."
     )
+    guards: dict[str, Any] = _key(
+        {},
+        "What to do when the run is sick, by guard (docs/safety.md): off, warn, stop or roll_back, or a mapping of "
+        "action, limit and window; `all` is for those not named.",
+    )
     watchdog_seconds: float | None = _key(
         None,
         "End the run when no process makes progress for so many seconds, and name the slow one; 0: never. Default: "

@@ -25,7 +25,7 @@ _PACKAGES = (
     "r1rl", "torch", "transformers", "trl", "accelerate", "datasets", "mpmath", "pyarrow", "vllm", "deepspeed",
 )  # fmt: skip
 # What a step writes when it begins, and when it ends: a resumed run writes it again.
-_AT_BEGIN, _AT_END = ("setting", "sampler_gap"), ("reference_refreshed", "nothing_earned")
+_AT_BEGIN, _AT_END = ("setting", "sampler_gap"), ("reference_refreshed", "nothing_earned", "alarm")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -46,14 +46,14 @@ class RunFolder:
         self.result = path / "result.json"  # wall time, steps and the like, written when the run ends
 
     def last_heldout(self, step: int) -> manifest.Evaluation | None:
-        """The last held-out evaluation after at most `step` updates."""
+        """The last held-out evaluation after at most `step` updates; that of the start model is no checkpoint's."""
         text = self.metrics.read_text(encoding="utf-8") if self.metrics.is_file() else ""
         for line in reversed(text.splitlines()):
             if '"heldout/accuracy"' not in line:
                 continue
             with contextlib.suppress(ValueError):  # torn off
                 logged = json.loads(line)
-                if logged["step"] <= step and logged["heldout/accuracy"] is not None:
+                if 0 < logged["step"] <= step and logged["heldout/accuracy"] is not None:
                     return manifest.Evaluation(logged["step"], logged["heldout/accuracy"])
         return None
 

@@ -114,6 +114,13 @@ def best(checkpoints: Path) -> Path | None:
     return max(known)[-1] if known else None
 
 
+def best_whole(checkpoints: Path) -> Path | None:
+    """The best checkpoint if it is whole, else the newest that is."""
+    chosen = best(checkpoints)
+    found = [*([chosen] if chosen else []), *reversed(all_in(checkpoints))]
+    return next((checkpoint for checkpoint in found if fault(checkpoint) is None), None)
+
+
 def rotate(checkpoints: Path, limit: int | None) -> None:
     """Delete what was not finished, and, beyond the newest `limit`, what is not the best one either."""
     found = all_in(checkpoints)

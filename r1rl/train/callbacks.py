@@ -57,11 +57,11 @@ class ShowProgress(TrainerCallback):
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
         if self.bar is not None and logs and "reward" in logs:
-            self.bar.set_postfix_str(
-                f"reward {logs['reward']:.2f}, accuracy {logs['task_accuracy']:.0%}, "
-                f"{logs['completions/mean_length']:.0f} tokens",
-                refresh=False,
-            )
+            shown = {"reward": "reward {:.2f}", "task_accuracy": "accuracy {:.0%}"}
+            shown["completions/mean_length"] = "{:.0f} tokens"
+            # No reward could say anything where it is None.
+            parts = (text.format(logs[key]) for key, text in shown.items() if logs.get(key) is not None)
+            self.bar.set_postfix_str(", ".join(parts), refresh=False)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.bar is not None:

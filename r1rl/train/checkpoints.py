@@ -67,7 +67,7 @@ def save_reference(folder: Path, process: int, model: nn.Module) -> None:
     """Keep this process's part of a reference model; where every process holds all of it, the first one keeps it."""
     if process == 0 or _is_sharded(model):
         # Copies, since DeepSpeed's tensors carry objects of its own.
-        parts = {name: _part(parameter).detach().cpu().clone() for name, parameter in model.named_parameters()}
+        parts = {name: part(parameter).detach().cpu().clone() for name, parameter in model.named_parameters()}
         torch.save(parts, folder / _REFERENCE.format(process))
 
 
@@ -81,15 +81,15 @@ def load_reference(folder: Path, process: int, model: nn.Module) -> None:
     kept = _load(path, "the reference model")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            part = _part(parameter)
-            if name not in kept or kept[name].shape != part.shape:
+            mine = part(parameter)
+            if name not in kept or kept[name].shape != mine.shape:
                 raise RunFailedError(
-                    f"{path}: holds no {name} of shape {tuple(part.shape)}; resume on as many processes"
+                    f"{path}: holds no {name} of shape {tuple(mine.shape)}; resume on as many processes"
                 )
-            part.copy_(kept[name])
+            mine.copy_(kept[name])
 
 
-def _part(parameter: torch.Tensor) -> torch.Tensor:
+def part(parameter: torch.Tensor) -> torch.Tensor:
     """What this process holds of a parameter."""
     if hasattr(parameter, "ds_tensor"):  # ZeRO-3
         return parameter.ds_tensor

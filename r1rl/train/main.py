@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from r1rl.recipe import load as recipe
 from r1rl.recipe.load import LoadedRecipe
 from r1rl.run import cpu_processes, exits, heartbeats, lock, manifest, parent, watchdog
 from r1rl.run import folder as run_folder
+from r1rl.run import guards as guard_table
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -41,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "LOCAL_RANK" in os.environ:
         parent.die_with(os.getppid())
     cpu_processes.prepare()
-    loaded = load_recipe(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    loaded = load_recipe(words)
     configure_logging()
     if is_finished(loaded):
         done = loaded.folder
@@ -49,15 +52,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exits.SUCCESS
     source, tokenizer = find_model(loaded)
     check_model(loaded, source, tokenizer)
-    from r1rl.train import callbacks
+    from r1rl.train import callbacks, guards
 
     found = changes.check(loaded)
     with opened(loaded, found) as (folder, held), watched(loaded, folder) as heartbeat:
-        trainer, interrupt = build_trainer(loaded, folder, source, tokenizer)
-        trainer.beat = heartbeat.beat
-        trainer.add_callback(callbacks.Beat(heartbeat, held))
-        heartbeat.ready()
-        train(trainer, loaded)
+        while True:
+            trainer, interrupt = build_trainer(loaded, folder, source, tokenizer)
+            trainer.beat = heartbeat.beat
+            trainer.add_callback(callbacks.Beat(heartbeat, held))
+            heartbeat.ready()
+            try:
+                train(trainer, loaded)
+                break
+            except guards.RollBack as reason:
+                logger.warning("%s", reason)
+                # A roll-back is a resume: nothing of this trainer goes on.
+                trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+                trainer.accelerator.free_memory()
+                del trainer, interrupt
+                gc.collect()
+                loaded = load_recipe([*words, "--name", folder.name, "--resume", "true"])
         heartbeat.beat("saving")
         save(trainer, loaded, started=started, interrupted=interrupt.stopped)
     return exits.INTERRUPTED if interrupt.stopped else exits.SUCCESS
@@ -222,6 +236,7 @@ def build_trainer(
     import rewards
     from r1rl.tasks.dataset import dataset_rows
     from r1rl.train import callbacks
+    from r1rl.train.guards import WatchGuards
     from r1rl.train.heldout import HeldoutEvaluation
     from r1rl.train.reflection import MeasureReflection, has_spare_core
     from r1rl.train.schedules import FollowSchedules
@@ -266,6 +281,9 @@ def build_trainer(
     beside = has_spare_core(trainer.accelerator.device.type, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     trainer.add_callback(MeasureReflection(trainer, beside=beside))
     trainer.add_callback(callbacks.WriteMetrics(folder))
+    table = guard_table.chosen(own.guards, own.prompts_per_step)
+    watched = guard_table.Guards(table, prompts=own.prompts_per_step, heldout=own.heldout_size)
+    trainer.add_callback(WatchGuards(trainer, watched))
     trainer.add_callback(FollowSchedules(folder, loaded.schedules))
     trainer.add_callback(callbacks.EvaluateEvery(trainer, evaluation, int(grpo.eval_steps)))
     trainer.add_callback(callbacks.StopWhenNothingEarned(trainer, own.max_wasted_steps))

@@ -117,8 +117,8 @@ class ZeroTrainer(GRPOTrainer):
 
     Attributes:
         rollouts: the rollouts of the step under way.
-        earned, judged_rollouts: how many rollouts of the last step earned something, and how many were judged, over
-            all processes.
+        earned, judged_rollouts: how many rollouts of the last step earned something (where none did, how many groups
+            were paid differently all the same), and how many were judged, over all processes.
         beat: told which phase begins, see `r1rl.run.heartbeats`.
         on_stored: called with each step whose rollouts are stored; measures their reflection in place of this process.
     """
@@ -601,10 +601,11 @@ class ZeroTrainer(GRPOTrainer):
         """
         metrics = self.step_metrics
         paid = self._earned(step.rewards.flatten(0, 1))
-        self.earned, self.judged_rollouts = int((paid > 0).sum()), len(paid)
         counts = self.accelerator.gather(torch.tensor([step.counts()], device=self.accelerator.device)).sum(0).tolist()
         for name, count in zip(("sampled", "all_right", "all_wrong", "with_signal"), counts, strict=True):
             metrics[f"groups/{name}"].append(count)
+        # Where some are punished more than others there is something to learn as well.
+        self.earned, self.judged_rollouts = int((paid > 0).sum()) or counts[-1], len(paid)
         if self.max_resamples:
             metrics["dynamic/rounds"].append(step.rounds)
             metrics["dynamic/discarded"].append(len(step.rewards) - len(step.places.holders))
