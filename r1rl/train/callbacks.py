@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-import threading
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +16,7 @@ from r1rl.ground.errors import RunFailedError
 from r1rl.run.folder import RunFolder
 from r1rl.run.heartbeats import Heartbeat
 from r1rl.run.lock import Lock
+from r1rl.run.signals import Signals
 from r1rl.train.heldout import HeldoutEvaluation
 
 if TYPE_CHECKING:
@@ -106,28 +104,19 @@ class EvaluateEvery(TrainerCallback):
 
 
 class FinishOnInterrupt(TrainerCallback):
-    """Ctrl-C or SIGTERM once, or a stop file: finish the step, save a checkpoint, stop. Ctrl-C twice: stop at once."""
+    """After a signal, or where a stop file is: finish the step, save a checkpoint, stop."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, signals: Signals | None = None) -> None:
         self.folder = folder
+        self.signals = signals or Signals()
         self.stop_file = Path(os.environ[STOP_FILE]) if os.environ.get(STOP_FILE) else None
-        self.asked = False
         self.stopped = False
-        self._before: dict[int, Any] = {}
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        logger.warning("finishing this step, then saving a checkpoint; once more stops at once")
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.signals.training = True
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        asked = self.asked = self.asked or (self.stop_file is not None and self.stop_file.exists())
+        asked = self.signals.asked = self.signals.asked or (self.stop_file is not None and self.stop_file.exists())
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # A signal may reach the processes in different steps; they must agree on where to stop.
             anyone = torch.tensor(float(asked), device=args.device)
@@ -139,10 +128,6 @@ class FinishOnInterrupt(TrainerCallback):
             control.should_training_stop = True
             if state.is_world_process_zero:
                 self.folder.append_event("interrupted", step=state.global_step)
-
-    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 class Beat(TrainerCallback):

@@ -22,6 +22,7 @@ from r1rl.recipe.load import LoadedRecipe
 from r1rl.run import cpu_processes, exits, heartbeats, lock, manifest, parent, watchdog
 from r1rl.run import folder as run_folder
 from r1rl.run import guards as guard_table
+from r1rl.run.signals import Signals
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -55,9 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from r1rl.train import callbacks, guards
 
     found = changes.check(loaded)
-    with opened(loaded, found) as (folder, held), watched(loaded, folder) as heartbeat:
+    signals = Signals()
+    with signals.handled(), opened(loaded, found) as (folder, held), watched(loaded, folder) as heartbeat:
         while True:
-            trainer, interrupt = build_trainer(loaded, folder, source, tokenizer)
+            trainer, interrupt = build_trainer(loaded, folder, source, tokenizer, signals)
             trainer.beat = heartbeat.beat
             trainer.add_callback(callbacks.Beat(heartbeat, held))
             heartbeat.ready()
@@ -226,7 +228,11 @@ def usable_rows(loaded: LoadedRecipe, folder: run_folder.RunFolder) -> tuple[lis
 
 
 def build_trainer(
-    loaded: LoadedRecipe, folder: run_folder.RunFolder, source: str, tokenizer: PreTrainedTokenizerBase
+    loaded: LoadedRecipe,
+    folder: run_folder.RunFolder,
+    source: str,
+    tokenizer: PreTrainedTokenizerBase,
+    signals: Signals | None = None,
 ) -> tuple[ZeroTrainer, callbacks.FinishOnInterrupt]:
     """The trainer with its model, data, rewards and callbacks, and the callback that knows of a Ctrl-C."""
     from datasets import Dataset
@@ -273,7 +279,7 @@ def build_trainer(
     trainer.remove_callback(ProgressCallback)
     if grpo.process_index == 0 and not grpo.disable_tqdm:
         trainer.add_callback(callbacks.ShowProgress())
-    interrupt = callbacks.FinishOnInterrupt(folder)
+    interrupt = callbacks.FinishOnInterrupt(folder, signals)
     evaluated = dataset_rows(heldout, loaded.task, prompt)
     # Evaluations are compared with each other: a temperature that falls in training does not fall there.
     temperature = own.eval_temperature or (grpo.temperature if "temperature" in loaded.schedules else None)

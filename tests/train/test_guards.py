@@ -39,17 +39,27 @@ def alarms(folder):
     ("words", "guard", "step"),
     [
         pytest.param(
-            ["--reward_funcs", "{rewards}:same", "--reward_weights", "1"], "no_variance.window=2", 2, id="all paid alike"
+            ["--reward_funcs", "{rewards}:same", "--reward_weights", "1"],
+            "no_variance.window=2",
+            2,
+            id="all paid alike",
         ),
         pytest.param(["--max_completion_length", "2"], "truncation.window=3", 3, id="all are cut"),
-        pytest.param(["--temperature", "0.01", "--guards.entropy.limit", "0.1"], "entropy.window=1", 1, id="one text for each prompt"),
+        pytest.param(
+            ["--temperature", "0.01", "--guards.entropy.limit", "0.1"],
+            "entropy.window=1",
+            1,
+            id="one text for each prompt",
+        ),
         pytest.param(["--guards.repetition.limit", "0.0"], "repetition.window=1", 1, id="repetition"),
         pytest.param(
-            ["--beta", "0.1", "--learning_rate", "0.5", "--guards.kl.limit", "0.5"], "kl.window=1", 2,
+            ["--beta", "0.1", "--learning_rate", "0.5", "--guards.kl.limit", "0.5"],
+            "kl.window=1",
+            2,
             id="a rate that throws the policy away",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_provoked_guard_ends_the_run(small_run, rewards, words, guard, step):
     words = [word.format(rewards=rewards) for word in words]
     name, _, window = guard.partition(".window=")
