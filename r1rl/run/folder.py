@@ -104,6 +104,11 @@ def create(name: str, runs_dir: str | Path = "runs", *, resume: bool = False) ->
 def check_place(runs_dir: str | Path) -> None:
     """Raise RecipeError where no run folder can be made in `runs_dir`; what is tried is taken away again."""
     place = Path(runs_dir)
+    try:
+        str(place.absolute()).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(place).decode(errors="replace")
+        raise RecipeError(f"runs_dir={shown!r}: not in this locale's encoding; try LANG=C.UTF-8") from None
     above = next(path for path in (place, *place.absolute().parents) if path.exists())
     if not above.is_dir():
         raise RecipeError(f"runs_dir={str(runs_dir)!r}: {above} is no folder; give another --runs_dir")

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import is_peft_model
 from torch import nn
 from torch.distributed.tensor import DTensor
 
 from r1rl.ground.errors import RunFailedError
-from r1rl.run import manifest
+from r1rl.run import disk, manifest
 
 if TYPE_CHECKING:
     from r1rl.train.trainer import ZeroTrainer
@@ -35,17 +36,35 @@ def written(trainer: ZeroTrainer) -> Iterator[None]:
     first, wait = trainer.accelerator.is_main_process, trainer.accelerator.wait_for_everyone
     if first and checkpoint.exists():  # a damaged one, or half of one
         manifest.remove(checkpoint)
+    if first:
+        disk.need(folder.path, size(trainer), "a checkpoint")
     wait()
     trainer.args.save_total_limit = None  # upstream goes by the files' times, and does not ask whether they are whole
     try:
         yield
+        wait()
+        if first:
+            manifest.write(checkpoint, heldout=folder.last_heldout(trainer.state.global_step))
+            manifest.rotate(folder.checkpoints, limit)
+    except Exception:
+        if first:  # half of it would take the space that is missing
+            manifest.remove(checkpoint)
+        raise
     finally:
         trainer.args.save_total_limit = limit
     wait()
-    if first:
-        manifest.write(checkpoint, heldout=folder.last_heldout(trainer.state.global_step))
-        manifest.rotate(folder.checkpoints, limit)
-    wait()
+
+
+def size(trainer: ZeroTrainer) -> float:
+    """Bytes of the run's last checkpoint; before there is one, of weights and of Adam's state for those that train."""
+    for checkpoint in reversed(manifest.all_in(trainer.folder.checkpoints)):
+        if (checkpoint / manifest.FILE_NAME).is_file():
+            return disk.size_of(checkpoint)
+    parameters = [(part(p).numel() * part(p).element_size(), p.requires_grad) for p in trainer.model.parameters()]
+    own = sum(
+        bytes_ * (3 if trains else 1) for bytes_, trains in parameters if trains or not is_peft_model(trainer.model)
+    )
+    return own * (trainer.accelerator.num_processes if _is_sharded(trainer.model) else 1)
 
 
 def save_buffer(folder: Path, process: int, micro_batches: list[dict[str, Any]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import os
 import sys
@@ -19,7 +18,7 @@ from r1rl.ground.errors import RecipeError, one_line
 from r1rl.recipe import changes, checks, launchers
 from r1rl.recipe import load as recipe
 from r1rl.recipe.load import LoadedRecipe
-from r1rl.run import cpu_processes, exits, heartbeats, lock, manifest, parent, watchdog
+from r1rl.run import cpu_processes, disk, exits, heartbeats, lock, manifest, parent, watchdog
 from r1rl.run import folder as run_folder
 from r1rl.run import guards as guard_table
 from r1rl.run.signals import Signals
@@ -57,7 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     found = changes.check(loaded)
     signals = Signals()
-    with signals.handled(), opened(loaded, found) as (folder, held), watched(loaded, folder) as heartbeat:
+    with (
+        signals.handled(),
+        opened(loaded, found) as (folder, held),
+        disk.named(folder.path),
+        watched(loaded, folder) as heartbeat,
+    ):
         while True:
             trainer, interrupt = build_trainer(loaded, folder, source, tokenizer, signals)
             trainer.beat = heartbeat.beat
@@ -103,10 +107,8 @@ def configure_logging() -> None:
 def is_finished(loaded: LoadedRecipe) -> bool:
     """Whether the run to be resumed has already made all its steps."""
     result = loaded.folder.result
-    if not loaded.recipe.resume or not result.is_file():
-        return False
-    made = json.loads(result.read_text(encoding="utf-8"))
-    return bool(made["finished"]) and made["steps"] >= loaded.grpo.max_steps
+    made = whole_files.read_json(result) if loaded.recipe.resume else None
+    return bool(made and made.get("finished")) and made["steps"] >= loaded.grpo.max_steps  # type: ignore[index]
 
 
 def find_model(loaded: LoadedRecipe) -> tuple[str, PreTrainedTokenizerBase]:
@@ -312,6 +314,10 @@ def train(trainer: ZeroTrainer, loaded: LoadedRecipe) -> None:
     """Run the training, from the last checkpoint where the run is resumed."""
     from accelerate.utils import broadcast_object_list
 
+    from r1rl.train import checkpoints
+
+    if trainer.accelerator.is_main_process and loaded.grpo.save_strategy != "no":
+        disk.need(trainer.folder.path, checkpoints.size(trainer), "a checkpoint")
     box: list[Path | None] = [None]
     if loaded.recipe.resume and trainer.accelerator.is_main_process:
         box[0], faults = manifest.newest_whole(trainer.folder.checkpoints)
@@ -340,7 +346,7 @@ def save(trainer: ZeroTrainer, loaded: LoadedRecipe, *, started: float, interrup
         trainer.save_model(str(folder.checkpoints / "final"))
     peaks = gather_object([machine.peak_memory()])
     if trainer.accelerator.is_main_process:
-        before = json.loads(folder.result.read_text()) if loaded.recipe.resume and folder.result.exists() else {}
+        before = (loaded.recipe.resume and whole_files.read_json(folder.result)) or {}
         steps = trainer.state.global_step
         result = {
             "steps": steps,

@@ -73,7 +73,8 @@ def test_a_signal_in_the_first_evaluation_leaves_cleanly(small_run):
         everyone = family(run)
         run.send_signal(signal.SIGTERM)
         _, errors = run.communicate(timeout=60)
-    assert (run.returncode, errors.splitlines()[-1]) == (130, "interrupted")
+    assert run.returncode == 130
+    assert "interrupted" in errors.splitlines()
     assert not psutil.wait_procs(everyone, 15)[1]
     assert not (folder / "lock.json").exists()
     assert not (folder / "metrics.jsonl").exists()
