@@ -23,6 +23,7 @@ Changes = dict[str, tuple[Any, Any]]
 
 _FREE: Final = frozenset((
     "runs_dir", "name", "resume", "resume_changed", "launcher", "watchdog_seconds", "max_wasted_steps", "guards",
+    "max_hours", "max_tokens", "max_cost", "price", "on_alarm", "on_end", "keep_rollouts",
     "kv_cache_gb", "bad_gold", "eval_steps", "report_to", "disable_tqdm", "project", "run_name",
     "push_to_hub", "ddp_timeout", "dataloader_num_workers", "dataloader_pin_memory",
     "dataloader_prefetch_factor", "dataloader_persistent_workers", "log_completions",

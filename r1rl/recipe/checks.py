@@ -15,8 +15,8 @@ from r1rl.models import fit
 from r1rl.models import resolve as models
 from r1rl.recipe import launchers
 from r1rl.recipe.keys import DERIVED, LIMITS, Recipe
+from r1rl.run import budget, guards
 from r1rl.run import folder as run_folder
-from r1rl.run import guards
 from r1rl.tasks import dataset, prompts
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path, *, need
         run_folder.check_name(recipe.name, recipe.runs_dir, resume=True)
     run_folder.check_place(recipe.runs_dir)
     _check_guards(recipe, stated)
+    limits(recipe)
     if recipe.launcher is not None:
         launchers.find(recipe.launcher, source.parent)
     _check_rewards(recipe)
@@ -182,6 +183,11 @@ def check_model(
             )
     longest = fit.longest_prompt(tokenizer, render, questions)
     fit.check_positions(fit.positions(config), longest, int(loaded.grpo.max_completion_length))
+
+
+def limits(recipe: Recipe) -> budget.Limits:
+    """What the run may spend."""
+    return budget.Limits(recipe.max_hours, recipe.max_tokens, recipe.max_cost, recipe.price)
 
 
 def _check_guards(recipe: Recipe, stated: Mapping[str, Any]) -> None:

@@ -80,6 +80,10 @@ class Recipe:
         "What to do when the run is sick, by guard (docs/safety.md): off, warn, stop or roll_back, or a mapping of "
         "action, limit and window; `all` is for those not named.",
     )
+    max_hours: float | None = _key(None, "End with a checkpoint after so many hours on the clock, over all starts.")
+    max_tokens: float | None = _key(None, "End with a checkpoint after so many tokens of training rollouts.")
+    max_cost: float | None = _key(None, "End with a checkpoint once so much is spent, at `price`.")
+    price: float | None = _key(None, "Of one hour of one process, which is one GPU, or a CPU.")
     watchdog_seconds: float | None = _key(
         None,
         "End the run when no process makes progress for so many seconds, and name the slow one; 0: never. Default: "
@@ -142,6 +146,7 @@ CHOICES: dict[str, Any] = {
 _SEED: tuple[Callable[[Any], bool], str] = (lambda value: 0 <= value < 2**32, f"need 0 to {2**32 - 1}")
 _AT_LEAST_ONE: tuple[Callable[[Any], bool], str] = (lambda value: value >= 1, "need at least 1")
 _NOT_NEGATIVE: tuple[Callable[[Any], bool], str] = (lambda value: value >= 0, "need 0 or more")
+_MORE_THAN_ZERO: tuple[Callable[[Any], bool], str] = (lambda value: value > 0, "need more than 0")
 LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": _SEED,
     "data_seed": _SEED,
@@ -153,8 +158,8 @@ LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "num_train_epochs": (lambda value: value > 0, "need more than 0"),
     "eval_steps": (lambda value: value >= 0 and value == int(value), "need a whole number of steps, 0 for none"),
     "remove_unused_columns": (lambda value: not value, "need false, rewards read gold, meta and the other columns"),
-    "kv_cache_gb": (lambda value: value > 0, "need more than 0"),
-    **dict.fromkeys(("learning_rate", "max_logp_gap", "beta", "max_wasted_steps"), _NOT_NEGATIVE),
+    **dict.fromkeys(("kv_cache_gb", "max_hours", "max_tokens", "max_cost"), _MORE_THAN_ZERO),
+    **dict.fromkeys(("learning_rate", "max_logp_gap", "beta", "max_wasted_steps", "price"), _NOT_NEGATIVE),
     **dict.fromkeys(("top_k", "weight_decay", "max_grad_norm", "warmup_steps", "watchdog_seconds"), _NOT_NEGATIVE),
     **dict.fromkeys(("prompts_per_step", "max_resamples", "train_size", "heldout_size"), _AT_LEAST_ONE),
     **dict.fromkeys(("num_generations_eval", "max_completion_length"), _AT_LEAST_ONE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from r1rl.ground.errors import RunFailedError
+from r1rl.run.budget import Limits, Meter
 from r1rl.run.folder import RunFolder
 from r1rl.run.heartbeats import Heartbeat
 from r1rl.run.lock import Lock
@@ -128,6 +131,40 @@ class FinishOnInterrupt(TrainerCallback):
             control.should_training_stop = True
             if state.is_world_process_zero:
                 self.folder.append_event("interrupted", step=state.global_step)
+
+
+class SpendBudget(TrainerCallback):
+    """Counts what the run spends, and ends it with a checkpoint where a limit is reached; `reached` then says which."""
+
+    def __init__(self, trainer: ZeroTrainer, meter: Meter, limits: Limits) -> None:
+        self.trainer, self.meter, self.limits = trainer, meter, limits
+        self.reached: list[str] = []
+        self.tokens = 0
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.tokens = state.num_input_tokens_seen
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        tokens, self.tokens = state.num_input_tokens_seen - self.tokens, state.num_input_tokens_seen
+        box: list[list[str]] = [[]]
+        if state.is_world_process_zero:
+            # Two for each parameter forwards, four backwards; sampling and a reference go forwards once.
+            passes = 2 + 6 * self.trainer.num_iterations + (2 if self.trainer.beta else 0)
+            spent = self.meter.add(tokens, passes * tokens * self.parameters)
+            box[0] = spent.reached(self.limits)
+        if self.limits.stated and self.trainer.accelerator.num_processes > 1:
+            broadcast_object_list(box)  # by the first process's clock
+        if box[0] and state.global_step < state.max_steps:
+            self.reached = box[0]
+            control.should_save = control.should_training_stop = True
+            if state.is_world_process_zero:
+                self.trainer.folder.append_event("budget_reached", step=state.global_step, limits=box[0])
+                logger.warning("the budget is spent (%s): saving a checkpoint, and stopping", ", ".join(box[0]))
+
+    @functools.cached_property
+    def parameters(self) -> int:
+        """Of the policy, over all processes that share it."""
+        return sum(getattr(p, "ds_numel", p.numel()) for p in self.trainer.model.parameters())
 
 
 class Beat(TrainerCallback):

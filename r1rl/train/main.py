@@ -18,7 +18,7 @@ from r1rl.ground.errors import RecipeError, one_line
 from r1rl.recipe import changes, checks, launchers
 from r1rl.recipe import load as recipe
 from r1rl.recipe.load import LoadedRecipe
-from r1rl.run import cpu_processes, disk, exits, heartbeats, lock, manifest, parent, watchdog
+from r1rl.run import budget, cpu_processes, disk, exits, heartbeats, lock, manifest, parent, watchdog
 from r1rl.run import folder as run_folder
 from r1rl.run import guards as guard_table
 from r1rl.run.signals import Signals
@@ -34,12 +34,12 @@ logger = logging.getLogger("r1rl.train")  # under a launcher this module is call
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Load the recipe, build everything, train, save. Returns 0, or 130 after a Ctrl-C that left a checkpoint.
+    """Load the recipe, build everything, train, save. Returns 0, or 130 after a signal that left a checkpoint.
 
     Raises:
         RecipeError: the recipe is wrong; nothing was written, but for the list of bad gold answers in the run folder.
     """
-    started = time.time()
+    started = since = time.time()
     if "LOCAL_RANK" in os.environ:
         parent.die_with(os.getppid())
     cpu_processes.prepare()
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from r1rl.train import callbacks, guards
 
     found = changes.check(loaded)
+    budget.check(loaded.folder.path, checks.limits(loaded.recipe))
     signals = Signals()
     with (
         signals.handled(),
@@ -65,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         while True:
             trainer, interrupt = build_trainer(loaded, folder, source, tokenizer, signals)
             trainer.beat = heartbeat.beat
+            meter = budget.Meter(folder.path, loaded.world_size, since=since)
+            spending = callbacks.SpendBudget(trainer, meter, checks.limits(loaded.recipe))
+            trainer.add_callback(spending)
             trainer.add_callback(callbacks.Beat(heartbeat, held))
             heartbeat.ready()
             try:
@@ -78,8 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 del trainer, interrupt
                 gc.collect()
                 loaded = load_recipe([*words, "--name", folder.name, "--resume", "true"])
+                since = time.time()
         heartbeat.beat("saving")
-        save(trainer, loaded, started=started, interrupted=interrupt.stopped)
+        stopped = interrupt.stopped or bool(spending.reached)
+        save(trainer, loaded, started=started, interrupted=stopped)
     return exits.INTERRUPTED if interrupt.stopped else exits.SUCCESS
 
 
