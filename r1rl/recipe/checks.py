@@ -15,8 +15,9 @@ from r1rl.models import fit
 from r1rl.models import resolve as models
 from r1rl.recipe import launchers
 from r1rl.recipe.keys import DERIVED, LIMITS, Recipe
-from r1rl.run import budget, guards
+from r1rl.run import budget, guards, tell
 from r1rl.run import folder as run_folder
+from r1rl.store import retention
 from r1rl.tasks import dataset, prompts
 
 if TYPE_CHECKING:
@@ -54,6 +55,12 @@ def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path, *, need
     run_folder.check_place(recipe.runs_dir)
     _check_guards(recipe, stated)
     limits(recipe)
+    for key in ("on_alarm", "on_end"):
+        tell.check(key, getattr(recipe, key))
+    try:
+        retention.share(recipe.keep_rollouts)
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
     if recipe.launcher is not None:
         launchers.find(recipe.launcher, source.parent)
     _check_rewards(recipe)

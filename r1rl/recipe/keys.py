@@ -84,6 +84,13 @@ class Recipe:
     max_tokens: float | None = _key(None, "End with a checkpoint after so many tokens of training rollouts.")
     max_cost: float | None = _key(None, "End with a checkpoint once so much is spent, at `price`.")
     price: float | None = _key(None, "Of one hour of one process, which is one GPU, or a CPU.")
+    on_alarm: str | None = _key(
+        None, "Command that is run, or webhook (https://…) that is posted to, with JSON about an alarm."
+    )
+    on_end: str | None = _key(None, "The same when the run ends, however it does.")
+    keep_rollouts: str = _key(
+        "all", "Training rollouts that stay on disk: all, eval (none but evaluations), or a share of the steps."
+    )
     watchdog_seconds: float | None = _key(
         None,
         "End the run when no process makes progress for so many seconds, and name the slow one; 0: never. Default: "

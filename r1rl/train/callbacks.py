@@ -20,6 +20,7 @@ from r1rl.run.folder import RunFolder
 from r1rl.run.heartbeats import Heartbeat
 from r1rl.run.lock import Lock
 from r1rl.run.signals import Signals
+from r1rl.store import retention
 from r1rl.train.heldout import HeldoutEvaluation
 
 if TYPE_CHECKING:
@@ -131,6 +132,17 @@ class FinishOnInterrupt(TrainerCallback):
             control.should_training_stop = True
             if state.is_world_process_zero:
                 self.folder.append_event("interrupted", step=state.global_step)
+
+
+class KeepRollouts(TrainerCallback):
+    """Deletes the rollouts of training steps that are measured and not to stay."""
+
+    def __init__(self, folder: RunFolder, share: float) -> None:
+        self.folder, self.share = folder, share
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            retention.drop(self.folder.path, self.share, state.global_step)
 
 
 class SpendBudget(TrainerCallback):

@@ -17,6 +17,7 @@ from r1rl.ground.errors import RunFailedError
 from r1rl.run import manifest
 from r1rl.run.folder import RunFolder
 from r1rl.run.guards import MOST_ROLLBACKS, Alarm, Guards
+from r1rl.run.tell import tell
 from r1rl.train.checkpoints import part
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ class RollBack(Exception):  # noqa: N818
 class WatchGuards(TrainerCallback):
     """Shows every log line to the guards; the first process decides, and all act."""
 
-    def __init__(self, trainer: ZeroTrainer, guards: Guards) -> None:
+    def __init__(self, trainer: ZeroTrainer, guards: Guards, on_alarm: str | None = None) -> None:
         self.trainer = trainer
+        self.on_alarm = on_alarm
         self.guards = guards
         self.weights = 0.0
 
@@ -66,6 +68,12 @@ class WatchGuards(TrainerCallback):
         box: list[tuple[str, str] | None] = [None]
         if state.is_world_process_zero and (alarms := self.guards.sees(line)):
             box[0] = decide(self.trainer.folder, state.global_step, alarms)
+            for alarm in alarms:
+                said = {"guard": alarm.guard.name, "action": alarm.guard.action, "message": alarm.message}
+                tell(
+                    self.on_alarm,
+                    {"run": self.trainer.folder.name, "event": "alarm", "step": state.global_step, **said},
+                )
         if self.trainer.accelerator.num_processes > 1:
             broadcast_object_list(box)
         if box[0] is not None:

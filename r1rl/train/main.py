@@ -11,17 +11,18 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from r1rl.ground import machine, whole_files
 from r1rl.ground.errors import RecipeError, one_line
 from r1rl.recipe import changes, checks, launchers
 from r1rl.recipe import load as recipe
 from r1rl.recipe.load import LoadedRecipe
-from r1rl.run import budget, cpu_processes, disk, exits, heartbeats, lock, manifest, parent, watchdog
+from r1rl.run import budget, cpu_processes, disk, exits, heartbeats, lock, manifest, parent, tell, watchdog
 from r1rl.run import folder as run_folder
 from r1rl.run import guards as guard_table
 from r1rl.run.signals import Signals
+from r1rl.store import retention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,16 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         done = loaded.folder
         logger.info("run %s is finished; remove %s or give another --name to train again", done.name, done.path)
         return exits.SUCCESS
+    found = changes.check(loaded)
+    budget.check(loaded.folder.path, checks.limits(loaded.recipe))
     source, tokenizer = find_model(loaded)
     check_model(loaded, source, tokenizer)
     from r1rl.train import callbacks, guards
 
-    found = changes.check(loaded)
-    budget.check(loaded.folder.path, checks.limits(loaded.recipe))
     signals = Signals()
+    ending: dict[str, Any] = {"run": loaded.folder.name, "event": "end", "outcome": "finished"}
     with (
         signals.handled(),
         opened(loaded, found) as (folder, held),
+        tell.of_end(loaded.recipe.on_end if loaded.grpo.process_index == 0 else None, ending),
         disk.named(folder.path),
         watched(loaded, folder) as heartbeat,
     ):
@@ -86,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         heartbeat.beat("saving")
         stopped = interrupt.stopped or bool(spending.reached)
         save(trainer, loaded, started=started, interrupted=stopped)
+        outcome = "budget" if spending.reached else "interrupted" if stopped else "finished"
+        ending |= {"outcome": outcome, "step": trainer.state.global_step}
     return exits.INTERRUPTED if interrupt.stopped else exits.SUCCESS
 
 
@@ -297,11 +302,12 @@ def build_trainer(
     trainer.add_callback(callbacks.WriteMetrics(folder))
     table = guard_table.chosen(own.guards, own.prompts_per_step)
     watched = guard_table.Guards(table, prompts=own.prompts_per_step, heldout=own.heldout_size)
-    trainer.add_callback(WatchGuards(trainer, watched))
+    trainer.add_callback(WatchGuards(trainer, watched, own.on_alarm))
     trainer.add_callback(FollowSchedules(folder, loaded.schedules))
     trainer.add_callback(callbacks.EvaluateEvery(trainer, evaluation, int(grpo.eval_steps)))
     trainer.add_callback(callbacks.StopWhenNothingEarned(trainer, own.max_wasted_steps))
     trainer.add_callback(interrupt)
+    trainer.add_callback(callbacks.KeepRollouts(folder, retention.share(own.keep_rollouts)))
     logger.info(
         "%s: %d prompts x %d rollouts every %d step(s), %d steps, %d process(es), micro-batches of %d; results in %s",
         folder.name,
