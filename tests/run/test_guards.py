@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,3 +139,11 @@ def test_every_row_says_what_to_try() -> None:
         assert guard.tries
         assert guard.action in guards.ACTIONS
         guard.says.format(metric="x", value=0.5, best=0.5, mean=0.5, window=guard.window)
+
+
+def test_the_page_has_the_table() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "safety.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
+    shown = {row[1].strip(" `"): (row[4].split()[0].strip(","), row[5].strip()) for row in rows if len(row) == 7}
+    known = {guard.name: (str(guard.window), guard.action) for guard in guards.GUARDS}
+    assert {name: shown.get(name) for name in known} == known
