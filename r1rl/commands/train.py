@@ -13,9 +13,9 @@ from r1rl.commands import add_recipe, read_options
 from r1rl.ground.errors import RecipeError
 from r1rl.ground.values import read_yaml
 from r1rl.launch import start
-from r1rl.recipe import launchers
+from r1rl.recipe import changes, launchers
 from r1rl.recipe.keys import Recipe
-from r1rl.run import cpu_processes, exits
+from r1rl.run import cpu_processes, exits, lock
 
 SUMMARY = "Train a recipe."
 EXAMPLES = "\n".join(
@@ -74,6 +74,8 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> int:
     loaded = recipes.load(recipe, overrides, world_size=processes, check_only=True)
     name = str(loaded.recipe.name)
     run_folder.check_name(name, loaded.recipe.runs_dir, resume=loaded.recipe.resume)
+    lock.refuse(loaded.folder.path)
+    changes.check(loaded)
     # The name is settled here, so that all processes write into one folder.
     words = start.command(launcher, recipe, [*overrides, "--name", name], start.free_port())
     return start.run(words, environment)

@@ -27,6 +27,7 @@ from r1rl.inspect.reader.spans import ribbon, shortened
 from r1rl.inspect.run_data import Rollout, RunData, flat, hidden, load
 from r1rl.inspect.samples import choose, choose_randomly, ending, middle, shown, visible
 from r1rl.inspect.summary import DETECTORS, duration, reach, short_reach, summarise, table_rows
+from r1rl.run import budget
 
 LONGEST_COMPLETION = 6000
 LONGEST_PROMPT = 600
@@ -115,6 +116,7 @@ def _facts(data: RunData, summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("temperature" if data.training_only else "held-out temperature", _told(row["temperature"], "g")),
         ("length cap", _told(row["cap"], ",", " tokens")),
         ("wall time", None if wall is None else duration(wall)),
+        ("spent", budget.shown(data.path, data.recipe)),
         ("r1rl", (data.environment.get("versions") or {}).get("r1rl")),
     ]
     return [(name, visible(str(value))) for name, value in facts if value not in (None, "")]

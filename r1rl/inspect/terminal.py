@@ -18,6 +18,7 @@ from r1rl.aha.figures import terminal as aha
 from r1rl.inspect.run_data import Rollout, RunData, load, numbers
 from r1rl.inspect.samples import Drawn, choose, choose_randomly, ending, middle, pieces, shown, visible
 from r1rl.inspect.summary import DETECTORS, duration, figures, reach, summarise, table_rows
+from r1rl.run import budget
 
 LONGEST_COMPLETION = 1200
 LONGEST_PROMPT = 240
@@ -99,6 +100,8 @@ def _facts(data: RunData, summary: dict[str, Any]) -> Text:
         parts.append(f"{summary['heldout_prompts']} held-out prompts")
     if wall is not None:
         parts.append(duration(wall))
+    if (spent := budget.shown(data.path, data.recipe)) is not None:
+        parts.append(spent)
     parts.append(data.measured.selection.words)
     return Text.assemble(("run ", "dim"), (visible(summary["run"]), "bold"), "  ", visible(" · ".join(parts)))
 

@@ -14,9 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
-from r1rl.run import rank_errors
+import psutil
+
+from r1rl.run import parent, rank_errors, signals
 from r1rl.run.exits import FAILURE, INTERRUPTED, SUCCESS, USAGE
 
 _OTHER_NODES_SECONDS = 3.0
@@ -28,12 +32,18 @@ def main(arguments: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    if (started_by := os.environ.pop(parent.PARENT, None)) is not None:
+        parent.die_with(int(started_by))
     shared = os.environ.get(rank_errors.SHARED_FOLDER)
     folder = Path(shared or tempfile.mkdtemp(prefix="r1rl-errors-")).absolute()
     os.environ[rank_errors.FOLDER] = str(folder)
     # Its lines about each process that ends say nothing that the report does not.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     parsed = launch_command_parser().parse_args(arguments[1:] if arguments[:1] == ["launch"] else arguments)
+    # Its own handlers would give the processes 30 seconds, whatever a step takes.
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGQUIT"
+    for number in signals.NUMBERS:
+        signal.signal(number, pass_on)
     try:
         launch_command(parsed)
         return SUCCESS
@@ -52,6 +62,13 @@ def main(arguments: Sequence[str]) -> int:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def pass_on(number: int, frame: FrameType | None) -> None:
+    """Have the processes of this node save and end. A terminal sends Ctrl-C to them as well, so they get no second."""
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            process.send_signal(signal.SIGTERM)
+
+
 def report(codes: Sequence[int], folder: Path, processes: int) -> int:
     """Write the first error to stderr, unless another node's launcher has, and return the exit code.
 
@@ -60,7 +77,8 @@ def report(codes: Sequence[int], folder: Path, processes: int) -> int:
         processes: the number of processes of all nodes.
     """
     found = rank_errors.errors(folder)
-    if codes and all(code == INTERRUPTED for code in codes) and not found:
+    # A process that a signal reached before it was ready for one has died of it.
+    if codes and all(code in (INTERRUPTED, -signal.SIGTERM, -signal.SIGINT) for code in codes) and not found:
         return INTERRUPTED
     if not found or rank_errors.is_consequence(found[0]):
         # The cause may be a process of another node, which is about to be recorded.

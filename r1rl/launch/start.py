@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from r1rl.recipe import launchers
-from r1rl.run import exits
-
-_STOP_SECONDS = 15
+from r1rl.run import exits, parent, signals
 
 
 def command(launcher: launchers.Launcher, recipe: Path, overrides: Sequence[str], port: int | None = None) -> list[str]:
@@ -29,26 +29,28 @@ def command(launcher: launchers.Launcher, recipe: Path, overrides: Sequence[str]
 
 
 def run(words: Sequence[str], environment: dict[str, str]) -> int:
-    """Run a command in the foreground and return its exit code; Ctrl-C and SIGTERM end it as well.
+    """Run a command in the foreground and return its exit code.
 
-    Raises:
-        KeyboardInterrupt: after the child has ended.
+    A signal is passed on as SIGTERM, after which a run saves and ends; a second Ctrl-C kills the command, and with it
+    all that it has started.
     """
-    with subprocess.Popen(words, env=environment) as process:
-        # Left alone, a SIGTERM would end this process and orphan the training.
-        previous = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+    with subprocess.Popen(words, env=environment | {parent.PARENT: str(os.getpid())}) as process:
+        interrupts = 0
+
+        def pass_on(number: int, frame: FrameType | None) -> None:
+            nonlocal interrupts
+            interrupts += number == signal.SIGINT
+            process.send_signal(signal.SIGKILL if interrupts > 1 else signal.SIGTERM)
+
+        previous = {number: signal.signal(number, pass_on) for number in signals.NUMBERS}
         try:
             code = process.wait()  # 2 stays 2; a signal or anything else is a failure
-            return code if code in (exits.SUCCESS, exits.USAGE, exits.INTERRUPTED) else exits.FAILURE
-        except KeyboardInterrupt:
-            # The terminal has signalled the child as well: give it time to write what it holds.
-            try:
-                process.wait(_STOP_SECONDS)
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                process.send_signal(signal.SIGTERM)
-            raise
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+    if interrupts > 1:
+        return exits.INTERRUPTED
+    return code if code in (exits.SUCCESS, exits.USAGE, exits.INTERRUPTED) else exits.FAILURE
 
 
 def free_port() -> int:

@@ -83,6 +83,8 @@ def make(path: Path, overrides: Sequence[str], machines: Machines, *, check_gold
     words = ["--use_cpu", str(on_cpu), *overrides]
     loaded = recipe.load(path, words, world_size=1, check_only=True, need_data=check_gold)
     own, grpo, stated = loaded.recipe, loaded.grpo, loaded.stated
+    if machines.price is None:
+        machines = replace(machines, price=own.price)
     launcher = launchers.find(own.launcher, path.parent) if own.launcher else None
     if on_cpu and launcher and launcher.processes:
         machines = replace(machines, cpu_processes=max(1, launcher.processes // machines.nodes))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from r1rl.ground.errors import RecipeError
 from r1rl.plan.plan import Plan
+from r1rl.recipe import checks
 
 _SHOWN_CHARACTERS = 2000
 _PARTS = (
@@ -87,6 +88,10 @@ def work(plan: Plan) -> Iterator[str]:
         )
     if done.cost is not None:
         yield f"cost      {done.cost:.2f} at {machines.price:g} a GPU-hour"
+    limits = checks.limits(plan.loaded.recipe)
+    if limits.stated:
+        told = list(limits.reached(done.hours, done.tokens, done.cost))
+        yield f"budget    ends the run before its last step: {', '.join(told)}" if told else "budget    not reached"
 
 
 def assumptions(plan: Plan) -> Iterator[str]:

@@ -16,7 +16,9 @@ from r1rl.models import fit
 from r1rl.models import resolve as models
 from r1rl.recipe import launchers
 from r1rl.recipe.keys import DERIVED, LIMITS, Recipe
+from r1rl.run import budget, guards, tell
 from r1rl.run import folder as run_folder
+from r1rl.store import retention
 from r1rl.tasks import dataset, prompts
 
 if TYPE_CHECKING:
@@ -54,6 +56,14 @@ def check_names(recipe: Recipe, stated: Mapping[str, Any], source: Path, *, need
     if recipe.name is not None:
         run_folder.check_name(recipe.name, recipe.runs_dir, resume=True)
     run_folder.check_place(recipe.runs_dir)
+    _check_guards(recipe, stated)
+    limits(recipe)
+    for key in ("on_alarm", "on_end"):
+        tell.check(key, getattr(recipe, key))
+    try:
+        retention.share(recipe.keep_rollouts)
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
     if recipe.launcher is not None:
         launchers.find(recipe.launcher, source.parent)
     _check_rewards(recipe)
@@ -211,6 +221,25 @@ def _fixed_temperature(grpo: GRPOConfig, config: Any) -> str:
     if hasattr(text, "output_router_logits") and grpo.router_aux_loss_coef != 0:
         return "with router_aux_loss_coef"
     return "" if scoring.plain_head(text) else f"for a {text.model_type} model"
+
+
+def limits(recipe: Recipe) -> budget.Limits:
+    """What the run may spend."""
+    return budget.Limits(recipe.max_hours, recipe.max_tokens, recipe.max_cost, recipe.price)
+
+
+def _check_guards(recipe: Recipe, stated: Mapping[str, Any]) -> None:
+    """The guards are known, and one that rolls the run back can."""
+    for guard in guards.chosen(recipe.guards):
+        if guard.action != "roll_back":
+            continue
+        if stated.get("save_strategy", "steps" if "save_steps" in stated else "no") == "no":
+            raise RecipeError(f"guards.{guard.name}: roll_back needs checkpoints to go back to; give save_steps")
+        if stated.get("use_vllm") and stated.get("vllm_mode", "colocate") == "colocate":
+            raise RecipeError(
+                f"guards.{guard.name}: roll_back loads the model again, which colocated vLLM leaves no room for; "
+                "try stop, and --resume by hand"
+            )
 
 
 def _check_rows(recipe: Recipe, task: tasks.Task) -> None:

@@ -21,6 +21,9 @@ class Recipe:
     name: str | None = _key(None, "The run's name. Default: the recipe file's stem and a counter.")
     runs_dir: str = _key("runs", "Folder of the run folders.")
     resume: bool = _key(False, "Go on with the run of this name if it exists.")
+    resume_changed: bool = _key(
+        False, "Resume though the recipe is not the run's any more; the change becomes an event."
+    )
     launcher: str | None = _key(
         None, "Accelerate config: a name in recipes/accelerate or a path. Default: this process."
     )
@@ -71,6 +74,22 @@ class Recipe:
     )
     max_wasted_steps: int = _key(
         5, "Stop after this many first steps that sampled and in which no rollout earned anything; 0: never."
+    )
+    guards: dict[str, Any] = _key(
+        {},
+        "What to do when the run is sick, by guard (docs/safety.md): off, warn, stop or roll_back, or a mapping of "
+        "action, limit and window; `all` is for those not named.",
+    )
+    max_hours: float | None = _key(None, "End with a checkpoint after so many hours on the clock, over all starts.")
+    max_tokens: float | None = _key(None, "End with a checkpoint after so many tokens of training rollouts.")
+    max_cost: float | None = _key(None, "End with a checkpoint once so much is spent, at `price`.")
+    price: float | None = _key(None, "Of one hour of one process, which is one GPU, or a CPU.")
+    on_alarm: str | None = _key(
+        None, "Command that is run, or webhook (https://…) that is posted to, with JSON about an alarm."
+    )
+    on_end: str | None = _key(None, "The same when the run ends, however it does.")
+    keep_rollouts: str = _key(
+        "all", "Training rollouts that stay on disk: all, eval (none but evaluations), or a share of the steps."
     )
     watchdog_seconds: float | None = _key(
         None,
@@ -134,6 +153,7 @@ CHOICES: dict[str, Any] = {
 _SEED: tuple[Callable[[Any], bool], str] = (lambda value: 0 <= value < 2**32, f"need 0 to {2**32 - 1}")
 _AT_LEAST_ONE: tuple[Callable[[Any], bool], str] = (lambda value: value >= 1, "need at least 1")
 _NOT_NEGATIVE: tuple[Callable[[Any], bool], str] = (lambda value: value >= 0, "need 0 or more")
+_MORE_THAN_ZERO: tuple[Callable[[Any], bool], str] = (lambda value: value > 0, "need more than 0")
 LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": _SEED,
     "data_seed": _SEED,
@@ -146,8 +166,8 @@ LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "eval_steps": (lambda value: value >= 0 and value == int(value), "need a whole number of steps, 0 for none"),
     "ref_model_mixup_alpha": (lambda value: 0 < value <= 1, "need more than 0 and at most 1; 1 replaces the reference"),
     "remove_unused_columns": (lambda value: not value, "need false, rewards read gold, meta and the other columns"),
-    "kv_cache_gb": (lambda value: value > 0, "need more than 0"),
-    **dict.fromkeys(("learning_rate", "max_logp_gap", "beta", "max_wasted_steps"), _NOT_NEGATIVE),
+    **dict.fromkeys(("kv_cache_gb", "max_hours", "max_tokens", "max_cost"), _MORE_THAN_ZERO),
+    **dict.fromkeys(("learning_rate", "max_logp_gap", "beta", "max_wasted_steps", "price"), _NOT_NEGATIVE),
     **dict.fromkeys(("top_k", "weight_decay", "max_grad_norm", "warmup_steps", "watchdog_seconds"), _NOT_NEGATIVE),
     **dict.fromkeys(("prompts_per_step", "max_resamples", "train_size", "heldout_size"), _AT_LEAST_ONE),
     **dict.fromkeys(("num_generations_eval", "max_completion_length", "ref_model_sync_steps"), _AT_LEAST_ONE),

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import yaml
 
 from r1rl import tasks
-from r1rl.ground import machine
+from r1rl.ground import machine, whole_files
 from r1rl.ground.errors import RecipeError, check_known, one_line
 from r1rl.ground.values import coerce, merge, parse_overrides, read_yaml
 from r1rl.models import resolve as models
+from r1rl.recipe import changes
 from r1rl.recipe import checks as recipe_checks
 from r1rl.recipe.keys import CHOICES, DEFAULTS, Recipe
 from r1rl.recipe.schedules import Schedule, split
@@ -156,15 +157,19 @@ class LoadedRecipe:
         paying = [name for name, weight in zip(names, weights, strict=True) if weight]
         return {name: rewards.get(name, **(options.get(name) or {})) for name in paying}
 
-    def write(self, path: Path) -> None:
-        """Write the resolved recipe; loading that file again gives the same recipe."""
-        content = {key: value for key, value in dataclasses.asdict(self.recipe).items() if key != "resume"}
+    def content(self) -> dict[str, Any]:
+        """The resolved recipe by key; loading it again gives the same recipe."""
+        passing = ("resume", "resume_changed")  # of one start
+        content = {key: value for key, value in dataclasses.asdict(self.recipe).items() if key not in passing}
         content |= self.stated
         content |= {key: getattr(self.grpo, key) for key in _ALWAYS_WRITTEN}
-        content |= {key: dict(schedule.values) for key, schedule in self.schedules.items()}
+        return content | {key: dict(schedule.values) for key, schedule in self.schedules.items()}
+
+    def write(self, path: Path) -> None:
+        """Write the resolved recipe."""
         head = "# The resolved recipe of a run. To run it again: r1rl train THIS_FILE --name ANOTHER\n"
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
-        path.write_text(head + text, encoding="utf-8")
+        text = yaml.safe_dump(self.content(), sort_keys=False, allow_unicode=True, width=100)
+        whole_files.write_text(path, head + text)
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[Path, list[str]]:
@@ -245,6 +250,9 @@ def load(
         recipe.steps_per_generation,
     )
     grpo, model = _trl_configs(trl_values, batch, check_only=check_only)
+    unknown = changes.check_resumed_name(recipe.name, recipe.runs_dir, source.stem) if recipe.resume else None
+    if unknown and not check_only and os.environ.get("RANK", "0") == "0":
+        logger.warning(unknown)
     if recipe.name is None:
         recipe.name = _agreed(run_folder.free_name(source.stem, recipe.runs_dir), processes, check_only=check_only)
     loaded = LoadedRecipe(recipe, grpo, model, task, batch, processes, source, trl_values, tokenizer, schedules)

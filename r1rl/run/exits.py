@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 
 from r1rl.ground.errors import RecipeError, RunFailedError
-from r1rl.run import rank_errors
+from r1rl.run import disk, rank_errors
 
 SUCCESS, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -29,6 +29,14 @@ def guarded(call: Callable[[], int | None]) -> int:
             sys.stderr.write("\ninterrupted\n")
         return INTERRUPTED
     except Exception as error:
+        line = disk.said(error)
+        if line is None and isinstance(error, UnicodeError) and "surrogates" in str(error):
+            line = f"a name is not in this locale's encoding ({sys.getfilesystemencoding()}); try LANG=C.UTF-8"
+        if line is not None:
+            rank_errors.record("failed", line)
+            if first and not rank_errors.recording():
+                sys.stderr.write(f"error: {line}\n")
+            return FAILURE
         rank_errors.record("error", f"{type(error).__name__}: {error}"[:2000], error)
         if not rank_errors.recording():
             traceback.print_exc()

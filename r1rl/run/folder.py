@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import itertools
 import json
@@ -17,13 +18,14 @@ from typing import Any
 
 from r1rl.ground import machine, whole_files
 from r1rl.ground.errors import RecipeError
+from r1rl.run import manifest
 from r1rl.store import store
 
 _PACKAGES = (
     "r1rl", "torch", "transformers", "trl", "accelerate", "datasets", "mpmath", "pyarrow", "vllm", "deepspeed",
 )  # fmt: skip
 # What a step writes when it begins, and when it ends: a resumed run writes it again.
-_AT_BEGIN, _AT_END = ("setting", "sampler_gap"), ("reference_refreshed", "nothing_earned")
+_AT_BEGIN, _AT_END = ("setting", "sampler_gap"), ("reference_refreshed", "nothing_earned", "alarm")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -43,11 +45,17 @@ class RunFolder:
         self.report = path / "report.html"
         self.result = path / "result.json"  # wall time, steps and the like, written when the run ends
 
-    def last_checkpoint(self) -> Path | None:
-        """The newest checkpoint that was written to its end, which a killed run's last need not be."""
-        # The trainer writes its own state last.
-        whole = [path.parent for path in self.checkpoints.glob("checkpoint-*/trainer_state.json")]
-        return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    def last_heldout(self, step: int) -> manifest.Evaluation | None:
+        """The last held-out evaluation after at most `step` updates; that of the start model is no checkpoint's."""
+        text = self.metrics.read_text(encoding="utf-8") if self.metrics.is_file() else ""
+        for line in reversed(text.splitlines()):
+            if '"heldout/accuracy"' not in line:
+                continue
+            with contextlib.suppress(ValueError):  # torn off
+                logged = json.loads(line)
+                if 0 < logged["step"] <= step and logged["heldout/accuracy"] is not None:
+                    return manifest.Evaluation(logged["step"], logged["heldout/accuracy"])
+        return None
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl. First process only.
@@ -96,6 +104,11 @@ def create(name: str, runs_dir: str | Path = "runs", *, resume: bool = False) ->
 def check_place(runs_dir: str | Path) -> None:
     """Raise RecipeError where no run folder can be made in `runs_dir`; what is tried is taken away again."""
     place = Path(runs_dir)
+    try:
+        str(place.absolute()).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(place).decode(errors="replace")
+        raise RecipeError(f"runs_dir={shown!r}: not in this locale's encoding; try LANG=C.UTF-8") from None
     above = next(path for path in (place, *place.absolute().parents) if path.exists())
     if not above.is_dir():
         raise RecipeError(f"runs_dir={str(runs_dir)!r}: {above} is no folder; give another --runs_dir")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from pathlib import Path
 from typing import Any
 
 from r1rl.ground import whole_files
+from r1rl.run import process
 
 FOLDER = "heartbeats"
 _REWRITE_SECONDS = 1.0  # between two writes of the same phase
@@ -37,8 +36,7 @@ class Heartbeat:
         self.rank, self.world_size = rank, world_size
         self.folder.mkdir(parents=True, exist_ok=True)
         self.state: dict[str, Any] = {
-            "rank": rank, "host": socket.gethostname(), "pid": os.getpid(), "step": 0, "phase": "", "passed": 0,
-            "time": 0.0,
+            "rank": rank, **process.myself(), "step": 0, "phase": "", "passed": 0, "time": 0.0,
         }  # fmt: skip
         self.moved = time.monotonic()
         self._written = -_REWRITE_SECONDS

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from r1rl.ground import whole_files
 from r1rl.ground.errors import RecipeError
+from r1rl.run import budget, lock, process
 from r1rl.run.folder import RunFolder
 from r1rl.run.heartbeats import FOLDER as HEARTBEATS
 
@@ -29,6 +29,9 @@ class Overview:
         reward: of the last step.
         heldout: accuracy of the last held-out evaluation, sampled.
         state: finished, imported, interrupted, running, stopped or not started.
+        holder: the process that trains it.
+        spent: so far, in words.
+        alarm: the last one.
     """
 
     name: str
@@ -37,6 +40,9 @@ class Overview:
     reward: float | None
     heldout: float | None
     state: str
+    holder: str | None = None
+    spent: str | None = None
+    alarm: str | None = None
 
 
 def overviews(runs_dir: Path) -> list[Overview]:
@@ -69,7 +75,30 @@ def _overview(folder: RunFolder) -> Overview:
 
     step = result.get("steps", last("step"))
     return Overview(folder.name, step, _steps(folder.recipe), last("reward"), last("heldout/accuracy"),
-                    _state(folder, result))  # fmt: skip
+                    _state(folder, result), _holder(folder), budget.shown(folder.path, _price(folder.recipe)),
+                    _alarm(folder))  # fmt: skip
+
+
+def _holder(folder: RunFolder) -> str | None:
+    found = lock.holder(folder.path, wait=False)
+    return None if found is None else lock.describe(found)
+
+
+def _alarm(folder: RunFolder) -> str | None:
+    try:
+        alarms = [event for event in folder.read_events() if event.get("event") in ("alarm", "rolled_back")]
+    except (OSError, ValueError):
+        return None
+    return f"step {alarms[-1].get('step')}: {alarms[-1].get('message')}" if alarms else None
+
+
+def _price(recipe: Path) -> dict[str, float]:
+    """`price` of a resolved recipe, as `_steps`."""
+    try:
+        found = re.search(r"^price: ([0-9.e+-]+)$", recipe.read_text(encoding="utf-8"), re.MULTILINE)
+        return {"price": float(found[1])} if found else {}
+    except (OSError, ValueError):
+        return {}
 
 
 def _state(folder: RunFolder, result: dict[str, Any]) -> str:
@@ -87,15 +116,9 @@ def _alive(beat: dict[str, Any]) -> bool:
     """Whether the process of a heartbeat is at work: here its number tells, elsewhere the time of its last sign."""
     if beat.get("phase") == "done":
         return False
-    if beat.get("host") != socket.gethostname():
+    if not process.is_here(beat):
         return time.time() - float(beat.get("time") or 0) < _SILENT_SECONDS
-    try:
-        os.kill(int(beat.get("pid") or 0) or -1, 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return True
+    return process.lives(beat)
 
 
 def _steps(recipe: Path) -> int | None:

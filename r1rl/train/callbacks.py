@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-import signal
 import sys
-import threading
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from r1rl.ground.errors import RunFailedError
+from r1rl.run.budget import Limits, Meter
 from r1rl.run.folder import RunFolder
 from r1rl.run.heartbeats import Heartbeat
+from r1rl.run.lock import Lock
+from r1rl.run.signals import Signals
+from r1rl.store import retention
 from r1rl.train.heldout import HeldoutEvaluation
 
 if TYPE_CHECKING:
@@ -56,11 +59,11 @@ class ShowProgress(TrainerCallback):
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
         if self.bar is not None and logs and "reward" in logs:
-            self.bar.set_postfix_str(
-                f"reward {logs['reward']:.2f}, accuracy {logs['task_accuracy']:.0%}, "
-                f"{logs['completions/mean_length']:.0f} tokens",
-                refresh=False,
-            )
+            shown = {"reward": "reward {:.2f}", "task_accuracy": "accuracy {:.0%}"}
+            shown["completions/mean_length"] = "{:.0f} tokens"
+            # No reward could say anything where it is None.
+            parts = (text.format(logs[key]) for key, text in shown.items() if logs.get(key) is not None)
+            self.bar.set_postfix_str(", ".join(parts), refresh=False)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.bar is not None:
@@ -105,28 +108,19 @@ class EvaluateEvery(TrainerCallback):
 
 
 class FinishOnInterrupt(TrainerCallback):
-    """Ctrl-C or SIGTERM once, or a stop file: finish the step, save a checkpoint, stop. Ctrl-C twice: stop at once."""
+    """After a signal, or where a stop file is: finish the step, save a checkpoint, stop."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, signals: Signals | None = None) -> None:
         self.folder = folder
+        self.signals = signals or Signals()
         self.stop_file = Path(os.environ[STOP_FILE]) if os.environ.get(STOP_FILE) else None
-        self.asked = False
         self.stopped = False
-        self._before: dict[int, Any] = {}
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        logger.warning("finishing this step, then saving a checkpoint; once more stops at once")
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.signals.training = True
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        asked = self.asked = self.asked or (self.stop_file is not None and self.stop_file.exists())
+        asked = self.signals.asked = self.signals.asked or (self.stop_file is not None and self.stop_file.exists())
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # A signal may reach the processes in different steps; they must agree on where to stop.
             anyone = torch.tensor(float(asked), device=args.device)
@@ -139,18 +133,62 @@ class FinishOnInterrupt(TrainerCallback):
             if state.is_world_process_zero:
                 self.folder.append_event("interrupted", step=state.global_step)
 
-    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+
+class KeepRollouts(TrainerCallback):
+    """Deletes the rollouts of training steps that are measured and not to stay."""
+
+    def __init__(self, folder: RunFolder, share: float) -> None:
+        self.folder, self.share = folder, share
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            retention.drop(self.folder.path, self.share, state.global_step)
+
+
+class SpendBudget(TrainerCallback):
+    """Counts what the run spends, and ends it with a checkpoint where a limit is reached; `reached` then says which."""
+
+    def __init__(self, trainer: ZeroTrainer, meter: Meter, limits: Limits) -> None:
+        self.trainer, self.meter, self.limits = trainer, meter, limits
+        self.reached: list[str] = []
+        self.tokens = 0
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.tokens = state.num_input_tokens_seen
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        tokens, self.tokens = state.num_input_tokens_seen - self.tokens, state.num_input_tokens_seen
+        box: list[list[str]] = [[]]
+        if state.is_world_process_zero:
+            # Two for each parameter forwards, four backwards; sampling and a reference go forwards once.
+            passes = 2 + 6 * self.trainer.num_iterations + (2 if self.trainer.beta else 0)
+            spent = self.meter.add(tokens, passes * tokens * self.parameters)
+            box[0] = spent.reached(self.limits)
+        if self.limits.stated and self.trainer.accelerator.num_processes > 1:
+            broadcast_object_list(box)  # by the first process's clock
+        if box[0] and state.global_step < state.max_steps:
+            self.reached = box[0]
+            control.should_save = control.should_training_stop = True
+            if state.is_world_process_zero:
+                self.trainer.folder.append_event("budget_reached", step=state.global_step, limits=box[0])
+                logger.warning("the budget is spent (%s): saving a checkpoint, and stopping", ", ".join(box[0]))
+
+    @functools.cached_property
+    def parameters(self) -> int:
+        """Of the policy, over all processes that share it."""
+        return sum(getattr(p, "ds_numel", p.numel()) for p in self.trainer.model.parameters())
 
 
 class Beat(TrainerCallback):
-    """Tells the heartbeat what the trainer does between sampling and update, which tell it themselves."""
+    """Tells the heartbeat what the trainer does between sampling and update; looks whether the run is still ours."""
 
-    def __init__(self, heartbeat: Heartbeat) -> None:
+    def __init__(self, heartbeat: Heartbeat, held: Lock | None) -> None:
         self.heartbeat = heartbeat
+        self.held = held
 
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.held is not None:
+            self.held.check()
         self.heartbeat.beat("step began", state.global_step)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

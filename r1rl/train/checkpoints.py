@@ -6,16 +6,65 @@ has moved away from the start model.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import is_peft_model
 from torch import nn
 from torch.distributed.tensor import DTensor
 
 from r1rl.ground.errors import RunFailedError
+from r1rl.run import disk, manifest
+
+if TYPE_CHECKING:
+    from r1rl.train.trainer import ZeroTrainer
 
 _BUFFER, _REFERENCE = "rollout_buffer_{}.pt", "reference_{}.pt"
+
+
+@contextmanager
+def written(trainer: ZeroTrainer) -> Iterator[None]:
+    """While all processes write a checkpoint: what lies in its place goes first, its manifest comes last.
+
+    Older ones are deleted as soon as this one is whole.
+    """
+    folder, limit = trainer.folder, trainer.args.save_total_limit
+    checkpoint = folder.checkpoints / f"checkpoint-{trainer.state.global_step}"
+    first, wait = trainer.accelerator.is_main_process, trainer.accelerator.wait_for_everyone
+    if first and checkpoint.exists():  # a damaged one, or half of one
+        manifest.remove(checkpoint)
+    if first:
+        disk.need(folder.path, size(trainer), "a checkpoint")
+    wait()
+    trainer.args.save_total_limit = None  # upstream goes by the files' times, and does not ask whether they are whole
+    try:
+        yield
+        wait()
+        if first:
+            manifest.write(checkpoint, heldout=folder.last_heldout(trainer.state.global_step))
+            manifest.rotate(folder.checkpoints, limit)
+    except Exception:
+        if first:  # half of it would take the space that is missing
+            manifest.remove(checkpoint)
+        raise
+    finally:
+        trainer.args.save_total_limit = limit
+    wait()
+
+
+def size(trainer: ZeroTrainer) -> float:
+    """Bytes of the run's last checkpoint; before there is one, of weights and of Adam's state for those that train."""
+    for checkpoint in reversed(manifest.all_in(trainer.folder.checkpoints)):
+        if (checkpoint / manifest.FILE_NAME).is_file():
+            return disk.size_of(checkpoint)
+    parameters = [(part(p).numel() * part(p).element_size(), p.requires_grad) for p in trainer.model.parameters()]
+    own = sum(
+        bytes_ * (3 if trains else 1) for bytes_, trains in parameters if trains or not is_peft_model(trainer.model)
+    )
+    return own * (trainer.accelerator.num_processes if _is_sharded(trainer.model) else 1)
 
 
 def save_buffer(folder: Path, process: int, micro_batches: list[dict[str, Any]]) -> None:
@@ -37,7 +86,7 @@ def save_reference(folder: Path, process: int, model: nn.Module) -> None:
     """Keep this process's part of a reference model; where every process holds all of it, the first one keeps it."""
     if process == 0 or _is_sharded(model):
         # Copies, since DeepSpeed's tensors carry objects of its own.
-        parts = {name: _part(parameter).detach().cpu().clone() for name, parameter in model.named_parameters()}
+        parts = {name: part(parameter).detach().cpu().clone() for name, parameter in model.named_parameters()}
         torch.save(parts, folder / _REFERENCE.format(process))
 
 
@@ -51,15 +100,15 @@ def load_reference(folder: Path, process: int, model: nn.Module) -> None:
     kept = _load(path, "the reference model")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            part = _part(parameter)
-            if name not in kept or kept[name].shape != part.shape:
+            mine = part(parameter)
+            if name not in kept or kept[name].shape != mine.shape:
                 raise RunFailedError(
-                    f"{path}: holds no {name} of shape {tuple(part.shape)}; resume on as many processes"
+                    f"{path}: holds no {name} of shape {tuple(mine.shape)}; resume on as many processes"
                 )
-            part.copy_(kept[name])
+            mine.copy_(kept[name])
 
 
-def _part(parameter: torch.Tensor) -> torch.Tensor:
+def part(parameter: torch.Tensor) -> torch.Tensor:
     """What this process holds of a parameter."""
     if hasattr(parameter, "ds_tensor"):  # ZeRO-3
         return parameter.ds_tensor

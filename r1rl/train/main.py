@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import gc
 import logging
 import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from r1rl.ground import machine, whole_files
 from r1rl.ground.errors import RecipeError, one_line
-from r1rl.recipe import checks, launchers
+from r1rl.recipe import changes, checks, launchers
 from r1rl.recipe import load as recipe
 from r1rl.recipe.load import LoadedRecipe
-from r1rl.run import cpu_processes, exits, heartbeats, watchdog
+from r1rl.run import budget, cpu_processes, disk, exits, heartbeats, lock, manifest, parent, tell, watchdog
 from r1rl.run import folder as run_folder
+from r1rl.run import guards as guard_table
+from r1rl.run.signals import Signals
+from r1rl.store import retention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,32 +35,62 @@ logger = logging.getLogger("r1rl.train")  # under a launcher this module is call
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Load the recipe, build everything, train, save. Returns 0, or 130 after a Ctrl-C that left a checkpoint.
+    """Load the recipe, build everything, train, save. Returns 0, or 130 after a signal that left a checkpoint.
 
     Raises:
         RecipeError: the recipe is wrong; nothing was written, but for the list of bad gold answers in the run folder.
     """
-    started = time.time()
+    started = since = time.time()
+    if "LOCAL_RANK" in os.environ:
+        parent.die_with(os.getppid())
     cpu_processes.prepare()
-    loaded = load_recipe(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    loaded = load_recipe(words)
     configure_logging()
     if is_finished(loaded):
         done = loaded.folder
         logger.info("run %s is finished; remove %s or give another --name to train again", done.name, done.path)
         return exits.SUCCESS
+    found = changes.check(loaded)
+    budget.check(loaded.folder.path, checks.limits(loaded.recipe))
     source, tokenizer = find_model(loaded)
     check_model(loaded, source, tokenizer)
-    from r1rl.train import callbacks
+    from r1rl.train import callbacks, guards
 
-    folder = open_folder(loaded)
-    with watched(loaded, folder) as heartbeat:
-        trainer, interrupt = build_trainer(loaded, folder, source, tokenizer)
-        trainer.beat = heartbeat.beat
-        trainer.add_callback(callbacks.Beat(heartbeat))
-        heartbeat.ready()
-        train(trainer, loaded)
+    signals = Signals()
+    ending: dict[str, Any] = {"run": loaded.folder.name, "event": "end", "outcome": "finished"}
+    with (
+        signals.handled(),
+        opened(loaded, found) as (folder, held),
+        tell.of_end(loaded.recipe.on_end if loaded.grpo.process_index == 0 else None, ending),
+        disk.named(folder.path),
+        watched(loaded, folder) as heartbeat,
+    ):
+        while True:
+            trainer, interrupt = build_trainer(loaded, folder, source, tokenizer, signals)
+            trainer.beat = heartbeat.beat
+            meter = budget.Meter(folder.path, loaded.world_size, since=since)
+            spending = callbacks.SpendBudget(trainer, meter, checks.limits(loaded.recipe))
+            trainer.add_callback(spending)
+            trainer.add_callback(callbacks.Beat(heartbeat, held))
+            heartbeat.ready()
+            try:
+                train(trainer, loaded)
+                break
+            except guards.RollBack as reason:
+                logger.warning("%s", reason)
+                # A roll-back is a resume: nothing of this trainer goes on.
+                trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+                trainer.accelerator.free_memory()
+                del trainer, interrupt
+                gc.collect()
+                loaded = load_recipe([*words, "--name", folder.name, "--resume", "true"])
+                since = time.time()
         heartbeat.beat("saving")
-        save(trainer, loaded, started=started, interrupted=interrupt.stopped)
+        stopped = interrupt.stopped or bool(spending.reached)
+        save(trainer, loaded, started=started, interrupted=stopped)
+        outcome = "budget" if spending.reached else "interrupted" if stopped else "finished"
+        ending |= {"outcome": outcome, "step": trainer.state.global_step}
     return exits.INTERRUPTED if interrupt.stopped else exits.SUCCESS
 
 
@@ -84,10 +118,8 @@ def configure_logging() -> None:
 def is_finished(loaded: LoadedRecipe) -> bool:
     """Whether the run to be resumed has already made all its steps."""
     result = loaded.folder.result
-    if not loaded.recipe.resume or not result.is_file():
-        return False
-    made = json.loads(result.read_text(encoding="utf-8"))
-    return bool(made["finished"]) and made["steps"] >= loaded.grpo.max_steps
+    made = whole_files.read_json(result) if loaded.recipe.resume else None
+    return bool(made and made.get("finished")) and made["steps"] >= loaded.grpo.max_steps  # type: ignore[index]
 
 
 def find_model(loaded: LoadedRecipe) -> tuple[str, PreTrainedTokenizerBase]:
@@ -126,13 +158,36 @@ def check_model(loaded: LoadedRecipe, source: str, tokenizer: PreTrainedTokenize
     checks.check_model(loaded, tokenizer, config, ends, questions)
 
 
-def open_folder(loaded: LoadedRecipe) -> run_folder.RunFolder:
-    """The run folder with the resolved recipe and the environment in it, made by the first process."""
+@contextmanager
+def opened(loaded: LoadedRecipe, changed: changes.Changes) -> Iterator[tuple[run_folder.RunFolder, lock.Lock | None]]:
+    """The run folder, locked by the first process, which alone has the lock in hand, and notes a changed recipe."""
+    with ExitStack() as stack:
+        held: list[lock.Lock] = []
+
+        def take(folder: run_folder.RunFolder) -> None:
+            held.append(stack.enter_context(lock.held(folder.path)))
+            if changed:
+                step = max(map(manifest.step_of, manifest.all_in(folder.checkpoints)), default=0)
+                said = {key: list(pair) for key, pair in changed.items()}
+                folder.append_event("recipe_changed", step=step, changes=said)
+
+        yield open_folder(loaded, take), held[0] if held else None
+
+
+def open_folder(
+    loaded: LoadedRecipe, take: Callable[[run_folder.RunFolder], None] = lambda folder: None
+) -> run_folder.RunFolder:
+    """The run folder with the resolved recipe and the environment in it, made by the first process.
+
+    Args:
+        take: called with the folder before anything is written into it.
+    """
     folder = loaded.folder
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder.tensorboard)  # transformers asks the environment alone
     with loaded.grpo.main_process_first(desc="run folder"):
         if loaded.grpo.process_index == 0:
             folder = run_folder.create(folder.name, loaded.recipe.runs_dir, resume=loaded.recipe.resume)
+            take(folder)
             loaded.write(folder.recipe)
             whole_files.write_json(folder.environment, run_folder.environment(loaded.world_size))
             heartbeats.clear(folder.path)
@@ -186,7 +241,11 @@ def usable_rows(loaded: LoadedRecipe, folder: run_folder.RunFolder) -> tuple[lis
 
 
 def build_trainer(
-    loaded: LoadedRecipe, folder: run_folder.RunFolder, source: str, tokenizer: PreTrainedTokenizerBase
+    loaded: LoadedRecipe,
+    folder: run_folder.RunFolder,
+    source: str,
+    tokenizer: PreTrainedTokenizerBase,
+    signals: Signals | None = None,
 ) -> tuple[ZeroTrainer, callbacks.FinishOnInterrupt]:
     """The trainer with its model, data, rewards and callbacks, and the callback that knows of a Ctrl-C."""
     from datasets import Dataset
@@ -196,6 +255,7 @@ def build_trainer(
     import rewards
     from r1rl.tasks.dataset import dataset_rows
     from r1rl.train import callbacks
+    from r1rl.train.guards import WatchGuards
     from r1rl.train.heldout import HeldoutEvaluation
     from r1rl.train.reflection import MeasureReflection, has_spare_core
     from r1rl.train.schedules import FollowSchedules
@@ -232,7 +292,7 @@ def build_trainer(
     trainer.remove_callback(ProgressCallback)
     if grpo.process_index == 0 and not grpo.disable_tqdm:
         trainer.add_callback(callbacks.ShowProgress())
-    interrupt = callbacks.FinishOnInterrupt(folder)
+    interrupt = callbacks.FinishOnInterrupt(folder, signals)
     evaluated = dataset_rows(heldout, loaded.task, prompt)
     # Evaluations are compared with each other: a temperature that falls in training does not fall there.
     temperature = own.eval_temperature or (grpo.temperature if "temperature" in loaded.schedules else None)
@@ -240,10 +300,14 @@ def build_trainer(
     beside = has_spare_core(trainer.accelerator.device.type, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     trainer.add_callback(MeasureReflection(trainer, beside=beside))
     trainer.add_callback(callbacks.WriteMetrics(folder))
+    table = guard_table.chosen(own.guards, own.prompts_per_step)
+    watched = guard_table.Guards(table, prompts=own.prompts_per_step, heldout=own.heldout_size)
+    trainer.add_callback(WatchGuards(trainer, watched, own.on_alarm))
     trainer.add_callback(FollowSchedules(folder, loaded.schedules))
     trainer.add_callback(callbacks.EvaluateEvery(trainer, evaluation, int(grpo.eval_steps)))
     trainer.add_callback(callbacks.StopWhenNothingEarned(trainer, own.max_wasted_steps))
     trainer.add_callback(interrupt)
+    trainer.add_callback(callbacks.KeepRollouts(folder, retention.share(own.keep_rollouts)))
     logger.info(
         "%s: %d prompts x %d rollouts every %d step(s), %d steps, %d process(es), micro-batches of %d; results in %s",
         folder.name,
@@ -260,17 +324,29 @@ def build_trainer(
 
 def train(trainer: ZeroTrainer, loaded: LoadedRecipe) -> None:
     """Run the training, from the last checkpoint where the run is resumed."""
-    checkpoint = trainer.folder.last_checkpoint() if loaded.recipe.resume else None
+    from accelerate.utils import broadcast_object_list
+
+    from r1rl.train import checkpoints
+
+    if trainer.accelerator.is_main_process and loaded.grpo.save_strategy != "no":
+        disk.need(trainer.folder.path, checkpoints.size(trainer), "a checkpoint")
+    box: list[Path | None] = [None]
     if loaded.recipe.resume and trainer.accelerator.is_main_process:
-        if checkpoint is not None:
-            step = int(checkpoint.name.rpartition("-")[2])
+        box[0], faults = manifest.newest_whole(trainer.folder.checkpoints)
+        for name, fault in faults.items():
+            logger.warning("%s: %s; going on from %s", name, fault, box[0].name if box[0] else "the start")
+        if (checkpoint := box[0]) is not None:
+            step = manifest.step_of(checkpoint)
             trainer.folder.rewind(step)
+            for name, fault in faults.items():
+                trainer.folder.append_event("checkpoint_skipped", step=step, checkpoint=name, fault=fault)
             trainer.folder.append_event("resumed", step=step)
         elif trainer.folder.metrics.is_file():  # ended before its first checkpoint
             trainer.folder.rewind(-1)
             trainer.folder.append_event("begun_again", step=0)
-    trainer.accelerator.wait_for_everyone()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if loaded.world_size > 1:
+        broadcast_object_list(box)
+    trainer.train(resume_from_checkpoint=str(box[0]) if box[0] else None)
 
 
 def save(trainer: ZeroTrainer, loaded: LoadedRecipe, *, started: float, interrupted: bool) -> None:
@@ -282,7 +358,7 @@ def save(trainer: ZeroTrainer, loaded: LoadedRecipe, *, started: float, interrup
         trainer.save_model(str(folder.checkpoints / "final"))
     peaks = gather_object([machine.peak_memory()])
     if trainer.accelerator.is_main_process:
-        before = json.loads(folder.result.read_text()) if loaded.recipe.resume and folder.result.exists() else {}
+        before = (loaded.recipe.resume and whole_files.read_json(folder.result)) or {}
         steps = trainer.state.global_step
         result = {
             "steps": steps,

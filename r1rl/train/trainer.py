@@ -18,6 +18,7 @@ fails where upstream's source changes. This is one training step of TRL's, top t
           _get_per_token_logps_and_entropies        hands over what `_compute_loss` has scored
     log                                             as upstream; `log_apart` logs beside a step
     _get_train_sampler, _init_training_state        a resumed run draws the order of its epoch again
+    _save_checkpoint                                says last what it wrote, and deletes older ones by that
     _save_rng_state, _load_rng_state                keep, and take up, rollouts not used up and a moved reference
 
 The rollouts' methods share one object, `StepRollouts`; the update's share one value, `_scored`.
@@ -116,8 +117,8 @@ class ZeroTrainer(GRPOTrainer):
 
     Attributes:
         rollouts: the rollouts of the step under way.
-        earned, judged_rollouts: how many rollouts of the last step earned something, and how many were judged, over
-            all processes.
+        earned, judged_rollouts: how many rollouts of the last step earned something (where none did, how many groups
+            were paid differently all the same), and how many were judged, over all processes.
         beat: told which phase begins, see `r1rl.run.heartbeats`.
         on_stored: called with each step whose rollouts are stored; measures their reflection in place of this process.
     """
@@ -227,6 +228,7 @@ class ZeroTrainer(GRPOTrainer):
     def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
         """Transformers 5.23 counts the epochs that a resumed run has behind it; here their orders are drawn again."""
         epochs, steps = super()._init_training_state(*args, **kwargs)
+        self.state.compute_steps(self.args, args[0])  # upstream goes on with the checkpoint's logging and saving steps
         for _ in range(epochs):
             torch.randperm(self._train_sampler.num_samples, generator=self._train_sampler.generator)
         return epochs, steps
@@ -235,6 +237,11 @@ class ZeroTrainer(GRPOTrainer):
     def generate_every(self) -> int:
         """Optimizer steps from one sampling to the next."""
         return int(self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Transformers 5.23 writes in place, and deletes older checkpoints whether the new one is whole or not."""
+        with checkpoints.written(self):
+            super()._save_checkpoint(model, trial)
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Transformers 5.23 saves this process's generators; TRL 1.16 forgets its buffer and a moved reference."""
@@ -594,10 +601,11 @@ class ZeroTrainer(GRPOTrainer):
         """
         metrics = self.step_metrics
         paid = self._earned(step.rewards.flatten(0, 1))
-        self.earned, self.judged_rollouts = int((paid > 0).sum()), len(paid)
         counts = self.accelerator.gather(torch.tensor([step.counts()], device=self.accelerator.device)).sum(0).tolist()
         for name, count in zip(("sampled", "all_right", "all_wrong", "with_signal"), counts, strict=True):
             metrics[f"groups/{name}"].append(count)
+        # Where some are punished more than others there is something to learn as well.
+        self.earned, self.judged_rollouts = int((paid > 0).sum()) or counts[-1], len(paid)
         if self.max_resamples:
             metrics["dynamic/rounds"].append(step.rounds)
             metrics["dynamic/discarded"].append(len(step.rewards) - len(step.places.holders))

@@ -86,7 +86,7 @@ def ddp_run(small_run, tmp_path_factory):
 @pytest.mark.parametrize(
     "launcher",
     [
-        pytest.param("zero2", marks=NEEDS_DEEPSPEED),
+        pytest.param("zero2", marks=[NEEDS_DEEPSPEED, pytest.mark.long]),
         pytest.param("zero3", marks=NEEDS_DEEPSPEED),
         "fsdp",
     ],

@@ -185,7 +185,7 @@ def test_what_a_job_does_when_stopped_and_restarted(
     if made:
         (here / "runs" / "seven" / "checkpoints" / "checkpoint-5").mkdir(parents=True)
     if made == "whole":
-        (here / "runs" / "seven" / "checkpoints" / "checkpoint-5" / "trainer_state.json").write_text("{}")
+        (here / "runs" / "seven" / "checkpoints" / "checkpoint-5" / "manifest.json").write_text("{}")
     # Rendered as for a first submission, when there is no folder yet.
     job = render(slurm.Profile(), "--runs_dir", str(here / "new"), nodes=1, max_requeues=2)
     script = job.script.replace(str(here / "new"), "runs")

@@ -312,7 +312,7 @@ def test_a_resolved_recipe_loads_as_itself(tmp_path: Path, changes: dict[str, An
 
 
 def test_a_resolved_recipe_does_not_resume(tmp_path: Path) -> None:
-    load(write(tmp_path), ["--resume"]).write(tmp_path / "resolved.yaml")
+    load(write(tmp_path), ["--resume", "--name", "x", "--runs_dir", str(tmp_path)]).write(tmp_path / "resolved.yaml")
     assert load(tmp_path / "resolved.yaml").recipe.resume is False
 
 

@@ -42,27 +42,6 @@ def test_resume_of_a_new_name_starts_it(tmp_path: Path) -> None:
     assert run_folder.create("new", tmp_path, resume=True).path.is_dir()
 
 
-@pytest.mark.parametrize(
-    ("whole", "torn", "expected"),
-    [
-        pytest.param([], [], None, id="none yet"),
-        pytest.param([], ["checkpoint-5"], None, id="killed while it wrote the first"),
-        pytest.param(["checkpoint-5", "checkpoint-10"], ["checkpoint-15"], "checkpoint-10", id="killed at the third"),
-        pytest.param(["checkpoint-900", "checkpoint-1000"], [], "checkpoint-1000", id="by number, not by letter"),
-        pytest.param(["checkpoint-5", "final"], [], "checkpoint-5", id="the final policy is no checkpoint"),
-    ],
-)
-def test_last_checkpoint(tmp_path: Path, whole: list[str], torn: list[str], expected: str | None) -> None:
-    folder = run_folder.create("zero", tmp_path)
-    for name in [*whole, *torn]:
-        (folder.checkpoints / name).mkdir()
-        (folder.checkpoints / name / "model.safetensors").write_bytes(b"")
-    for name in whole:
-        (folder.checkpoints / name / "trainer_state.json").write_text("{}")
-    found = folder.last_checkpoint()
-    assert (None if found is None else found.name) == expected
-
-
 def test_an_empty_folder_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "zero").mkdir()
     run_folder.create("zero", tmp_path)

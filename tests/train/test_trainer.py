@@ -35,6 +35,7 @@ UPSTREAM = {
     "_prepare_inputs": "f824e7fb07147956",
     "_init_training_state": "8fbd17ebb7d3793d",
     "_get_train_sampler": "36497afb4d311dc9",
+    "_save_checkpoint": "ec91bde123649111",
     "_save_rng_state": "27a97d1061240f42",
     "_load_rng_state": "d5ebdfc0a0884c4b",
     "training_step": "9e18632f7dd8e8d8",
@@ -383,7 +384,7 @@ def test_a_checkpoint_without_its_rollouts_is_named(small_run):
     folder = run(small_run, *words, "--max_steps", "2")
     folder.result.unlink()
     (folder.checkpoints / "checkpoint-2" / "rollout_buffer_0.pt").unlink()
-    with pytest.raises(RunFailedError, match=r"rollout_buffer_0\.pt: missing, so the rollouts that were sampled"):
+    with pytest.raises(RunFailedError, match=r"checkpoint-2: rollout_buffer_0\.pt is missing"):
         run(small_run, *words, "--max_steps", "4", "--resume", "true")
 
 

@@ -32,7 +32,7 @@ if [ "$RESTARTS" -gt 10 ]; then
 fi
 if [ "$RESTARTS" -gt 0 ]; then
   [ ! -d "$RUN_FOLDER" ] || WORDS+=(--resume true)
-  if compgen -G "$RUN_FOLDER/checkpoints/checkpoint-*/trainer_state.json" > /dev/null; then
+  if compgen -G "$RUN_FOLDER/checkpoints/checkpoint-*/manifest.json" > /dev/null; then
     echo "restart $RESTARTS: $NAME goes on from its last checkpoint"
   else
     echo "restart $RESTARTS: WARNING: $NAME has no whole checkpoint and starts from scratch" >&2
