@@ -10,7 +10,7 @@ Pearson (1934), the bound where every question says the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -199,11 +199,6 @@ def _sign_p(differences: Array, seed: int) -> float:
     generator = np.random.default_rng(seed)
     signs = generator.choice(np.array([-1.0, 1.0]), size=(_SIGN_DRAWS, len(unlike)))
     return float((1 + (np.abs(signs @ unlike) >= observed).sum()) / (_SIGN_DRAWS + 1))
-
-
-def over_questions(estimator: Callable[[int], Iterable[float]], ks: Sequence[int], *, seed: int = 0) -> list[Estimate]:
-    """One estimate for each k from `estimator(k)`, the values of all questions."""
-    return [mean(list(estimator(k)), seed=seed) for k in ks]
 
 
 @lru_cache(maxsize=4)
