@@ -32,10 +32,13 @@ PROVOKED = {
         ["--learning_rate", "5e-2", "--prompts_per_step", "2", "--num_generations", "4", "--max_steps", "40"],
     ),
     "format_lost": ("learning rate 5e-2 from step 6", RUINED),
-    "accuracy_lost": ("the same", [*RUINED, "--prompts_per_step", "12", "--num_generations", "4"]),
-    "truncation": ("max_completion_length 8", ["--max_completion_length", "8"]),
+    "accuracy_lost": (
+        "learning rate 5e-2 from step 14, 12 prompts a step",
+        ["--learning_rate", "{0: 2e-4, 14: 5e-2}", "--prompts_per_step", "12", "--num_generations", "4"],
+    ),
+    "truncation": ("max_completion_length 8", ["--max_completion_length", "8", "--max_wasted_steps", "0"]),
     "entropy": ("temperature 0.02", ["--temperature", "0.02"]),
-    "repetition": ("learning rate 5e-2, limit 0.3", ["--learning_rate", "5e-2", "--guards.repetition.limit", "0.3"]),
+    "repetition": ("limit 0.01", ["--guards.repetition.limit", "0.01"]),
     "kl": ("learning rate 2e-2, with a KL term", ["--learning_rate", "2e-2", "--beta", "0.001"]),
     "sampler_gap": (
         "samples in bfloat16, limit 0.001",
