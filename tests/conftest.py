@@ -30,7 +30,8 @@ ALLOWED_SKIPS = (
 SLOW = (
     *("aha/counterfactual", "aha/judge", "aha/validate", "benchmarks", "commands", "end_to_end", "kernels", "rollout"),
     *("train", "update", "launch/test_start", "run/test_watchdog", "store/test_crash", "test_packaging"),
-    *("models/base", "tasks/test_audit", "tasks/test_gold", "tasks/test_gym", "tasks/test_registry"),
+    *("models/base", "tasks/test_audit", "tasks/test_gold", "tasks/test_gym", "tasks/test_mix", "tasks/test_presets"),
+    *("tasks/test_registry", "eval/test_evaluation", "eval/test_vllm_engine", "eval/test_voting"),
     *("verify/test_code", "verify/test_gym", "verify/test_hostile", "verify/test_math", "verify/test_pool"),
     *("verify/test_sandbox", "rewards/test_code", "rewards/test_registry"),
 )

@@ -15,7 +15,7 @@ from r1rl.ground.errors import RecipeError
 if TYPE_CHECKING:
     from r1rl.tasks import Row
 
-SUMMARY = "Look at questions and care for them: head, lengths, gold, decontaminate, duplicates, passrate."
+SUMMARY = "Look at questions and care for them: head, lengths, gold, decontaminate, duplicates, passrate, completion."
 EXAMPLES = """\
 examples:
   r1rl data head gsm8k --task_options.path gsm8k_train.jsonl
@@ -24,6 +24,7 @@ examples:
   r1rl data decontaminate train.jsonl --against math500 --against aime24.jsonl --to clean.jsonl
   r1rl data duplicates train.jsonl --to distinct.jsonl
   r1rl data passrate runs/zero --to rates.jsonl
+  r1rl data completion math500 --model Qwen/Qwen2.5-1.5B --limit 100   # does it know the questions by heart?
 
 decontaminate leaves out what holds half of an evaluation question's 8-grams and all of its numbers, spelling evened
 out; with duplicates, the second of two questions that share 80 % of their wording and every number. What was left out,
@@ -40,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an option of the task; also --task_options.KEY VALUE",
     )  # fmt: skip
     parser.add_argument("-n", type=int, default=3, metavar="N", help="head: questions (default: 3)")
-    parser.add_argument("--model", metavar="NAME", help="lengths: whose tokenizer")
+    parser.add_argument("--model", metavar="NAME", help="lengths: whose tokenizer; completion: who goes on")
+    parser.add_argument("--share", type=float, default=0.6, help="completion: of each question given (default: 0.6)")
+    parser.add_argument("--limit", type=int, metavar="N", help="completion: only N questions")
     parser.add_argument(
         "--against", action="append", default=[], metavar="NAME|FILE", help="decontaminate: evaluations; repeatable"
     )
@@ -156,6 +159,25 @@ def _part(parsed: argparse.Namespace, judged: Iterator[tuple[Row, Any]], what: s
     _say(f"{kept:,} kept, {len(reasons):,} left out, against {what}")
 
 
+def _completion(parsed: argparse.Namespace) -> None:
+    from r1rl.eval import completion, local, questions
+    from r1rl.eval.estimates import mean
+    from r1rl.eval.protocol import Asking
+    from r1rl.eval.showing import percent
+
+    if parsed.model is None:
+        raise RecipeError("completion: say who is to go on: --model NAME")
+    rows = questions.find(parsed.task[0], dict(parsed.task_options), limit=parsed.limit).rows
+    asking = Asking(samples=1, temperature=0.0, prompt_template="none")
+    found = completion.complete(local.of_model(parsed.model, asking), rows, parsed.share)
+    exact = mean([float(each.exact) for each in found])
+    _say(f"{len(found):,} questions, {100 * parsed.share:.0f} % of each given to {parsed.model}, greedy")
+    _say(f"  went on word by word: {percent(exact)}")
+    _say(f"  ROUGE-L with the rest: {percent(mean([each.rouge_l for each in found]))}")
+    for each in [each for each in found if each.exact][:5]:
+        _say(f"  {each.prompt_id}: {each.rest[:100]!r}")
+
+
 def _passrate(parsed: argparse.Namespace) -> None:
     from r1rl.eval import passrates
 
@@ -189,4 +211,5 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
     "decontaminate": _decontaminate,
     "duplicates": _duplicates,
     "passrate": _passrate,
+    "completion": _completion,
 }

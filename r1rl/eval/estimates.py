@@ -10,7 +10,7 @@ Pearson (1934), the bound where every question says the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -147,9 +147,14 @@ def mean(values: Sequence[float], *, seed: int = 0, level: float = LEVEL) -> Est
     counts = _counts([values])
     found = bootstrap.estimate(float(np.mean(values)), bootstrap.ratios(counts, _draws(len(values), seed))[:, 0], level)
     if found.value in (0.0, 1.0) and found.low is not None:
-        reach = 1 - ((1 - level) / 2) ** (1 / len(values))
+        reach = _unseen(len(values), level)
         return Estimate(found.value, 0.0, reach) if found.value == 0 else Estimate(found.value, 1 - reach, 1.0)
     return found
+
+
+def _unseen(questions: int, level: float = LEVEL) -> float:
+    """The largest share of questions of which so many would hold none in one of 40 evaluations."""
+    return 1.0 - ((1 - level) / 2) ** (1 / questions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +169,9 @@ class Difference:
 def paired(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> Difference:
     """The mean difference of two targets' values, question by question.
 
-    The interval draws questions anew; p is that of the permutation test, which swaps the targets question by question:
-    the share of all choices of signs whose mean difference is as far from zero.
+    The interval draws questions anew; where no question differs it is that of `mean`, both ways. p is that of the
+    permutation test, which swaps the targets question by question: the share of all choices of signs whose mean
+    difference is as far from zero.
     """
     if len(first) != len(second):
         raise ValueError(f"{len(first)} and {len(second)} values: need those of the same questions")
@@ -176,6 +182,9 @@ def paired(first: Sequence[float], second: Sequence[float], *, seed: int = 0) ->
     drawn = _draws(len(differences), seed)
     both = bootstrap.ratios(_counts([first, second]), drawn)
     found = bootstrap.estimate(float(differences.mean()), both[:, 1] - both[:, 0])
+    if found.low is not None and not np.any(np.abs(differences) > 1e-12):
+        reach = _unseen(len(differences))
+        found = Estimate(0.0, -reach, reach)
     return Difference(len(differences), found, _sign_p(differences, seed))
 
 
@@ -190,11 +199,6 @@ def _sign_p(differences: Array, seed: int) -> float:
     generator = np.random.default_rng(seed)
     signs = generator.choice(np.array([-1.0, 1.0]), size=(_SIGN_DRAWS, len(unlike)))
     return float((1 + (np.abs(signs @ unlike) >= observed).sum()) / (_SIGN_DRAWS + 1))
-
-
-def over_questions(estimator: Callable[[int], Iterable[float]], ks: Sequence[int], *, seed: int = 0) -> list[Estimate]:
-    """One estimate for each k from `estimator(k)`, the values of all questions."""
-    return [mean(list(estimator(k)), seed=seed) for k in ks]
 
 
 @lru_cache(maxsize=4)

@@ -27,8 +27,8 @@ body { margin: 0; background: #fbfbf9; color: #1f2328; font: 15px/1.55 system-ui
 main { max-width: 1000px; margin: 0 auto; padding: 28px 20px 60px; }
 h1 { font-size: 1.5rem; margin: 0 0 4px; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; margin: 32px 0 8px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 4px 18px 4px 0; border-bottom: 1px solid #e3e5e3; vertical-align: top; }
-th { font-weight: 600; color: #5d6670; font-size: .85rem; } td:first-child { overflow-wrap: anywhere; }
+th, td { text-align: left; padding: 4px 18px 4px 0; border-bottom: 1px solid #e3e5e3; white-space: nowrap; }
+th { font-weight: 600; color: #5d6670; font-size: .85rem; }
 p { margin: 6px 0; max-width: 75ch; } .note { color: #5d6670; font-size: .9rem; } svg { width: 100%; height: auto; }
 """
 

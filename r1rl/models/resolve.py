@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,15 @@ def _converted(package: str) -> Path:
     target = cache_dir() / f"{package}-{digest}"
     if (target / "config.json").is_file():
         return target
+    try:  # before the minutes that it takes
+        target.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(target.parent, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise RecipeError(
+            f"{target.parent}: cannot be written to, and {source.name} is converted into it; set R1RL_CACHE"
+        )
     logger.info("converting %s to safetensors, once, into %s", source.name, target)
     transformers_logging.disable_progress_bar()
     folder, file = str(source.parent), source.name

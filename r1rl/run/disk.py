@@ -12,7 +12,7 @@ from pathlib import Path
 from r1rl.ground.errors import RunFailedError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_CANNOT_WRITE = (errno.EROFS, errno.EACCES, errno.EPERM)
+_NO_ACCESS = (errno.EROFS, errno.EACCES, errno.EPERM)
 # How torch and safetensors, which do not raise OSError, say that a write came back short.
 _TORN = ("unexpected pos", "PytorchStreamWriter", "file write failed", "No space left", "Disk quota")
 _LITTLE = 2**24
@@ -47,8 +47,8 @@ def said(error: BaseException) -> str | None:
         where = f" at {cause.filename}" if isinstance(cause, OSError) and cause.filename else ""
         if isinstance(cause, OSError) and cause.errno in _FULL:
             return f"the disk is full{where} ({os.strerror(cause.errno)}); make space, then go on with --resume"
-        if isinstance(cause, OSError) and cause.errno in _CANNOT_WRITE and where:
-            return f"cannot write{where}: {os.strerror(cause.errno)}"
+        if isinstance(cause, OSError) and cause.errno in _NO_ACCESS and where:
+            return f"no access{where}: {os.strerror(cause.errno)}"
         cause = cause.__cause__ or cause.__context__
     return None
 

@@ -190,6 +190,12 @@ def test_pairing_sees_what_apart_is_noise() -> None:
     assert found.p < 0.001
 
 
+def test_where_no_question_differs_others_might() -> None:
+    found = estimates.paired([1.0] * 50, [1.0] * 50)
+    reach = 1 - 0.025 ** (1 / 50)
+    assert (found.estimate.low, found.estimate.high) == pytest.approx((-reach, reach))
+
+
 def test_pairs_need_the_same_questions() -> None:
     with pytest.raises(ValueError, match="3 and 2 values"):
         estimates.paired([1.0, 0.0, 1.0], [1.0, 0.0])

@@ -87,9 +87,9 @@ def test_a_disk_that_is_too_small_is_said_before_the_first_step(small_run, small
     ("error", "said"),
     [
         pytest.param(OSError(28, "No space left on device"), "the disk is full", id="no file named"),
-        pytest.param(OSError(30, "Read-only", "/home/me/.cache/x"), "cannot write at /home/me/.cache/x: Read-only file",
+        pytest.param(OSError(30, "Read-only", "/home/me/.cache/x"), "no access at /home/me/.cache/x: Read-only file",
                      id="a home that is read-only"),
-        pytest.param(PermissionError(13, "no", "/runs/x"), "cannot write at /runs/x: Permission denied", id="not ours"),
+        pytest.param(PermissionError(13, "no", "/runs/x"), "no access at /runs/x: Permission denied", id="not ours"),
     ],
 )  # fmt: skip
 def test_the_disks_errors_are_one_line(error, said, capsys):
