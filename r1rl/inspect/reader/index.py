@@ -23,6 +23,7 @@ from r1rl.aha.figures.annotations import Part, parts
 from r1rl.aha.figures.suite import run_names
 from r1rl.inspect.reader.filters import FLAG_SQL, MARKER_KINDS, MARKER_LABELS, MOVES, bits_sql
 from r1rl.store import shard_files, shards, view
+from r1rl.store.schema import OLD_KIND
 from r1rl.verify.verdict import OUTCOME_SQL
 
 SECONDS: Final = 5.0
@@ -33,6 +34,7 @@ LONGEST_PATH: Final = 12
 """The first attempts of a rollout that the table of rollouts shows."""
 
 _SHARDS_AT_ONCE: Final = 64
+_OLD_RANKS: Final = 1_000_000
 _REMEMBERED: Final = 6
 _FLAGS_SQL: Final = " + ".join(
     f"coalesce({condition}, false)::INTEGER * {1 << i}" for i, condition in enumerate(FLAG_SQL.values())
@@ -68,6 +70,11 @@ FROM read_parquet({{files}}, filename = true, file_row_number = true) JOIN parts
 _NOTHING_ANNOTATED: Final = """
 SELECT NULL::INTEGER AS shard, NULL::BIGINT AS place, NULL::BOOLEAN AS correct, NULL::INTEGER AS n_attempts,
     NULL::VARCHAR AS path, NULL::INTEGER AS moves, NULL::INTEGER AS markers, NULL::INTEGER AS flags WHERE false"""
+
+
+def _told_apart(shard: shards.Shard) -> int:
+    """A shard's rank in the names of places; sampled held-out rollouts of old versions have a shard of their own."""
+    return shard.rank + _OLD_RANKS * shard.path.name.startswith(OLD_KIND)
 
 
 class TookTooLongError(ValueError):
@@ -184,7 +191,7 @@ class Index:
             stamp = f"{status.st_size:x}-{status.st_mtime_ns:x}"
             files = tuple(str(part.path) for part in mine[shard.path])
             found[f"{shard.path}|{stamp}", files] = {
-                "run": run, "kind": shard.kind, "step": shard.step, "rank": shard.rank, "path": shard.path,
+                "run": run, "kind": shard.kind, "step": shard.step, "rank": _told_apart(shard), "path": shard.path,
                 "stamp": stamp, "parts": mine[shard.path], "annotated": whole[shard.path],
             }  # fmt: skip
         return found

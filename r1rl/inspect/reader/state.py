@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,7 +109,7 @@ class State:
         fingerprints = [_fingerprint(run) for run in self.index.runs]
         changed = [i for i, one in enumerate(fingerprints) if one != self._seen[i]]
         if not changed:
-            return False
+            return self._looked_on()
         self.busy = True
         for i in changed:
             self._annotate(self.index.runs[i])
@@ -132,6 +132,15 @@ class State:
             self.version += 1
         self._seen = fingerprints
         self.busy = False
+        return True
+
+    def _looked_on(self) -> bool:
+        """Note of runs that write nothing whether they still run; returns whether that has changed for any."""
+        states = [overview(run.path).state if run.progress == "running" else run.progress for run in self.runs]
+        if states == [run.progress for run in self.runs]:
+            return False
+        self.runs = [replace(run, progress=state) for run, state in zip(self.runs, states, strict=True)]
+        self.version += 1
         return True
 
     def follow(self) -> None:

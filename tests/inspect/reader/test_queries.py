@@ -19,6 +19,7 @@ from r1rl.inspect.reader.queries import Place
 from r1rl.inspect.reader.state import State
 from r1rl.store import store
 from r1rl.verify.verdict import outcome
+from tests.store.old_runs import write_old_shard
 
 Row = dict[str, Any]
 
@@ -256,3 +257,18 @@ def test_many_readers_at_once(state: State) -> None:
     for thread in threads:
         thread.join()
     assert found == [wanted] * 8
+
+
+def test_a_run_of_an_old_version_is_read_in_todays_terms(tmp_path: Path, make_rollout: Callable[..., Row]) -> None:
+    sampled = [make_rollout("WR", sample_idx=i) for i in range(3)]
+    write_old_shard(tmp_path / "old", sampled, kind="probe", step=0)
+    write_old_shard(tmp_path / "old", [make_rollout("R", temperature=0.0)], kind="eval", step=0)
+    index = Index([tmp_path / "old"])
+    index.refresh()
+    places = queries.first(index, Filters(kind="eval"), 9)
+    assert len({str(place) for place in places}) == 4
+    found = [queries.rollout(index, Place.read(str(place))).row for place in places]
+    assert sorted(row["temperature"] for row in found) == [0.0, 1.0, 1.0, 1.0]
+    assert {row["kind"] for row in found} == {"eval"}
+    assert queries.count(index, Filters(sampling="greedy")) == 1
+    index.close()

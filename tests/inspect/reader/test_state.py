@@ -76,6 +76,22 @@ def test_seeds_of_one_recipe_are_put_together_and_a_control_is_marked(wide_run: 
     followed.index.close()
 
 
+def test_a_run_that_was_killed_is_no_longer_running(
+    tmp_path: Path, make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = ["running"]
+    monkeypatch.setattr(states, "overview", lambda _: type("Come", (), {"state": told[0], "steps": 9}))
+    followed = State([make_run(tmp_path / "killed", steps=1, evaluations=False)])
+    followed.refresh()
+    assert followed.runs[0].progress == "running"
+    version = followed.version
+    assert not followed.refresh()
+    told[0] = "stopped"
+    assert followed.refresh()
+    assert (followed.runs[0].progress, followed.version) == ("stopped", version + 1)
+    followed.index.close()
+
+
 def test_an_unknown_control_is_refused(wide_run: Path) -> None:
     with pytest.raises(ValueError, match="control='coin': no run here; need one of wide"):
         State([wide_run], ["coin"])
