@@ -48,7 +48,7 @@ def run(words: Sequence[str], environment: dict[str, str]) -> int:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-    if interrupts > 1:
+    if interrupts > 1 or (interrupts and code < 0):  # ended by the signal itself
         return exits.INTERRUPTED
     return code if code in (exits.SUCCESS, exits.USAGE, exits.INTERRUPTED) else exits.FAILURE
 

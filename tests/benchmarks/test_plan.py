@@ -51,7 +51,7 @@ def test_every_command_of_the_plan_is_understood(tmp_path: Path) -> None:
             assert read.data == Path("problems")
     names = [part.name for part in plan.PLAN]
     assert len(set(names)) == len(names)
-    assert {part.words[0] for part in plan.PLAN} == set(plan.MODULES)
+    assert {part.words[0] for part in plan.PLAN} == set(plan.MODULES) - {"reader"}  # that one needs a run
     assert all(part.name.startswith(part.words[0]) for part in plan.PLAN)
 
 
