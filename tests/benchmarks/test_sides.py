@@ -132,6 +132,7 @@ def test_a_trial_update_pads_to_the_cap(recipe: str, tmp_path: Path, small_base:
     assert turn.forwarded == 4 * (24 + len(turn.prompts[0]))
 
 
+@pytest.mark.long
 @pytest.mark.processes
 def test_two_processes_take_turns(tmp_path: Path, small_base: Path) -> None:
     prepared = presets.setting("tiny", dtype="fp32", changes=CHANGES)

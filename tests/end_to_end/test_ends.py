@@ -83,7 +83,7 @@ def test_a_signal_in_the_first_evaluation_leaves_cleanly(small_run):
 @pytest.mark.parametrize(
     ("numbers", "launcher"),
     [
-        pytest.param([signal.SIGUSR1], [], id="SIGUSR1 saves"),
+        pytest.param([signal.SIGUSR1], [], id="SIGUSR1 saves", marks=pytest.mark.long),
         pytest.param([signal.SIGINT, signal.SIGINT], [], id="two Ctrl-C end at once"),
         pytest.param([signal.SIGTERM], ["--launcher", "cpu_ddp2"], id="SIGTERM, two processes"),
     ],

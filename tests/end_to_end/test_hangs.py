@@ -64,7 +64,7 @@ def test_the_first_error_is_shown_once(small_run, tmp_path):
     ("trouble", "expected"),
     [
         ("stop", "rank 1 of 2 does not answer: stopped, dead, or stuck outside Python: host "),
-        ("sleep", "rank 1 of 2 does not wait for the others: host "),
+        pytest.param("sleep", "rank 1 of 2 does not wait for the others: host ", marks=pytest.mark.long),
     ],
 )
 def test_the_process_that_holds_the_run_up_is_named(small_run, tmp_path, trouble, expected):

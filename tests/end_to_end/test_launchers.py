@@ -49,6 +49,7 @@ def steps(folder):
     return [line for line in lines if "reward" in line]
 
 
+@pytest.mark.long
 @NEEDS_DEEPSPEED
 def test_a_moving_reference_and_a_buffer_resume_under_zero3(small_run):
     """DeepSpeed wraps the reference model, holds its weights in parts, and calls the processor `cpu:0`."""

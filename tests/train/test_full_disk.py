@@ -47,8 +47,8 @@ def fill(place: Path, left: int) -> None:
     [
         pytest.param(store, "write_shard", 4096, id="in a shard"),
         pytest.param(ZeroTrainer, "_save_rng_state", 4096, id="in a checkpoint"),
-        pytest.param(ZeroTrainer, "_save_checkpoint", 1_000_000, id="before one"),
-        pytest.param(RunFolder, "append_metrics", 0, id="in metrics.jsonl"),
+        pytest.param(ZeroTrainer, "_save_checkpoint", 1_000_000, id="before one", marks=pytest.mark.long),
+        pytest.param(RunFolder, "append_metrics", 0, id="in metrics.jsonl", marks=pytest.mark.long),
     ],
 )
 def test_a_full_disk_costs_nothing_that_was_written(small_run, small_disk, monkeypatch, owner, name, left):
