@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import webbrowser
 from pathlib import Path
 
@@ -15,6 +16,7 @@ examples:
   r1rl inspect runs/countdown-1 --json
   r1rl inspect runs/seed0 runs/seed1 --serve --open
   r1rl inspect runs/countdown-1 --follow
+  r1rl inspect runs/seed0 runs/seed1 --svg curves.svg --figures accuracy,retried,length
   r1rl inspect logs/math.eval --serve     # rollouts of another tool, see docs/rollouts.md"""
 
 
@@ -24,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-html", action="store_true", help="write no report.html")
     parser.add_argument("--open", action="store_true", help="open the report, or with --serve the reader")
     parser.add_argument("--follow", action="store_true", help="print a line for each new step, until the run ends")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw the curves into a picture, of several runs too")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="the same as SVG")
+    parser.add_argument(
+        "--figures", type=lambda text: text.split(","), metavar="A,B", help="what is drawn (default: emergence)"
+    )
     foreign.add_out(parser)
     web = parser.add_argument_group("web reader")
     web.add_argument("--serve", action="store_true", help="serve the web reader, on this machine alone")
@@ -48,6 +55,13 @@ def run(parsed: argparse.Namespace) -> None:
             serve(parsed.run, host=parsed.host, port=parsed.port, token=parsed.token, controls=parsed.control,
                   opened=opened)  # fmt: skip
             return
+        if pictures := [path for path in (parsed.png, parsed.svg) if path is not None]:
+            from r1rl.inspect import picture
+
+            for path in pictures:
+                drawn = picture.draw(parsed.run, path, parsed.figures or picture.charts.EMERGENCE)
+                sys.stdout.write(f"picture: {drawn}\n")
+            return
         (folder,) = parsed.run
         if parsed.follow:
             from r1rl.inspect.follow import follow
@@ -63,8 +77,16 @@ def _check(parsed: argparse.Namespace) -> None:
     """Raise ValueError for options that do not go together."""
     if parsed.serve and (parsed.json or parsed.no_html or parsed.follow):
         raise ValueError("--serve: takes neither --json, --no-html nor --follow; leave one of the two out")
+    pictures = [name for name in ("png", "svg") if getattr(parsed, name) is not None]
+    if pictures and (parsed.serve or parsed.json or parsed.follow or parsed.open):
+        raise ValueError(f"--{pictures[0]}: takes none of --serve, --json, --follow, --open; leave them out")
+    if parsed.figures and not pictures:
+        raise ValueError("--figures: only with --png or --svg; add one of them, or leave --figures out")
+    for name in pictures:
+        if getattr(parsed, name).suffix != f".{name}":
+            raise ValueError(f"--{name} {getattr(parsed, name)}: need a name that ends in .{name}")
     if not parsed.serve:
-        if len(parsed.run) > 1:
+        if len(parsed.run) > 1 and not pictures:
             raise ValueError(
                 f"{len(parsed.run)} runs: several are read with --serve alone; try r1rl compare, or --serve"
             )
