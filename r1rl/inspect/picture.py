@@ -81,6 +81,7 @@ def _chart(axes: Any, chart: Chart, events: Sequence[Mapping[str, Any]], *, lege
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     if chart.format == "share":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_ylim(bottom=0)
     axes.tick_params(labelsize=8)
     axes.grid(color="#e4e4e4", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
