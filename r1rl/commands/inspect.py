@@ -59,7 +59,7 @@ def run(parsed: argparse.Namespace) -> None:
             from r1rl.inspect import picture
 
             for path in pictures:
-                drawn = picture.draw(parsed.run, path, parsed.figures or picture.charts.EMERGENCE)
+                drawn = picture.draw(parsed.run, path, parsed.figures)
                 sys.stdout.write(f"picture: {drawn}\n")
             return
         (folder,) = parsed.run

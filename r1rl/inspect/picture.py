@@ -23,8 +23,8 @@ _STYLES: Final[Mapping[str, dict[str, Any]]] = {
 }
 
 
-def draw(runs: Sequence[Path], target: Path, keys: Sequence[str] = charts.EMERGENCE) -> Path:
-    """Draw the charts of these keys, and write the picture in the format that the target's name ends in.
+def draw(runs: Sequence[Path], target: Path, keys: Sequence[str] | None = None) -> Path:
+    """Draw the charts of these keys (default: what the reader shows first), and write the picture in the format that the target's name ends in.
 
     Lines are measured values with their intervals; a horizontal band is the interval at step 0, a vertical one that of
     the onset, and a dashed line an event. Several runs are laid over each other.
@@ -32,6 +32,7 @@ def draw(runs: Sequence[Path], target: Path, keys: Sequence[str] = charts.EMERGE
     Raises:
         ValueError: a folder is no run, a key names no chart of these runs, or the target ends in neither .png nor .svg.
     """
+    keys = charts.EMERGENCE if keys is None else keys
     if target.suffix not in (".png", ".svg"):
         raise ValueError(f"{target}: need a name that ends in .png or .svg")
     shown = [Shown(run.resolve().name, load(run), i) for i, run in enumerate(runs)]
