@@ -24,7 +24,9 @@ _STYLES: Final[Mapping[str, dict[str, Any]]] = {
 
 
 def draw(runs: Sequence[Path], target: Path, keys: Sequence[str] | None = None) -> Path:
-    """Draw the charts of these keys (default: what the reader shows first), and write the picture in the format that the target's name ends in.
+    """Write a picture of the charts of these keys, as PNG or SVG by the end of the target's name.
+
+    Without keys they are those that the reader shows first.
 
     Lines are measured values with their intervals; a horizontal band is the interval at step 0, a vertical one that of
     the onset, and a dashed line an event. Several runs are laid over each other.
