@@ -18,6 +18,7 @@ fails where upstream's source changes. This is one training step of TRL's, top t
           _get_per_token_logps_and_entropies        hands over what `_compute_loss` has scored
     log                                             as upstream; `log_apart` logs beside a step
     _get_train_sampler, _init_training_state        a resumed run draws the order of its epoch again
+    _run_epoch                                      a resumed run that has made all steps makes no more
     _save_checkpoint                                says last what it wrote, and deletes older ones by that
     _save_rng_state, _load_rng_state                keep, and take up, rollouts not used up and a moved reference
 
@@ -232,6 +233,13 @@ class ZeroTrainer(GRPOTrainer):
         for _ in range(epochs):
             torch.randperm(self._train_sampler.num_samples, generator=self._train_sampler.generator)
         return epochs, steps
+
+    def _run_epoch(self, **options: Any) -> None:
+        """Transformers 5.23 asks whether all steps are made after one more: in a run that was killed at its end."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(**options)
 
     @property
     def generate_every(self) -> int:

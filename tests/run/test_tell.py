@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,7 +19,7 @@ ALARM = {"run": "zero", "event": "alarm", "message": "größer; $(touch x)"}
 
 def test_a_command_reads_json_and_gets_no_shell(tmp_path: Path) -> None:
     code = "import os, sys; open(sys.argv[1], 'w').write(os.environ['R1RL_EVENT'] + sys.stdin.buffer.read().decode())"
-    tell.tell(f'{sys.executable} -c "{code}" {tmp_path / "told"}', ALARM)
+    tell.tell(f'{shlex.quote(sys.executable)} -c "{code}" {tmp_path / "told"}', ALARM)
     text = (tmp_path / "told").read_text()
     assert text.startswith("alarm{")
     assert json.loads(text[5:]) == ALARM

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 
 import pytest
@@ -21,7 +22,7 @@ def test_alarms_and_ends_are_told_and_shown(small_run, tmp_path, capsys):
     write = f"import sys; open(r'{told}', 'ab').write(sys.stdin.buffer.read() + b'\\n')"
     words = [*SHORT, "--price", "2", "--keep_rollouts", "eval"]
     for key in ("--on_alarm", "--on_end"):
-        words += [key, f'{sys.executable} -c "{write}"']
+        words += [key, f'{shlex.quote(sys.executable)} -c "{write}"']
     run(small_run, *words, "--guards.truncation.window", "1")
     with pytest.raises(GuardStoppedError):
         run(small_run, *words, "--guards.truncation", '{"action": "stop", "window": 2}', name="sick")

@@ -35,6 +35,7 @@ UPSTREAM = {
     "_prepare_inputs": "f824e7fb07147956",
     "_init_training_state": "8fbd17ebb7d3793d",
     "_get_train_sampler": "36497afb4d311dc9",
+    "_run_epoch": "31aff00f34c302a2",
     "_save_checkpoint": "ec91bde123649111",
     "_save_rng_state": "27a97d1061240f42",
     "_load_rng_state": "d5ebdfc0a0884c4b",
@@ -311,6 +312,21 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(small_run, tmp_path)
     steps = [json.loads(line) for line in resumed.metrics.read_text().splitlines()]
     assert [line["step"] for line in steps if "reward" in line] == [1, 2, 3, 4]
     assert "resumed" in resumed.events.read_text()
+
+
+def test_a_run_killed_behind_its_last_checkpoint_makes_no_step_more(small_run):
+    """Upstream asks whether all steps are made only after the next one."""
+    words = ["--max_steps", "2", "--save_steps", "1", "--save_total_limit", "9", "--learning_rate", "1e-3"]
+    whole = run(small_run, *words, name="whole")
+    cut = run_folder.RunFolder(shutil.copytree(whole.path, whole.path.with_name("cut")))
+    cut.result.unlink()
+    shutil.rmtree(cut.checkpoints / "final")
+    cut.metrics.write_text("".join(cut.metrics.read_text().splitlines(keepends=True)[:-1]))  # upstream's sum of the run
+    run(small_run, *words, "--resume", "true", name="cut")
+    assert json.loads(cut.result.read_text())["steps"] == 2
+    assert weights_in(cut) == weights_in(whole)
+    assert rows_of(cut) == rows_of(whole)
+    assert metrics_of(cut) == metrics_of(whole)
 
 
 SEVERAL_UPDATES = {
