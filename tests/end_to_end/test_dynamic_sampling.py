@@ -42,6 +42,7 @@ def lacks_signal(group):
     return len({row["reward"] for row in group}) == 1
 
 
+@pytest.mark.long
 def test_one_process_and_two(small_run):
     one, two = train(small_run, "one"), train(small_run, "two", "--launcher", "cpu_ddp2")
     first, second = metric_lines(one), metric_lines(two)

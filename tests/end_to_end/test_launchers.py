@@ -89,7 +89,7 @@ def ddp_run(small_run, tmp_path_factory):
     [
         pytest.param("zero2", marks=[NEEDS_DEEPSPEED, pytest.mark.long]),
         pytest.param("zero3", marks=NEEDS_DEEPSPEED),
-        "fsdp",
+        pytest.param("fsdp", marks=pytest.mark.long),
     ],
 )
 def test_as_ddp_then_saved_resumed_and_loadable(small_run, ddp_run, launcher):

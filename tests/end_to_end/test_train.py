@@ -121,16 +121,17 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(small_run):
     assert tables[0].to_pylist() == tables[1].to_pylist()
 
 
+LONG = pytest.mark.long  # tests/test_refusals.py has them too, without processes
 BAD = [
-    pytest.param(["--prompts_per_stepp", "4"], "prompts_per_step", id="unknown key, nearest named"),
-    pytest.param(["--learning_rate", "fast"], "learning_rate", id="wrong type"),
+    pytest.param(["--prompts_per_stepp", "4"], "prompts_per_step", id="unknown key, nearest named", marks=LONG),
+    pytest.param(["--learning_rate", "fast"], "learning_rate", id="wrong type", marks=LONG),
     pytest.param(["--launcher", "cpu_ddp2", "--prompts_per_step", "3"], "prompts_per_step=3", id="indivisible batch"),
-    pytest.param(["--task", "countdwon"], "countdown", id="unknown task"),
-    pytest.param(["--reward_funcs", "acuracy"], "accuracy", id="unknown reward"),
-    pytest.param(["--prompt_template", "r1zero"], "r1-zero", id="unknown template"),
-    pytest.param(["--model_name_or_path", "base:countdwn"], "base:countdwn", id="unknown base"),
-    pytest.param(["--launcher", "cpu_dpd"], "cpu_ddp2", id="unknown launcher"),
-    pytest.param(["--num_generations", "1"], "num_generations=1", id="a group of one"),
+    pytest.param(["--task", "countdwon"], "countdown", id="unknown task", marks=LONG),
+    pytest.param(["--reward_funcs", "acuracy"], "accuracy", id="unknown reward", marks=LONG),
+    pytest.param(["--prompt_template", "r1zero"], "r1-zero", id="unknown template", marks=LONG),
+    pytest.param(["--model_name_or_path", "base:countdwn"], "base:countdwn", id="unknown base", marks=LONG),
+    pytest.param(["--launcher", "cpu_dpd"], "cpu_ddp2", id="unknown launcher", marks=LONG),
+    pytest.param(["--num_generations", "1"], "num_generations=1", id="a group of one", marks=LONG),
     pytest.param(["--task", "file", "--task_options", '{"path": "nowhere.jsonl"}'], "nowhere.jsonl", id="missing data"),
 ]
 

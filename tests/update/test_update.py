@@ -20,7 +20,6 @@ from made_up_batch import batch  # noqa: E402
 from train_both_ways import CELLS, LIMIT, SETUPS  # noqa: E402
 
 TINY = ROOT / "recipes" / "tiny" / "countdown.yaml"
-QUICK_SETUPS = "DDP x2", "ZeRO-3 x2"
 TOKENS_ONLY, PAIRS_ONLY = Cost(1.0, 0.0), Cost(0.0, 1.0)
 
 LAYOUTS = {
@@ -355,7 +354,7 @@ def test_several_steps_of_one_sampling_equal_upstreams_on_two_processes(small_ru
 @pytest.mark.parametrize(
     "setup",
     [
-        pytest.param(setup, marks=[] if setup in QUICK_SETUPS else pytest.mark.long)
+        pytest.param(setup, marks=[] if setup == "ZeRO-3 x2" else pytest.mark.long)
         for setup in SETUPS
         if not setup.startswith("1 process")
     ],
