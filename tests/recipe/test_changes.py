@@ -83,7 +83,7 @@ def test_what_changes_the_run_is_shown_and_has_to_be_allowed(resume: Any, words:
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param(["--model_name_or_path", "runs"], id="another model"),
+        pytest.param(["--model_name_or_path", "someone/else"], id="another model"),
         pytest.param(["--use_peft", "true"], id="an adapter"),
         pytest.param(["--optim", "sgd"], id="another optimizer"),
         pytest.param(["--adam_beta2", "0.9"], id="whose state would bring its own value"),
