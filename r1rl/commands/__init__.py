@@ -126,6 +126,14 @@ def setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def add_task_options(parser: argparse.ArgumentParser) -> None:
+    """The option that sets a task up."""
+    parser.add_argument(
+        "--task-options", type=setting, action="append", default=[], metavar="KEY=VALUE",
+        help="an option of the task; also --task_options.KEY VALUE",
+    )  # fmt: skip
+
+
 def read_options(parsed: argparse.Namespace, add_options: Callable[[argparse.ArgumentParser], None]) -> list[str]:
     """A command's own options from among the recipe keys behind RECIPE, into `parsed`; returns the recipe's words.
 

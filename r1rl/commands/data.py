@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from r1rl.commands import setting, user_errors
+from r1rl.commands import add_task_options, user_errors
 from r1rl.ground.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ difficulty in a recipe, with --task_options.pass_rates rates.jsonl --task_option
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=tuple(_ACTIONS), metavar="WHAT", help=", ".join(_ACTIONS))
     parser.add_argument("task", metavar="TASK", nargs="+", help="a task, preset or file; for passrate: folders of runs")
-    parser.add_argument(
-        "--task-options", type=setting, action="append", default=[], metavar="KEY=VALUE",
-        help="an option of the task; also --task_options.KEY VALUE",
-    )  # fmt: skip
+    add_task_options(parser)
     parser.add_argument("-n", type=int, default=3, metavar="N", help="head: questions (default: 3)")
     parser.add_argument("--model", metavar="NAME", help="lengths: whose tokenizer; completion: who goes on")
     parser.add_argument("--share", type=float, default=0.6, help="completion: of each question given (default: 0.6)")

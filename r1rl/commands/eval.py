@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from r1rl.commands import json_object, setting, user_errors
+from r1rl.commands import add_task_options, json_object, user_errors
 from r1rl.ground.errors import RecipeError
 
 SUMMARY = "Measure pass@1, pass@k and maj@k of runs, models and endpoints, with intervals."
@@ -33,10 +33,7 @@ _FILE_WIDTH = 160
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="+", metavar="TARGET", help="a run, a model, or URL#MODEL")
     parser.add_argument("--task", metavar="NAME|FILE", help="what is asked (default: a run's own held-out problems)")
-    parser.add_argument(
-        "--task-options", type=setting, action="append", default=[], metavar="KEY=VALUE",
-        help="an option of the task; also --task_options.KEY VALUE",
-    )  # fmt: skip
+    add_task_options(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="ask only N questions, the same ones every time")
     parser.add_argument("--step", type=_steps, metavar="STEPS", help="policies of a run, as 0,40,100")
     parser.add_argument("--samples", type=int, metavar="N", help="per question (default: 16, or 1 with --greedy)")

@@ -6,9 +6,7 @@ time. Keys come from the environment alone.
 
 from __future__ import annotations
 
-import os
 import random
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -18,6 +16,7 @@ from typing import Any, Final
 
 from r1rl.eval.protocol import DEFAULT_LENGTH, INSTRUCTION, Ask, Asking, Reply, instructed
 from r1rl.eval.requests import Address, NoReplyError
+from r1rl.ground import api_keys
 from r1rl.ground.errors import RecipeError, RunFailedError
 from r1rl.tasks import prompts
 
@@ -114,12 +113,7 @@ class Ledger:
 
 def api_key() -> str | None:
     """The key from the environment. Raises RecipeError, without its value, for one that no header can hold."""
-    for name in KEYS:
-        if value := os.environ.get(name, "").strip():
-            if not re.fullmatch(r"[!-~]+", value):
-                raise RecipeError(f"{name}: holds a blank or a character that no key has; set it anew")
-            return value
-    return None
+    return api_keys.from_environment(KEYS)
 
 
 @dataclass

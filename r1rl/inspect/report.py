@@ -18,15 +18,13 @@ import jinja2
 from markupsafe import Markup
 
 from r1rl.aha.figures.bootstrap import RESAMPLES
-from r1rl.aha.figures.conclusion import change, number, onset_words
 from r1rl.aha.figures.suite import TRAINING_INTERVALS
-from r1rl.aha.figures.terminal import p_words
 from r1rl.ground import whole_files
 from r1rl.inspect.curves import charts, events
 from r1rl.inspect.reader.spans import ribbon, shortened
 from r1rl.inspect.run_data import Rollout, RunData, flat, hidden, load
 from r1rl.inspect.samples import choose, choose_randomly, ending, middle, shown, visible
-from r1rl.inspect.summary import DETECTORS, duration, reach, short_reach, summarise, table_rows
+from r1rl.inspect.summary import DETECTORS, cells, duration, reach, summarise, table_rows
 from r1rl.run import budget
 
 LONGEST_COMPLETION = 6000
@@ -68,7 +66,7 @@ def render(data: RunData) -> str:
         charts_json=_script_json([asdict(chart) for chart in drawn_charts]),
         summary=summary,
         facts=_facts(data, summary),
-        table=_table(data),
+        table=[cells(row) for row in table_rows(data)],
         measured_of=data.measured.selection.words,
         intervals=TRAINING_INTERVALS,
         resamples=RESAMPLES,
@@ -116,7 +114,7 @@ def _facts(data: RunData, summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("temperature" if data.training_only else "held-out temperature", _told(row["temperature"], "g")),
         ("length cap", _told(row["cap"], ",", " tokens")),
         ("wall time", None if wall is None else duration(wall)),
-        ("spent", budget.shown(data.path, data.recipe)),
+        ("spent", budget.shown(data.path, data.recipe.get("price"))),
         ("r1rl", (data.environment.get("versions") or {}).get("r1rl")),
     ]
     return [(name, visible(str(value))) for name, value in facts if value not in (None, "")]
@@ -124,28 +122,6 @@ def _facts(data: RunData, summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _told(value: float | None, form: str, unit: str = "") -> str | None:
     return None if value is None else f"{value:{form}}{unit}"
-
-
-def _table(data: RunData) -> list[dict[str, Any]]:
-    """The figures as cells of the page's table."""
-    cells = []
-    for row in table_rows(data):
-        unit, detector = row.figure.unit, row.figure.detector
-        cells.append(
-            {
-                "label": row.figure.label,
-                "first": number(row.first.value, unit),
-                "last": number(row.last.value, unit),
-                "change": change(row.change, unit),
-                "way": "rose" if row.rose else "fell" if row.fell else "",
-                "p": p_words(row),
-                "onset": onset_words(row.onsets) if row.onset else "",
-                "detector": short_reach(detector),
-                "detector_name": detector or "",
-                "definition": row.figure.definition,
-            }
-        )
-    return cells
 
 
 def _before(data: RunData, rollout: Rollout) -> dict[str, Any] | None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from r1rl.aha.figures.bootstrap import Estimate
-from r1rl.aha.figures.conclusion import conclude, percent
+from r1rl.aha.figures.conclusion import change, conclude, number, onset_words, percent
 from r1rl.aha.figures.figures import FIGURES, Figure
 from r1rl.aha.figures.suite import Row
-from r1rl.aha.figures.terminal import UNVALIDATED, detector_scores, figures_json
+from r1rl.aha.figures.terminal import UNVALIDATED, detector_scores, figures_json, p_words
 from r1rl.aha.validate import validation
 from r1rl.inspect.run_data import Rollout, RunData, load, numbers
 from r1rl.verify.verdict import OUTCOMES
@@ -61,6 +61,24 @@ def table_rows(data: RunData) -> list[Row]:
 def short_reach(detector: str | None) -> str:
     """Precision and recall of a detector on hand-labelled rollouts as a cell of a table: "0.97 / 0.91"."""
     return "" if detector is None else detector_scores().get(detector, UNVALIDATED)
+
+
+def cells(row: Row) -> dict[str, Any]:
+    """A figure as the cells of a page's table, in words."""
+    unit = row.figure.unit
+    return {
+        "key": row.figure.key,
+        "label": row.figure.label,
+        "definition": row.figure.definition,
+        "first": number(row.first.value, unit),
+        "last": number(row.last.value, unit),
+        "change": change(row.change, unit),
+        "way": "rose" if row.rose else "fell" if row.fell else "",
+        "p": p_words(row),
+        "onset": onset_words(row.onsets) if row.onset else "",
+        "detector": row.figure.detector or "",
+        "reach": short_reach(row.figure.detector),
+    }
 
 
 def reach(data: RunData, detector: str) -> list[tuple[str, str]]:

@@ -100,7 +100,7 @@ def _facts(data: RunData, summary: dict[str, Any]) -> Text:
         parts.append(f"{summary['heldout_prompts']} held-out prompts")
     if wall is not None:
         parts.append(duration(wall))
-    if (spent := budget.shown(data.path, data.recipe)) is not None:
+    if (spent := budget.shown(data.path, data.recipe.get("price"))) is not None:
         parts.append(spent)
     parts.append(data.measured.selection.words)
     return Text.assemble(("run ", "dim"), (visible(summary["run"]), "bold"), "  ", visible(" · ".join(parts)))

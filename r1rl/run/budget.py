@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from r1rl.ground import whole_files
 from r1rl.ground.errors import RecipeError
@@ -110,9 +109,8 @@ class Meter:
         return spent
 
 
-def shown(run: Path, recipe: dict[str, Any]) -> str | None:
-    """What a run has spent, for people; None where it was not counted."""
+def shown(run: Path, price: object) -> str | None:
+    """What a run has spent, for people, at its recipe's price; None where it was not counted."""
     if not (run / FILE_NAME).is_file():
         return None
-    price = recipe.get("price")
     return read(run).told(float(price) if isinstance(price, int | float) else None)

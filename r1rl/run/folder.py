@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import itertools
 import json
@@ -47,14 +46,10 @@ class RunFolder:
 
     def last_heldout(self, step: int) -> manifest.Evaluation | None:
         """The last held-out evaluation after at most `step` updates; that of the start model is no checkpoint's."""
-        text = self.metrics.read_text(encoding="utf-8") if self.metrics.is_file() else ""
-        for line in reversed(text.splitlines()):
-            if '"heldout/accuracy"' not in line:
-                continue
-            with contextlib.suppress(ValueError):  # torn off
-                logged = json.loads(line)
-                if 0 < logged["step"] <= step and logged["heldout/accuracy"] is not None:
-                    return manifest.Evaluation(logged["step"], logged["heldout/accuracy"])
+        for line in reversed(self.read_metrics()):
+            accuracy = line.get("heldout/accuracy")
+            if 0 < line["step"] <= step and accuracy is not None:
+                return manifest.Evaluation(line["step"], accuracy)
         return None
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:
@@ -70,6 +65,10 @@ class RunFolder:
     def append_event(self, event: str, *, step: int, **details: Any) -> None:
         """Append `{"time", "step", "event", …}` to events.jsonl; time in Unix seconds. First process only."""
         append_line(self.events, {"time": time.time(), "step": step, "event": event, **details})
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines logged so far, without a torn last one."""
+        return [line for _, line in _whole_lines(self.metrics)]
 
     def read_events(self) -> list[dict[str, Any]]:
         """The events so far, without a torn last line."""

@@ -75,7 +75,7 @@ def _overview(folder: RunFolder) -> Overview:
 
     step = result.get("steps", last("step"))
     return Overview(folder.name, step, _steps(folder.recipe), last("reward"), last("heldout/accuracy"),
-                    _state(folder, result), _holder(folder), budget.shown(folder.path, _price(folder.recipe)),
+                    _state(folder, result), _holder(folder), budget.shown(folder.path, _stated(folder.recipe, "price")),
                     _alarm(folder))  # fmt: skip
 
 
@@ -90,15 +90,6 @@ def _alarm(folder: RunFolder) -> str | None:
     except (OSError, ValueError):
         return None
     return f"step {alarms[-1].get('step')}: {alarms[-1].get('message')}" if alarms else None
-
-
-def _price(recipe: Path) -> dict[str, float]:
-    """`price` of a resolved recipe, as `_steps`."""
-    try:
-        found = re.search(r"^price: ([0-9.e+-]+)$", recipe.read_text(encoding="utf-8"), re.MULTILINE)
-        return {"price": float(found[1])} if found else {}
-    except (OSError, ValueError):
-        return {}
 
 
 def _state(folder: RunFolder, result: dict[str, Any]) -> str:
@@ -122,12 +113,18 @@ def _alive(beat: dict[str, Any]) -> bool:
 
 
 def _steps(recipe: Path) -> int | None:
-    """`max_steps` of a resolved recipe, without reading the rest of it."""
+    """`max_steps`, where the recipe counts steps and not epochs."""
+    found = _stated(recipe, "max_steps")
+    return None if found is None or found < 0 else int(found)
+
+
+def _stated(recipe: Path, key: str) -> float | None:
+    """A number of a resolved recipe, without reading the rest of it."""
     try:
-        found = re.search(r"^max_steps: (\d+)$", recipe.read_text(encoding="utf-8"), re.MULTILINE)
-    except (OSError, UnicodeDecodeError):
+        found = re.search(rf"^{key}: ([0-9.e+-]+)$", recipe.read_text(encoding="utf-8"), re.MULTILINE)
+        return float(found[1]) if found else None
+    except (OSError, ValueError):
         return None
-    return int(found[1]) if found else None
 
 
 def _tail(path: Path) -> list[dict[str, Any]]:

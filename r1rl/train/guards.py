@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import shutil
@@ -47,9 +46,9 @@ class WatchGuards(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """A resumed run's guards have seen what the run has logged."""
-        if state.global_step and state.is_world_process_zero and self.trainer.folder.metrics.is_file():
-            for line in self.trainer.folder.metrics.read_text(encoding="utf-8").splitlines():
-                self.guards.sees(json.loads(line))
+        if state.global_step and state.is_world_process_zero:
+            for line in self.trainer.folder.read_metrics():
+                self.guards.sees(line)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.trainer.rollouts.step == state.global_step - 1:

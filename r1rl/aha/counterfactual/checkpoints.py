@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from r1rl.ground import machine
 from r1rl.ground.values import read_yaml
 from r1rl.recipe import schedules
+from r1rl.run import manifest
 from r1rl.run.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 Opener = Callable[..., tuple[Any, Any, Any]]
 """Loads a model, its tokenizer and what samples from it; called as `opened`."""
-
-_CHECKPOINT: Final = re.compile(r"checkpoint-([0-9]{1,12})")
 
 
 @dataclass(frozen=True)
@@ -57,12 +55,10 @@ def kept(run_dir: Path | str) -> dict[int, Path | None]:
         result = read_yaml(folder.result, "result")
         if result.get("finished"):
             found[int(result["steps"])] = final
-    if folder.checkpoints.is_dir():
-        for path in folder.checkpoints.iterdir():
-            name = _CHECKPOINT.fullmatch(path.name)
-            # The trainer's state is written last.
-            if name and (path / "trainer_state.json").is_file():
-                found[int(name[1])] = path
+    for path in manifest.all_in(folder.checkpoints):
+        # The trainer's state is written after the weights; a policy needs no more of a checkpoint.
+        if (path / "trainer_state.json").is_file():
+            found[manifest.step_of(path)] = path
     return dict(sorted(found.items()))
 
 

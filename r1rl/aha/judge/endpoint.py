@@ -7,14 +7,13 @@ header of a request.
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from r1rl.aha.judge.labels import visible
+from r1rl.ground import api_keys
 
 if TYPE_CHECKING:
     import openai
@@ -73,12 +72,7 @@ class Endpoint:
 
 def api_key() -> str | None:
     """The key from the environment. Raises ValueError, without its value, for one that no header can hold."""
-    for name in KEYS:
-        if value := os.environ.get(name, "").strip():
-            if not re.fullmatch(r"[!-~]+", value):
-                raise ValueError(f"{name}: holds a blank or a character that no key has; set it anew")
-            return value
-    return None
+    return api_keys.from_environment(KEYS)
 
 
 def ask_all(

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from r1rl.aha.figures.conclusion import change, conclude, number, onset_words
-from r1rl.aha.figures.suite import Result, Row
-from r1rl.aha.figures.terminal import p_words
+from r1rl.aha.figures.conclusion import conclude
+from r1rl.aha.figures.suite import Result
 from r1rl.inspect.reader import charts
 from r1rl.inspect.reader.charts import Chart, Shown
 from r1rl.inspect.reader.state import RunState, State
 from r1rl.inspect.samples import visible
-from r1rl.inspect.summary import duration, short_reach, summarise
+from r1rl.inspect.summary import cells, duration, summarise
 
 
 def context(state: State, chosen: Sequence[str]) -> dict[str, Any]:
@@ -99,23 +98,6 @@ def _table(result: Result, name: str) -> dict[str, Any]:
     section = ""
     rows = []
     for row in charts.cells(result.rows):
-        rows.append(_cells(row) | {"section": row.figure.section if row.figure.section != section else ""})
+        rows.append(cells(row) | {"section": row.figure.section if row.figure.section != section else ""})
         section = row.figure.section
     return {"name": name, "first": result.steps[0], "last": result.steps[-1], "compared": result.compared, "rows": rows}
-
-
-def _cells(row: Row) -> dict[str, Any]:
-    unit = row.figure.unit
-    return {
-        "key": row.figure.key,
-        "label": row.figure.label,
-        "definition": row.figure.definition,
-        "first": number(row.first.value, unit),
-        "last": number(row.last.value, unit),
-        "change": change(row.change, unit),
-        "way": "rose" if row.rose else "fell" if row.fell else "",
-        "p": p_words(row),
-        "onset": onset_words(row.onsets) if row.onset else "",
-        "detector": row.figure.detector or "",
-        "reach": short_reach(row.figure.detector),
-    }
