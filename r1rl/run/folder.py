@@ -149,7 +149,8 @@ def _whole_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _is_later(line: dict[str, Any], step: int) -> bool:
-    return bool(line["step"] > step)
+    """Whether a run resumed after `step` updates logs this line again; upstream's last one comes at every end."""
+    return bool(line["step"] > step or "train_runtime" in line)
 
 
 def _happens_again(event: dict[str, Any], step: int) -> bool:

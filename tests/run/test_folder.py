@@ -179,6 +179,7 @@ def test_rewind_forgets_what_a_resumed_run_does_again(tmp_path):
     folder = run_folder.create("run", tmp_path)
     for step in (0, 1, 1, 2, 3):
         folder.append_metrics({"step": step, "reward": 0.5})
+    folder.append_metrics({"step": 2, "train_runtime": 1.5})  # the end of an earlier start; each end says it
     with folder.metrics.open("a") as stream:
         stream.write('{"step": 3, "rew')  # torn by a kill
     kept = []
