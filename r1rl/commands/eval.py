@@ -87,9 +87,9 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _plan(parsed: argparse.Namespace) -> Any:
     from r1rl.eval import evaluation, questions, targets
-    from r1rl.eval.endpoint import Limits
     from r1rl.eval.estimates import powers_of_two
     from r1rl.eval.protocol import Asking
+    from r1rl.ground.endpoints import Limits
     from r1rl.run import folder
 
     if parsed.greedy and parsed.temperature:
