@@ -83,13 +83,18 @@ def configured(name: str, options: Mapping[str, Any]) -> PretrainConfig:
 
 def options_of(name: str, config: PretrainConfig) -> dict[str, Any]:
     """What `configured` was given: the options that differ from those of the base `name`."""
-
-    def flat(one: PretrainConfig) -> dict[str, Any]:
-        content = dataclasses.asdict(one)
-        return content | {f"corpus.{key}": value for key, value in content["corpus"].items()}
-
-    mine, plain = flat(config), flat(BASES[name])
+    mine, plain = _flat(config), _flat(BASES[name])
     return {key: mine[key] for key in OPTIONS if mine[key] != plain[key]}
+
+
+def plain_option(name: str, option: str) -> Any:
+    """What an option is in the base `name`."""
+    return _flat(BASES[name])[option]
+
+
+def _flat(config: PretrainConfig) -> dict[str, Any]:
+    content = dataclasses.asdict(config)
+    return content | {f"corpus.{key}": value for key, value in content["corpus"].items()}
 
 
 def rebuild_words(name: str, config: PretrainConfig, *, may_lack: bool = False) -> list[str]:
