@@ -80,10 +80,12 @@ class Sample:
         return tokens_of(self.run, dict(self.row))
 
     def length(self, start: int, end: int) -> int:
-        """Tokens that begin in a stretch of the completion, or its characters where the tokens are not known."""
+        """Tokens that end in a stretch of the completion, as many begin with the blank before it; its characters where
+        the tokens are not known.
+        """
         if self.tokens is None:
             return max(0, end - start)
-        return sum(start <= token.start < end for token in self.tokens)
+        return sum(start < token.end <= end for token in self.tokens)
 
     @cached_property
     def answer(self) -> str | None:

@@ -88,7 +88,7 @@ def _surprises(sample: Sample) -> list[tuple[int, int, float]] | None:
     if sample.row["temperature"] == 0 or sample.tokens is None:
         return None
     start, end = sample.reasoning
-    known = [token for token in sample.tokens if start <= token.start < end]
+    known = [token for token in sample.tokens if start < token.end <= end]
     if any(token.logprob is None or not math.isfinite(token.logprob) for token in known):
         return None
     return [(token.start, token.end, -(token.logprob or 0.0)) for token in known]

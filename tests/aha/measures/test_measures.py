@@ -77,7 +77,6 @@ def doubtful(reasoning: str, surprises: Sequence[float]) -> Sample:
 
 
 def test_surprise_before_a_marker_by_hand() -> None:
-    # nine tokens, of which the window holds eight, a comma, then "try again :"
     one = doubtful(f"{MISS} , try again : {HIT}", [4.0, 2.0, 0.5, *[0.0] * 8, 1.0, 0.25, *[0.0] * 20])
     found = sums(surprise.MEASURE, [one])
     words = f"{MISS} , try again : {HIT}".split()
