@@ -212,15 +212,15 @@ def _converted(package: str) -> Path:
         )
     logger.info("converting %s to safetensors, once, into %s", parts[0].name, target)
     transformers_logging.disable_progress_bar()
-    joined = Path(tempfile.mkdtemp(prefix=f".{package}.", dir=target.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{package}.", dir=target.parent))
     try:
         sha256 = PACKAGES[package].sha256
-        source = joined(parts, joined / "model.gguf", sha256) if len(parts) > 1 else parts[0]
+        source = joined(parts, scratch / "model.gguf", sha256) if len(parts) > 1 else parts[0]
         folder, file = str(source.parent), source.name
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
         read = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file)
     finally:
-        shutil.rmtree(joined, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
     settings = read.config.to_dict()
     settings.pop("quantization_config", None)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings))

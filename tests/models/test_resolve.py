@@ -1,8 +1,10 @@
 """Where models come from."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
+import transformers
 
 from r1rl.ground import cache
 from r1rl.ground.errors import RecipeError
@@ -51,6 +53,28 @@ def test_parts_are_joined_into_the_file_that_is_meant(tmp_path, sha256, whole):
     else:
         with pytest.raises(RecipeError, match=r"model\.gguf\.part00 and its other parts are damaged"):
             models.joined(parts, tmp_path / "whole", sha256)
+
+
+def test_the_joined_file_is_read_and_nothing_is_left_where_it_is_none(monkeypatch, tmp_path):
+    for module, content in (("first_part", b"GGUF"), ("second_part", b"rest"), ("gguf", b"")):
+        (tmp_path / module).mkdir()
+        (tmp_path / module / "__init__.py").touch()
+        (tmp_path / module / "model.gguf.part").write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    package = models.Package(("first_part", "second_part"), "*.part", hashlib.sha256(b"GGUFrest").hexdigest())
+    monkeypatch.setitem(models.PACKAGES, "in-parts", package)
+    monkeypatch.setenv("R1RL_CACHE", str(tmp_path / "cache"))
+    read = []
+
+    def fails(folder, gguf_file):
+        read.append((Path(folder) / gguf_file).read_bytes())
+        raise OSError("no GGUF")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", fails)
+    with pytest.raises(OSError, match="no GGUF"):
+        models.resolve("package:in-parts")
+    assert read == [b"GGUFrest"]
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen2.5-0.5B", "gpt2"], ids=str)
