@@ -26,7 +26,7 @@ def tosses(
     for name in names:
         text = f"{purpose}|{seed}|{step}|{name}|{seen[name]}"
         seen[name] += 1
-        found.append(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7]) / 2**56)
+        found.append(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big") / 2**56)
     return found
 
 
