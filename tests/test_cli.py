@@ -60,6 +60,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["audit"],
         ["tasks"],
         ["base"],
+        ["study"],
     ],
 )
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
