@@ -25,7 +25,7 @@ from r1rl.aha.figures.suite import Result, Row
 from r1rl.ground import whole_files
 from r1rl.ground.errors import RecipeError
 from r1rl.models import base
-from r1rl.study.arms import Arm, Study
+from r1rl.study.arms import BASE, Arm, Study
 
 ALPHA: Final = 0.05
 
@@ -203,5 +203,5 @@ def dose_of(one: ArmFigures, option: str) -> float | None:
     if one.arm.base is None:
         return None
     others = set(one.arm.base) - {option, "steps", "seed"}
-    value = one.arm.base.get(option, base.plain_option("countdown", option))
+    value = one.arm.base.get(option, base.plain_option(BASE, option))
     return None if others else float(value)
