@@ -18,7 +18,7 @@ can test it. Source: Cook and Stefanski, Simulation-Extrapolation Estimation in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,19 +46,43 @@ PATHS: Final = (
 )
 
 
-def carried_through(run: Path | str, selection: Selection, found: Decomposition, *, seed: int = 0) -> Decomposition:
-    """A run's decomposition with `with_detector`, unless its attempts are exact or the detector was not measured."""
+def taken_out(
+    runs: Sequence[Path | str], selection: Selection, found: Sequence[Decomposition | None], *, seed: int = 0
+) -> list[Decomposition | None]:
+    """What `decomposition.measure` found of these runs, with `with_detector` where attempts stand in free text.
+
+    Without where they are exact, or where the detector was not measured.
+    """
     score = validation.shipped_score("attempts", FREE_TEXT)
-    if score is None or len(found.steps) < 2 or exact(run, selection.kind):
-        return found
-    first, last = found.steps[0], found.steps[-1]
+    if score is None:
+        return list(found)
+    words = [not exact(run, selection.kind) for run in runs]
+    every: list[Decomposition | None] = []
+    for i, one in enumerate(found):
+        mine = slice(None) if i == len(runs) else slice(i, i + 1)  # the last is of all together
+        if one is None or not all(words[mine]):
+            every.append(one)
+            continue
+        paths = [_paths(run, selection, one.steps[0], one.steps[-1]) for run in runs[mine]]
+        terms = [simulated(each, score, seed=seed + number) for number, each in enumerate(paths)]
+        few = min(each.prompts for each in paths) < bootstrap.LEAST_PROMPTS
+        spans = {key: _put_together([each[:, j] for each in terms]) for j, key in enumerate(PARTS)}
+        every.append(with_errors(one, {key: Estimate(span.value) if few else span for key, span in spans.items()}))
+    return every
+
+
+def _put_together(per_run: Sequence[Array]) -> Estimate:
+    """A part's draws, [draws] a run -> the estimate over the runs."""
+    means = [float(draws.mean()) for draws in per_run]
+    if len(per_run) == 1:
+        return bootstrap.estimate(means[0], per_run[0])
+    return bootstrap.over_seeds(means, np.mean(per_run, axis=0))[0]
+
+
+def _paths(run: Path | str, selection: Selection, first: int, last: int) -> Paths:
     with connection(run, kind=selection.kind, steps=[first, last]) as database:
         rows = database.execute(PATHS.format(where=selection.where, first=first, last=last)).fetchall()
-    paths = Paths([(prompt, step == last, correct, path) for prompt, step, correct, path in rows])
-    terms = simulated(paths, score, seed=seed)
-    few = paths.prompts < bootstrap.LEAST_PROMPTS
-    spans = {key: bootstrap.estimate(float(draws.mean()), draws) for key, draws in zip(PARTS, terms.T, strict=True)}
-    return with_errors(found, {key: Estimate(one.value) if few else one for key, one in spans.items()})
+    return Paths([(prompt, step == last, correct, path) for prompt, step, correct, path in rows])
 
 
 def exact(run: Path | str, kind: str) -> bool:
@@ -82,11 +106,11 @@ class Paths:
         self.right = np.array([hit for *_, path in rows for hit in path], dtype=bool)
 
 
-def simulated(paths: Paths, score: Mapping[str, Any], *, draws: int = DRAWS, seed: int = 0) -> Array:
+def simulated(paths: Paths, score: Mapping[str, Any], *, draws: int | None = None, seed: int = 0) -> Array:
     """[draws, parts]: the terms of the change, prompts drawn and detector errors taken out."""
     generator = np.random.default_rng(seed)
     found = []
-    for weight in bootstrap.draws(paths.prompts, draws, seed).astype(np.float64):
+    for weight in bootstrap.draws(paths.prompts, draws or DRAWS, seed).astype(np.float64):
         precision = generator.beta(score["tp"] + 0.5, score["fp"] + 0.5)
         recall = generator.beta(score["tp"] + 0.5, score["fn"] + 0.5)
         attempts = (paths.owner, paths.place, paths.right)

@@ -12,7 +12,7 @@ import pytest
 
 from r1rl.aha.figures import annotations, bootstrap
 from r1rl.aha.figures.figures import Selection, counts
-from r1rl.aha.measures import detector_errors
+from r1rl.aha.measures import decomposition, detector_errors
 from r1rl.aha.measures.decomposition import FACTORS, PARTS, TOTAL, accuracy, divide, measure, pair
 from tests.aha.annotated_runs import Annotation, attempts_of, drawn_annotation, write_run
 
@@ -237,12 +237,22 @@ def terms_of_total(rows: Rows, weight: Any) -> float:
     ("verifier", "carried"),
     [pytest.param("countdown", False, id="found by exact arithmetic"), pytest.param("math", True, id="free text")],
 )
-def test_errors_are_carried_through_in_free_text_alone(
+def test_errors_are_taken_out_in_free_text_alone(
     drawn_run: Path, monkeypatch: pytest.MonkeyPatch, verifier: str, carried: bool
 ) -> None:
     monkeypatch.setattr(detector_errors, "verifier_of", lambda row: verifier)
-    (found,) = measure([drawn_run], resamples=100)
-    assert found is not None
-    told = detector_errors.carried_through(drawn_run, Selection(), found)
-    assert [part.with_detector is not None for part in told.parts] == [carried] * len(PARTS)
-    assert [part.series for part in told.parts] == [part.series for part in found.parts]
+    monkeypatch.setattr(detector_errors, "DRAWS", 40)
+    (drawn_run.parent / "again").symlink_to(drawn_run)
+    monkeypatch.setattr(decomposition, "run_names", lambda runs: [str(run) for run in runs])
+    runs = [drawn_run, drawn_run.parent / "again"]
+    found = measure(runs, resamples=100)
+    told = detector_errors.taken_out(runs, Selection(), found)
+    assert len(told) == 3
+    for before, after in zip(found, told, strict=True):
+        assert before is not None
+        assert after is not None
+        assert [part.with_detector is not None for part in after.parts] == [carried] * len(PARTS)
+        assert [part.series for part in after.parts] == [part.series for part in before.parts]
+        if carried:
+            summed = sum(part.with_detector.value or 0 for part in after.parts if part.with_detector is not None)
+            assert summed == pytest.approx(after.total[-1].value, abs=0.05)
