@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from r1rl import cli
-from r1rl.aha.counterfactual import checkpoints
+from r1rl.aha.counterfactual import checkpoints, policies
 from r1rl.aha.counterfactual import store as counterfactual_store
 from r1rl.train import main as train
 
@@ -34,7 +34,7 @@ def test_both_ends_of_a_run(run_dir: Path, capsys: pytest.CaptureFixture[str], m
     assert [one["step"] for one in found] == [0, 2][: len(found)]
     if found:
         # A second time nothing is sampled.
-        monkeypatch.setattr(counterfactual_store, "load", None)
+        monkeypatch.setattr(policies, "writer", None)
         assert cli.main(["counterfactual", str(run_dir), *words[2:], "--steps", "0"]) == 0
         assert json.loads(capsys.readouterr().out) == found[0]
 
