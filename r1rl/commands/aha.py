@@ -96,11 +96,7 @@ def _more(parsed: argparse.Namespace, selection: Selection) -> list[tuple[Decomp
     several = len(parsed.runs) > 1
     gains: list[Decomposition | None] = [None] * (len(parsed.runs) + several)
     if not parsed.figure:
-        gains = decomposition.measure(parsed.runs, selection)
-        gains = [
-            one if one is None or path is None else detector_errors.carried_through(path, selection, one)
-            for path, one in zip([*parsed.runs, *[None] * several], gains, strict=True)
-        ]
+        gains = detector_errors.taken_out(parsed.runs, selection, decomposition.measure(parsed.runs, selection))
     elif not {figure.key for figure in suite.figures()} & set(parsed.figure):
         return [(one, None) for one in gains]
     return list(zip(gains, suite.measure(parsed.runs, selection), strict=True))

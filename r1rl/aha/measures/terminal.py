@@ -30,7 +30,7 @@ def rows(decomposition: Decomposition | None, measured: Result, *, short: bool =
 def gain(decomposition: Decomposition) -> list[Row]:
     """A row a part: its factor at the first and the last step, and its term of the change; then the whole change."""
     errors = any(part.with_detector is not None for part in decomposition.parts)
-    section = f"{_GAIN}, in points of accuracy" + (", detector's errors carried through" if errors else "")
+    section = f"{_GAIN}, in points of accuracy" + (", detector's errors taken out" if errors else "")
     found = [
         _row(decomposition, part.factors[-1], part.label, section, part.with_detector or part.change, part.p)
         for part in decomposition.parts
