@@ -113,6 +113,8 @@ def compute(
     read = [row for row in store.read(run_dir, kind=kind, steps=[step]).to_pylist() if row["temperature"] != 0]
     if settings.extraction is None:
         settings = replace(settings, extraction=policies.extraction_of(run_dir, read))
+    if settings.model is not None:
+        read = _with_verdicts(read, str(settings.extraction))
     tokens, longest = policies.tokens_of(settings.model)
     rows = sources(read, tokens, most=settings.max_rollouts, seed=settings.seed, longest=longest)
     stamp = json.dumps(settings.as_dict(), sort_keys=True)
@@ -137,6 +139,18 @@ def compute(
                 _write(path, module(what), writer, some, rows, settings, {"run": run_dir.resolve().name, "step": step})
                 bar.update(len(some))
     return [row for path in parts for row in pq.read_table(path).to_pylist()]
+
+
+def _with_verdicts(rows: Sequence[Mapping[str, Any]], extraction: str) -> list[dict[str, Any]]:
+    """Other tools may not say which rollouts were right. Raises ValueError where nothing does."""
+    from r1rl.aha.counterfactual.continuations import judged
+
+    if not any(row["gold"] for row in rows):
+        raise ValueError("rollouts: they have no gold answers, so right and wrong cannot be told")
+    unjudged = [row for row in rows if row["verdict"] is None and row["gold"]]
+    found = judged(extraction, unjudged, [row["completion"] or "" for row in unjudged])
+    told = {id(row): verdict.status for row, verdict in zip(unjudged, found, strict=True)}
+    return [{**row, "verdict": told.get(id(row), row["verdict"])} for row in rows if row["gold"]]
 
 
 def _write(
