@@ -27,10 +27,11 @@ examples:
   R1RL_JUDGE_KEY=… r1rl judge runs/countdown-1 --url https://api.openai.com/v1 --model gpt-4.1 --json
   r1rl judge runs/countdown-1 --model Qwen/Qwen3-32B        # what it said before, nothing is sent
 
-Any OpenAI-compatible endpoint will do (vLLM, SGLang, llama.cpp, Ollama, a hosted one). It is sent the question and the
-completion of each rollout and nothing else, in an order that mixes the steps, and has to prove every claim by a quote; a
-claim whose quote the completion does not hold is void. A key is read from R1RL_JUDGE_KEY, else OPENAI_API_KEY. Answers are kept in RUN/annotations/judge/: a judge that
-was cut off goes on where it stopped, and a second --model is compared with the first."""
+Any OpenAI-compatible endpoint will do (vLLM, SGLang, llama.cpp, Ollama, a hosted one). It is sent the question and
+the completion of each rollout and nothing else, in an order that mixes the steps, and has to prove every claim by a
+quote; a claim whose quote the completion does not hold is void. A key is read from R1RL_JUDGE_KEY, else
+OPENAI_API_KEY. Answers are kept in RUN/annotations/judge/: a judge that was cut off goes on where it stopped, and a
+second --model is compared with the first."""
 
 _FILE_WIDTH = 140
 

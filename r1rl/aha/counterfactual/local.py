@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from r1rl.aha.counterfactual.checkpoints import Policy
 
 _FORWARD_TOKENS: Final = 8192
+_LOGITS: Final = 1 << 27
+"""Of one pass: half a gigabyte."""
 _NEXT: Final = 1 << 40  # position of a draw; the engine counts a continuation's own from 0
 
 
@@ -62,9 +64,10 @@ class Local:
 
     @torch.no_grad()
     def entropies(self, text: list[Token], places: Sequence[int]) -> list[float]:
-        ids = torch.tensor([text], device=next(self.policy.model.parameters()).device)
-        logits = self.policy.model(input_ids=ids).logits[0, [place - 1 for place in places]].float()
-        logs = logits.log_softmax(-1)
+        device = next(self.policy.model.parameters()).device
+        before = torch.tensor([place - 1 for place in places], device=device)
+        logits = self.policy.model(input_ids=torch.tensor([text], device=device), logits_to_keep=before).logits[0]
+        logs = logits.float().log_softmax(-1)
         return [float(value) for value in -(logs.exp() * logs.clamp(min=-1e30)).sum(-1)]
 
     def logprobs(self, before: list[list[Token]], wanted: list[list[Token]]) -> list[float]:
@@ -83,9 +86,10 @@ class Local:
         """The logits of the last `keep` places of each text: of some texts at a time, by index, of similar lengths."""
         device = next(self.policy.model.parameters()).device
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        most = _LOGITS // (keep * self.policy.model.config.get_text_config().vocab_size)
         while order:
             width = len(texts[order[-1]])
-            part = [order.pop() for _ in range(min(len(order), max(1, _FORWARD_TOKENS // width)))]
+            part = [order.pop() for _ in range(min(len(order), max(1, min(most, _FORWARD_TOKENS // width))))]
             ids = torch.zeros(len(part), width, dtype=torch.long, device=device)
             mask = torch.zeros_like(ids)
             for row, i in enumerate(part):
