@@ -106,13 +106,15 @@ class Ledger:
 class Line:
     """One model behind an address, asked within limits; `stopped` says why nothing more is asked.
 
-    `key_name` is the environment variable that a refusal points at.
+    Where the endpoint refuses it, `key_name` is the environment variable to look at, and `where` says where its
+    address and model were given.
     """
 
     address: Address
     model: str
     ledger: Ledger
     key_name: str
+    where: str = "see the address, which mostly ends in /v1, and the model behind #"
     stopped: str = ""
 
     def __str__(self) -> str:
@@ -203,9 +205,8 @@ class Line:
 
     def _hint(self, status: int | None) -> str:
         """What to look at where an endpoint refuses everything, "" for another status."""
-        place = "see the address, which mostly ends in /v1"
         key = f"see the key in {self.key_name}"
-        return {401: key, 403: key, 404: f"{place}, and the model behind #", 405: place}.get(status or 0, "")
+        return {401: key, 403: key, 404: self.where, 405: self.where}.get(status or 0, "")
 
     def _cost(self, reply: Mapping[str, Any], most: float) -> float:
         read, written = (tokens(reply, name) for name in ("prompt_tokens", "completion_tokens"))

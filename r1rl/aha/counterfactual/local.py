@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from r1rl.aha.counterfactual.tokens import Cuts, Token, TokenCuts
 from r1rl.rollout.engine import Completion
+from r1rl.rollout.prefix import common
 from r1rl.rollout.sampling import draw
 
 if TYPE_CHECKING:
     from r1rl.aha.counterfactual.checkpoints import Policy
 
 _FORWARD_TOKENS: Final = 8192
+_LOGITS: Final = 1 << 27
+"""Of one pass: half a gigabyte."""
 _NEXT: Final = 1 << 40  # position of a draw; the engine counts a continuation's own from 0
 
 
@@ -62,9 +66,10 @@ class Local:
 
     @torch.no_grad()
     def entropies(self, text: list[Token], places: Sequence[int]) -> list[float]:
-        ids = torch.tensor([text], device=next(self.policy.model.parameters()).device)
-        logits = self.policy.model(input_ids=ids).logits[0, [place - 1 for place in places]].float()
-        logs = logits.log_softmax(-1)
+        device = next(self.policy.model.parameters()).device
+        before = torch.tensor([place - 1 for place in places], device=device)
+        logits = self.policy.model(input_ids=torch.tensor([text], device=device), logits_to_keep=before).logits[0]
+        logs = logits.float().log_softmax(-1)
         return [float(value) for value in -(logs.exp() * logs.clamp(min=-1e30)).sum(-1)]
 
     def logprobs(self, before: list[list[Token]], wanted: list[list[Token]]) -> list[float]:
@@ -80,21 +85,39 @@ class Local:
 
     @torch.no_grad()
     def _behind(self, texts: list[list[Token]], keep: int) -> Iterator[tuple[list[int], torch.Tensor]]:
-        """The logits of the last `keep` places of each text: of some texts at a time, by index, of similar lengths."""
-        device = next(self.policy.model.parameters()).device
+        """The logits of the last `keep` places of each text: of some texts at a time, by index, of similar lengths.
+
+        What all of them begin with, as worked examples, is read once.
+        """
+        model = self.policy.model
+        device = next(model.parameters()).device
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        alike = common([tuple(text) for text in texts]) if len(texts) > 1 else 0
+        shared = max(0, min(alike, len(texts[order[0]]) - keep)) if order else 0
+        begun: Any = None
+        if shared:
+            head = torch.tensor([texts[0][:shared]], device=device)
+            begun = model(input_ids=head, use_cache=True, logits_to_keep=1).past_key_values
+        most = _LOGITS // (keep * model.config.get_text_config().vocab_size)
         while order:
-            width = len(texts[order[-1]])
-            part = [order.pop() for _ in range(min(len(order), max(1, _FORWARD_TOKENS // width)))]
+            longest = len(texts[order[-1]])
+            part = [order.pop() for _ in range(min(len(order), max(1, min(most, _FORWARD_TOKENS // longest))))]
+            width = longest - shared
             ids = torch.zeros(len(part), width, dtype=torch.long, device=device)
-            mask = torch.zeros_like(ids)
+            mask = torch.ones(len(part), longest, dtype=torch.long, device=device)
             for row, i in enumerate(part):
-                ids[row, width - len(texts[i]) :] = torch.tensor(texts[i], device=device)
-                mask[row, width - len(texts[i]) :] = 1
-            positions = (mask.cumsum(1) - 1).clamp(min=0)
-            yield (
-                part,
-                self.policy.model(
-                    input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=min(keep, width)
-                ).logits,
-            )
+                rest = texts[i][shared:]
+                ids[row, width - len(rest) :] = torch.tensor(rest, device=device)
+                mask[row, shared : longest - len(rest)] = 0
+            cache = copy.deepcopy(begun)
+            if cache is not None:
+                cache.batch_repeat_interleave(len(part))
+            logits = model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, shared:],
+                past_key_values=cache,
+                use_cache=cache is not None,
+                logits_to_keep=min(keep, width),
+            ).logits
+            yield part, logits

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +28,11 @@ from r1rl.aha.counterfactual.settings import Settings
 from r1rl.aha.counterfactual.writers import Writer, sources
 from r1rl.ground import whole_files
 from r1rl.ground.endpoints import Limits
+from r1rl.run.folder import RunFolder
 from r1rl.store import store
 from r1rl.store.schema import SAMPLED_SQL
+
+logger = logging.getLogger(__name__)
 
 FOLDER: Final = "counterfactual"
 PART: Final = 20
@@ -72,6 +76,8 @@ def check(run_dir: Path | str, settings: Settings, steps: Sequence[int] | None) 
             raise ValueError(f"run={str(run_dir)!r}: no sampled rollouts to go on from")
         missing = "no sampled rollouts"
     else:
+        if not RunFolder(Path(run_dir)).recipe.is_file() and _sampled(run_dir, _kind(run_dir)):
+            raise ValueError(f"run={str(run_dir)!r}: it has no policies; name who is to go on: --model")
         possible = sorted(set(kept(run_dir)) & _sampled(run_dir, "eval", "AND token_ids IS NOT NULL"))
         missing = "no kept policy with held-out rollouts"
         if not possible:
@@ -113,8 +119,13 @@ def compute(
     read = [row for row in store.read(run_dir, kind=kind, steps=[step]).to_pylist() if row["temperature"] != 0]
     if settings.extraction is None:
         settings = replace(settings, extraction=policies.extraction_of(run_dir, read))
+    if settings.model is not None:
+        read = _with_verdicts(read, str(settings.extraction))
     tokens, longest = policies.tokens_of(settings.model)
     rows = sources(read, tokens, most=settings.max_rollouts, seed=settings.seed, longest=longest)
+    if len(rows) < min(len(read), settings.max_rollouts):
+        left = min(len(read), settings.max_rollouts) - len(rows)
+        logger.warning("step %d: %d rollouts are left out: no token ids, or the model cannot spell them", step, left)
     stamp = json.dumps(settings.as_dict(), sort_keys=True)
     place = run_dir / FOLDER / _digest(stamp, policies.identity(settings.model))
     name = f"step-{step:06d}-{_digest(*(str(row['token_ids']) for row in rows))}"
@@ -137,6 +148,18 @@ def compute(
                 _write(path, module(what), writer, some, rows, settings, {"run": run_dir.resolve().name, "step": step})
                 bar.update(len(some))
     return [row for path in parts for row in pq.read_table(path).to_pylist()]
+
+
+def _with_verdicts(rows: Sequence[Mapping[str, Any]], extraction: str) -> list[dict[str, Any]]:
+    """Other tools may not say which rollouts were right. Raises ValueError where nothing does."""
+    from r1rl.aha.counterfactual.continuations import judged
+
+    if not any(row["gold"] for row in rows):
+        raise ValueError("rollouts: they have no gold answers, so right and wrong cannot be told")
+    unjudged = [row for row in rows if row["verdict"] is None and row["gold"]]
+    found = judged(extraction, unjudged, [row["completion"] or "" for row in unjudged])
+    told = {id(row): verdict.status for row, verdict in zip(unjudged, found, strict=True)}
+    return [{**row, "verdict": told.get(id(row), row["verdict"])} for row in rows if row["gold"]]
 
 
 def _write(

@@ -120,8 +120,9 @@ def asked(writer: Writer, items: Sequence[Step], rows: Sequence[Row], settings: 
     for step in items:
         head = writer.prompt(step.row["prompt"])
         for text in conditions(step, settings.seed, writer.tokens.knows):
-            before.append([*head, *writer.tokens.of(text.rstrip() + cue)])
-            wanted.append(writer.tokens.of(step.answer))
+            # A blank belongs to the word behind it.
+            before.append([*head, *writer.tokens.of(text.rstrip() + cue.rstrip(" "))])
+            wanted.append(writer.tokens.of(cue[len(cue.rstrip(" ")) :] + step.answer))
     sure = [math.exp(lp) for lp in writer.logprobs(before, wanted)]
     return [
         {

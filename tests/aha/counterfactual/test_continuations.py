@@ -17,6 +17,7 @@ from r1rl.aha.counterfactual.local import Local
 from r1rl.aha.counterfactual.tokens import TokenCuts
 from r1rl.models.base import tokenizer as tiny_tokenizer
 from r1rl.rollout.engine import Engine
+from r1rl.rollout.prefix import common
 from r1rl.rollout.sampling import Sampling
 from r1rl.tasks import prompts
 from tests.aha.annotated_runs import rollout
@@ -141,3 +142,17 @@ def test_what_is_injected(wanted: str | None, expected: str) -> None:
 def test_unknown_words_are_not_injected() -> None:
     with pytest.raises(ValueError, match="inject='Hmm': not in the model's vocabulary"):
         counterfactual.injected(TokenCuts(tiny_tokenizer.build()), "Hmm")
+
+
+@pytest.mark.parametrize("beginning", ["", "Use 1, 2, 3 to make 6. "], ids=["nothing in common", "a common beginning"])
+def test_log_probabilities_of_several_texts_are_those_of_each_alone(beginning: str) -> None:
+    writer = Local(policy())
+    texts = [writer.prompt(beginning + text) for text in ("1 + 2 = 3", "<think> 3 + 3", "2")]
+    wanted = [writer.tokens.of(text) for text in (", 3 + 3 = 6", "= 6", "+ 2 = 4 no")]
+    assert (common([tuple(text) for text in texts]) > 0) == bool(beginning)
+    together = writer.logprobs(texts, wanted)
+    for text, rest, found in zip(texts, wanted, together, strict=True):
+        with torch.no_grad():
+            logs = writer.policy.model(torch.tensor([text + rest])).logits[0].log_softmax(-1)
+        each = [float(logs[len(text) + i - 1, token]) for i, token in enumerate(rest)]
+        assert found == pytest.approx(sum(each), abs=1e-4)
