@@ -27,6 +27,7 @@ from r1rl.commands import (
     judge,
     logs,
     plan,
+    recipe,
     rewards,
     runs,
     status,
@@ -58,6 +59,7 @@ COMMANDS: Final = {
     "rewards": rewards,
     "audit": audit,
     "tasks": tasks,
+    "recipe": recipe,
     "base": base,
 }
 
