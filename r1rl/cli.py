@@ -104,5 +104,11 @@ def _parser() -> Parser:
     return parser
 
 
+def help_of(name: str) -> str:
+    """What `r1rl NAME --help` prints."""
+    listed = next(action for action in _parser()._actions if isinstance(action.choices, dict))
+    return str(listed.choices[name].format_help())
+
+
 if __name__ == "__main__":
     sys.exit(main())
