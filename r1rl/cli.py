@@ -108,8 +108,8 @@ def _parser() -> Parser:
 
 def help_of(name: str) -> str:
     """What `r1rl NAME --help` prints."""
-    listed = next(action for action in _parser()._actions if isinstance(action.choices, dict))
-    return str(listed.choices[name].format_help())
+    commands = next(action.choices for action in _parser()._actions if isinstance(action.choices, dict))
+    return str(commands[name].format_help())
 
 
 if __name__ == "__main__":
