@@ -27,12 +27,19 @@ _PROGRAMS = ("r1rl", "make", "python", "pip", "accelerate", "git", "ssh", "expor
 NEEDS = ("needs a GPU", "needs a network", "needs a cluster", "needs a server")
 
 # Commands that take long, serve a page or change the environment: the test that runs the same.
+_BUILT = "tests/models/base/test_base.py"
 _IMPORTED = "tests/store/importers/test_opening.py"
 ELSEWHERE = {
     "make zero": "tests/end_to_end/test_train.py",
     'export PATH="$PWD/.venv/bin:$PATH"': "tests/test_packaging.py",
     "r1rl aha validate": "tests/aha/validate/test_validation.py",
-    "r1rl base build --out my-base": "tests/models/base/test_base.py",
+    "r1rl base build --out my-base": _BUILT,
+    "r1rl base build --corpus.retries 0.01 --out few-retries": _BUILT,
+    "r1rl base build --corpus.retries 0.01 --out few": _BUILT,
+    "r1rl base build --corpus.goal_test 0.5 --may-lack --out blind": _BUILT,
+    "r1rl study studies/tiny-controls --jobs 2": "tests/study/test_study.py",
+    "r1rl study studies/tiny-dose --jobs 2": "tests/study/test_study.py",
+    "r1rl study studies/tiny-controls --report": "tests/study/test_report.py",
     "r1rl aha grpo-output": _IMPORTED,
     "r1rl inspect logs/2026-01-01T12-00-00_math.eval": _IMPORTED,
     "r1rl import rollout_data --to runs/theirs --verifier math --extraction boxed": _IMPORTED,
