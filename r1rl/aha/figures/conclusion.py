@@ -22,7 +22,7 @@ from r1rl.aha.figures.figures import Unit
 from r1rl.aha.figures.onset import Onset
 from r1rl.aha.figures.suite import Result, Row
 
-_FORMATS: Final = {"gap": "+.2f", "count": ".2f", "reward": ".3f"}
+_FORMATS: Final = {"gap": "+.2f", "count": ".2f", "reward": ".3f", "nats": ".3f"}
 PRESENT: Final = 0.01
 """A share from here on counts as "there" at step 0."""
 
@@ -48,7 +48,10 @@ def conclude(result: Result) -> Conclusion:
             None, line, (f"One evaluation so far (step {result.steps[0]}): nothing to compare it with yet.",)
         )
     if rows["wrong_to_right"].last.value is None:
-        head = "Not measured: this task has no attempt detector, so nothing can be said about self-correction."
+        why = "this task has no attempt detector"
+        if rows["wrong_to_right"].text_kind and result.hidden:
+            why = f"attempts are not measured on {rows['wrong_to_right'].text_kind}"
+        head = f"Not measured: {why}, so nothing can be said about self-correction."
         return Conclusion(None, line, (head, *_markers(rows["marker_strict_rate"]), _limits(result)))
     if rows["wrong_to_right"].change.low is None:
         return Conclusion(None, line, ("Too few prompts for an interval: nothing can be said about a change.",))
@@ -183,7 +186,7 @@ def change(estimate: Estimate, unit: Unit) -> str:
     """A difference for readers with its interval; of shares in points."""
     if estimate.value is None:
         return "–"
-    scale, digits = {"share": (100, 1), "gap": (1, 2), "count": (1, 2), "reward": (1, 3)}.get(unit, (1, 1))
+    scale, digits = (100, 1) if unit == "share" else (1, {"gap": 2, "count": 2, "reward": 3, "nats": 3}.get(unit, 1))
     shown = f"{scale * estimate.value:+.{digits}f}"
     if estimate.low is None or estimate.high is None:
         return shown

@@ -29,7 +29,7 @@ from r1rl.store.schema import SAMPLED_SQL
 if TYPE_CHECKING:
     import duckdb
 
-Unit = Literal["share", "gap", "count", "tokens", "per_1k", "reward"]
+Unit = Literal["share", "gap", "count", "tokens", "per_1k", "reward", "nats"]
 LEXICONS: Final = ("strict", "r1-nature", "oat", "orz", "simplerl")
 
 
@@ -42,7 +42,7 @@ class Figure:
         label: its name for readers.
         numerator, denominator: what one rollout adds, in DuckDB's SQL.
         definition: the same in words.
-        unit: a share or a gap (difference of shares) is shown in points, a count or tokens as a number.
+        unit: a share or a gap (difference of shares) is shown in points, all others as a number.
         detector: whose precision and recall belong beside it, a name that `validation` knows; None for no detector.
         source: what the sums run over, a key of SOURCES.
         section: the part of the table it stands in.

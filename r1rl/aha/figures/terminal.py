@@ -63,8 +63,11 @@ def detector_lines(rows: Iterable[Row]) -> list[str]:
     ]
 
 
-def print_result(result: Result, console: Console, keys: Collection[str] = ()) -> None:
-    """One table, the figures without unclean rollouts, and the conclusion; with `keys` those figures alone."""
+def print_result(result: Result, console: Console, keys: Collection[str] = (), more: Sequence[Row] = ()) -> None:
+    """One table, the figures without unclean rollouts, and the conclusion; with `keys` those figures alone.
+
+    `more` rows stand at the end of the table.
+    """
     facts = [
         result.selection.words,
         f"{result.prompts} prompts",
@@ -76,7 +79,7 @@ def print_result(result: Result, console: Console, keys: Collection[str] = ()) -
         facts.append(f"incomplete and left out: step {', '.join(map(str, result.left_out))}")
     title = "runs " if len(result.runs) > 1 else "run "
     console.print(Text.assemble((title, "dim"), (_visible(", ".join(result.runs)), "bold"), "  ", " · ".join(facts)))
-    rows = [row for key, row in result.rows.items() if not keys or key in keys]
+    rows = [*(row for key, row in result.rows.items() if not keys or key in keys), *more]
     console.print(table(result.steps, rows, console.width))
     for line in [*result.hidden, *detector_lines(rows)]:
         console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2)))
@@ -180,7 +183,7 @@ def table(steps: Sequence[int], rows: Iterable[Row], width: int) -> Table:
         cells: list[str | Text] = [
             number(row.first.value, unit),
             number(row.last.value, unit),
-            Text(change(row.change, unit), style="bold" if row.rose or row.fell else "dim"),
+            Text(_moved(row), style="bold" if row.rose or row.fell else "dim"),
             p_words(row),
             _onset(row),
             Text(score, style="dim"),
@@ -210,6 +213,14 @@ def _clean_table(result: Result) -> Table | None:
                 change(row.clean_change, unit),
             )
     return table
+
+
+def _moved(row: Row) -> str:
+    """The change; of a figure that compares both steps itself, and so has no value at the first, its interval."""
+    unit, last = row.figure.unit, row.last
+    if row.first.value is not None or last.low is None or last.high is None:
+        return change(row.change, unit)
+    return f"({number(last.low, unit)} … {number(last.high, unit)})"
 
 
 def p_words(row: Row) -> str:
