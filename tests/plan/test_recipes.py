@@ -22,6 +22,7 @@ PLANNED = {
 }
 NO_GPUS = {
     "tiny/countdown.yaml",
+    "gemma3-270m/countdown-check.yaml",
     "smollm2-135m/addition.yaml",
     "smollm2-135m/countdown-check.yaml",
     "smollm2-135m/mawps.yaml",
