@@ -1,4 +1,4 @@
-# `make zero` trains and shows what happened; `make check` and `make test` check the project. Both set themselves up.
+# `make zero` and `make zero-lm` train and show what happened; `make check` and `make test` check the project. Both set themselves up.
 # Paths are relative and unquoted on purpose: a clone may lie in a folder with a space in its name.
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -7,10 +7,11 @@ INSTALLED := .venv/.installed
 # One worker a core, four at most: each holds torch.
 PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help zero check test test-slurm test-vllm test-long lint smollm2 bench gpu-check site clean
+.PHONY: help zero zero-lm check test test-slurm test-vllm test-long lint smollm2 bench gpu-check site clean
 
 help:
 	@echo "make zero     train R1-Zero style on this CPU and print what happened (runs/zero)"
+	@echo "make zero-lm  the same with a pretrained language model, SmolLM2-135M, on sums (10 minutes, runs/zero-lm)"
 	@echo "make check    lint, types, layers, and the tests that start no processes (3 minutes)"
 	@echo "make test     all of that and the rest of the tests (12 minutes)"
 	@echo "make test-long  also the repeats in more settings (half an hour)"
@@ -31,6 +32,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 zero: $(INSTALLED)
 	$(PY) -m r1rl.cli train recipes/tiny/countdown.yaml --name zero --resume
 	$(PY) -m r1rl.cli inspect runs/zero
+
+zero-lm: smollm2
+	$(PY) -m r1rl.cli train recipes/smollm2-135m/addition.yaml --name zero-lm --resume
+	$(PY) -m r1rl.cli inspect runs/zero-lm
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .

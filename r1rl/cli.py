@@ -31,6 +31,7 @@ from r1rl.commands import (
     rewards,
     runs,
     status,
+    study,
     submit,
     tasks,
     train,
@@ -41,6 +42,7 @@ from r1rl.run import exits
 COMMANDS: Final = {
     "init": init,
     "train": train,
+    "study": study,
     "plan": plan,
     "submit": submit,
     "status": status,

@@ -77,6 +77,7 @@ _REGISTRY = {
     "file": "r1rl.tasks.files:FileTask",
     "gym": "r1rl.tasks.gym:Gym",
     "mix": "r1rl.tasks.mix:Mix",
+    "sums": "r1rl.tasks.sums:Sums",
 }
 
 

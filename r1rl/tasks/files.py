@@ -134,23 +134,27 @@ class FileTask:
 
     @staticmethod
     def located(options: dict[str, Any], recipe_folder: Path) -> dict[str, Any]:
-        """The options with `path` as it stands (from the current folder), else from the recipe's folder.
+        """The options with `path` and `pass_rates` as they stand (from the current folder), else from the recipe's.
 
         Raises:
-            RecipeError: the file is in neither; both places are named.
+            RecipeError: a file is in neither; both places are named.
         """
-        path = options.get("path")
-        if not isinstance(path, str):
-            return options
-        given = Path(path).expanduser()
-        places = dict.fromkeys([Path.cwd() / given, recipe_folder.resolve() / given])
-        for place in places:
-            if place.is_file():
-                return options | {"path": str(place)}
-        raise MissingDataError(
-            f"task_options.path={path!r}: no such file (looked for {' and '.join(map(str, places))}); "
-            "put it there or say where: --task_options.path FILE"
-        )
+        found = {}
+        for key, remedy in (
+            ("path", "put it there or say where: --task_options.path FILE"),
+            ("pass_rates", "`r1rl data passrate RUN --to FILE` makes it"),
+        ):
+            if not isinstance(options.get(key), str):
+                continue
+            given = Path(options[key]).expanduser()
+            places = list(dict.fromkeys([Path.cwd() / given, recipe_folder.resolve() / given]))
+            there = next((place for place in places if place.is_file()), None)
+            if there is None:
+                looked = " and ".join(map(str, places))
+                kind = MissingDataError if key == "path" else RecipeError
+                raise kind(f"task_options.{key}={options[key]!r}: no such file (looked for {looked}); {remedy}")
+            found[key] = str(there)
+        return options | found
 
     def rows(self, split: str, count: int) -> list[Row]:
         """At most `count` training rows, or exactly `count` held-out rows, in shuffled order.

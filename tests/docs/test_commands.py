@@ -8,6 +8,7 @@ import re
 import runpy
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +31,6 @@ NEEDS = ("needs a GPU", "needs a network", "needs a cluster", "needs a server")
 _IMPORTED = "tests/store/importers/test_opening.py"
 ELSEWHERE = {
     "make zero": "tests/end_to_end/test_train.py",
-    'export PATH="$PWD/.venv/bin:$PATH"': "tests/test_packaging.py",
     "r1rl aha validate": "tests/aha/validate/test_validation.py",
     "r1rl base build --out my-base": "tests/models/base/test_base.py",
     "r1rl aha grpo-output": _IMPORTED,
@@ -94,6 +94,13 @@ def test_every_need_is_one_that_is_known() -> None:
     assert len(marked) == sum(bool(block.needs) for block in BLOCKS)  # none stands apart from its block
 
 
+def test_a_block_of_commands_holds_nothing_else() -> None:
+    """So a program that this file does not know cannot hide among others."""
+    for block in (block for block in BLOCKS if block.commands and "$ r1rl" not in block.text):
+        lines = [line for line in block.text.replace("\\\n", " ").splitlines() if line.strip()]
+        assert len(block.commands) == len(lines), f"{block.page}: {block.text}"
+
+
 def test_the_table_of_other_tests_is_true() -> None:
     said = {command for block in BLOCKS for command in block.commands if not block.needs}
     assert set(ELSEWHERE) <= said
@@ -137,6 +144,8 @@ def run(command: str) -> int:
     for pattern, smaller in SMALLER:
         command = re.sub(pattern, smaller, command)
     words = shlex.split(command.partition(" > ")[0])
+    if words[0] == "export":
+        return subprocess.run(["sh", "-c", command], check=False).returncode
     if words[0] == "python":
         runpy.run_path(words[1], run_name="__main__")
         return 0
