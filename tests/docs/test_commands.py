@@ -92,7 +92,8 @@ def blocks(path: Path) -> Iterator[Block]:
 BLOCKS = [block for path in build_pages.sources() for block in blocks(path)]
 FREE = [block for block in BLOCKS if not block.needs and block.page != "docs/plan.md"]
 PAGES = sorted({block.page for block in FREE if block.commands or block.language == "python"})
-LONG = ("docs/evaluating.md", "docs/measures.md", "docs/schedules.md", "docs/tiny-base.md")  # other tests run most of what they show
+# Other tests run most of what these show.
+LONG = ("docs/evaluating.md", "docs/measures.md", "docs/schedules.md", "docs/tiny-base.md")
 
 
 def elsewhere(command: str) -> str | None:
