@@ -1,4 +1,4 @@
-# `make zero` trains and shows what happened; `make check` and `make test` check the project. Both set themselves up.
+# `make zero` and `make zero-lm` train and show what happened; `make check` and `make test` check the project. Both set themselves up.
 # Paths are relative and unquoted on purpose: a clone may lie in a folder with a space in its name.
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -7,10 +7,11 @@ INSTALLED := .venv/.installed
 # One worker a core, four at most: each holds torch.
 PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help zero check test test-slurm test-vllm test-long lint smollm2 bench gpu-check clean
+.PHONY: help zero zero-lm check test test-slurm test-vllm test-long lint smollm2 bench gpu-check site clean
 
 help:
 	@echo "make zero     train R1-Zero style on this CPU and print what happened (runs/zero)"
+	@echo "make zero-lm  the same with a pretrained language model, SmolLM2-135M, on sums (10 minutes, runs/zero-lm)"
 	@echo "make check    lint, types, layers, and the tests that start no processes (3 minutes)"
 	@echo "make test     all of that and the rest of the tests (12 minutes)"
 	@echo "make test-long  also the repeats in more settings (half an hour)"
@@ -19,6 +20,7 @@ help:
 	@echo "make smollm2  also install the real language model for recipes/smollm2-135m"
 	@echo "make bench    measure everything against plain TRL and others, and write BENCHMARKS.md (hours)"
 	@echo "make gpu-check  what runs on one GPU, how fast, and in how much memory (10 minutes, no network)"
+	@echo "make site     the site of docs/, in build/site; needs Python 3.11 (half a minute)"
 	@echo "make clean    remove both environments and caches; runs/ stays"
 
 $(INSTALLED): requirements.lock pyproject.toml
@@ -30,6 +32,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 zero: $(INSTALLED)
 	$(PY) -m r1rl.cli train recipes/tiny/countdown.yaml --name zero --resume
 	$(PY) -m r1rl.cli inspect runs/zero
+
+zero-lm: smollm2
+	$(PY) -m r1rl.cli train recipes/smollm2-135m/addition.yaml --name zero-lm --resume
+	$(PY) -m r1rl.cli inspect runs/zero-lm
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .
@@ -74,5 +80,17 @@ gpu-check: $(INSTALLED)
 	mkdir -p runs
 	$(PY) -m benchmarks.gpu_check --out runs/gpu.json
 
+# An environment of its own: nobody else needs the generator. Building needs no network, and a warning is an error.
+SITE_INSTALLED := .venv-site/.installed
+$(SITE_INSTALLED): docs/requirements.txt
+	test -x .venv-site/bin/python || $(PYTHON) -m venv .venv-site
+	.venv-site/bin/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	touch $@
+
+site: $(INSTALLED) $(SITE_INSTALLED)
+	$(PY) docs/build_pages.py build/pages
+	.venv-site/bin/zensical build --strict --clean
+	@echo "open build/site/index.html"
+
 clean:
-	rm -rf .venv .venv-vllm .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-vllm .venv-site .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

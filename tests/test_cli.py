@@ -60,6 +60,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["audit"],
         ["tasks"],
         ["base"],
+        ["study"],
     ],
 )
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,10 +261,18 @@ def test_base(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     assert json.loads(capsys.readouterr().out)["weights_sha256"]
     assert cli.main(["base", "show", "--out", str(tmp_path)]) == 2
     assert "only with build" in capsys.readouterr().err
-    monkeypatch.setattr(r1rl.models.base, "build", lambda name, out: out)
+    built = []
+    monkeypatch.setattr(
+        r1rl.models.base, "build", lambda name, out, config, may_lack: built.append((config, may_lack)) or out
+    )
     assert cli.main(["base", "build"]) == 0
     assert cli.main(["base", "build", "countdown", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"base-countdown\n{tmp_path}\n"
+    assert cli.main(["base", "build", "--corpus.checks", "0.15", "--steps", "9", "--may-lack"]) == 0
+    assert (built[-1][0].corpus.checks, built[-1][0].steps, built[-1][1]) == (0.15, 9, True)
+    capsys.readouterr()
+    assert cli.main(["base", "--corpus.checks", "0.15"]) == 2
+    assert "--corpus.checks: only with build" in capsys.readouterr().err
     assert cli.main(["base", "build", "countdwn"]) == 2
     assert "known are countdown" in capsys.readouterr().err
 

@@ -14,6 +14,7 @@ from r1rl.commands import foreign, user_errors
 if TYPE_CHECKING:
     from r1rl.aha.figures.figures import Figure, Selection
     from r1rl.aha.figures.suite import Result
+    from r1rl.aha.measures.decomposition import Decomposition
 
 SUMMARY = "Measure reflection in a run's rollouts, against step 0."
 EXAMPLES = """\
@@ -21,6 +22,7 @@ examples:
   r1rl aha runs/countdown-1
   r1rl aha runs/seed0 runs/seed1 runs/seed2
   r1rl aha runs/countdown-1 --figure retried --sql
+  r1rl aha runs/countdown-1 --measures    # what published claims say of reflection, see docs/measures.md
   r1rl aha runs/countdown-1 --kind train --json
   r1rl aha completions/                   # rollouts of another tool, see docs/rollouts.md
   r1rl aha validate
@@ -37,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     foreign.add_out(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line and nothing else")
     parser.add_argument("--figure", action="append", default=[], metavar="NAME", help="show only this one; repeatable")
+    parser.add_argument("--measures", action="store_true", help="show every measure of reflection, not the main ones")
     parser.add_argument("--sql", action="store_true", help="print the SQL that recomputes each figure, and no figures")
     parser.add_argument(
         "--kind",
@@ -46,15 +49,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--greedy", action="store_true", help="the held-out rollouts of temperature 0, not the sampled")
     parser.add_argument("--exclude-unclean", action="store_true", help="leave rollouts with a hygiene flag out")
     parser.add_argument("--lexicon", help="show one lexicon's markers alone, or all (default: strict, peers' rates)")
+    parser.add_argument(
+        "--texts",
+        type=Path,
+        metavar="FOLDER",
+        help=f"for {_VALIDATE}: clones of the repositories of the labelled long texts, to measure on them anew",
+    )
     parser.add_argument("--workers", type=int, help="processes that annotate (default: one per available core)")
 
 
 def run(parsed: argparse.Namespace) -> None:
     if parsed.runs == [Path(_VALIDATE)] and not (parsed.runs[0] / "rollouts").is_dir():
-        _validate(as_json=parsed.json)
+        _validate(parsed.texts, as_json=parsed.json)
         return
     from r1rl.aha.figures import figures, suite
     from r1rl.aha.figures.annotations import compute
+    from r1rl.aha.measures import decomposition
     from r1rl.ground.machine import cores_of_a_rank
 
     with user_errors():
@@ -64,16 +74,38 @@ def run(parsed: argparse.Namespace) -> None:
         kind = parsed.kind or _kind(parsed.runs)
         selection = figures.Selection(kind, parsed.greedy, parsed.exclude_unclean)
         wanted = figures.chosen(parsed.lexicon)
-        figures.check(parsed.figure, wanted)
+        figures.check(parsed.figure, [*wanted, *_measured_figures(sql=parsed.sql)])
         workers = cores_of_a_rank() if parsed.workers is None else parsed.workers
         for path in parsed.runs:
             compute(path, kind=kind, workers=workers, progress=sys.stderr.isatty())
         if parsed.sql:
-            shown = [figure for figure in wanted if not parsed.figure or figure.key in parsed.figure]
+            every = [*wanted, decomposition.TOTAL, *decomposition.FACTORS]
+            shown = [figure for figure in every if not parsed.figure or figure.key in parsed.figure]
             _print_sql(parsed.runs, shown, selection)
             return
         results = suite.measure(parsed.runs, selection, figures=wanted)
-    _show(results, parsed.figure, as_json=parsed.json)
+        more = _more(parsed, selection)
+    _show(results, more, parsed)
+
+
+def _measured_figures(*, sql: bool) -> list[Figure]:
+    """The figures that are counted by reading texts, or for SQL those of the decomposition."""
+    from r1rl.aha.measures import decomposition, suite
+
+    return [decomposition.TOTAL, *decomposition.FACTORS] if sql else suite.figures()
+
+
+def _more(parsed: argparse.Namespace, selection: Selection) -> list[tuple[Decomposition | None, Result | None]]:
+    """Decomposition and measures of each run, and of all together; without the first where only figures are asked."""
+    from r1rl.aha.measures import decomposition, detector_errors, suite
+
+    several = len(parsed.runs) > 1
+    gains: list[Decomposition | None] = [None] * (len(parsed.runs) + several)
+    if not parsed.figure:
+        gains = detector_errors.taken_out(parsed.runs, selection, decomposition.measure(parsed.runs, selection))
+    elif not {figure.key for figure in suite.figures()} & set(parsed.figure):
+        return [(one, None) for one in gains]
+    return list(zip(gains, suite.measure(parsed.runs, selection), strict=True))
 
 
 def _kind(runs: Sequence[Path]) -> str:
@@ -88,20 +120,31 @@ def _kind(runs: Sequence[Path]) -> str:
     return "train"
 
 
-def _show(results: Sequence[Result], keys: Sequence[str], *, as_json: bool) -> None:
+def _show(
+    results: Sequence[Result], more: Sequence[tuple[Decomposition | None, Result | None]], parsed: argparse.Namespace
+) -> None:
     from rich.console import Console
 
     from r1rl.aha.figures import terminal
+    from r1rl.aha.measures import terminal as measures
 
     # Into a file or a pipe, nothing need be left out.
     console = Console() if sys.stdout.isatty() else Console(width=_FILE_WIDTH)
-    for i, result in enumerate(results):
-        if as_json:
-            sys.stdout.write(json.dumps(terminal.as_json(result, keys), allow_nan=False) + "\n")
+    keys: Sequence[str] = parsed.figure
+    for i, (result, (gain, measured)) in enumerate(zip(results, more, strict=True)):
+        if parsed.json:
+            told = terminal.as_json(result, keys)
+            if measured is not None:
+                told |= {"decomposition": measures.gain_json(gain), "measures": measures.measures_json(measured, keys)}
+            sys.stdout.write(json.dumps(told, allow_nan=False) + "\n")
             continue
         if i:
             console.print()
-        terminal.print_result(result, console, keys)
+        rows = []
+        if measured is not None:
+            rows = measures.rows(gain, measured, short=not (keys or parsed.measures))
+            rows = [row for row in rows if not keys or row.figure.key in keys]
+        terminal.print_result(result, console, keys, rows)
 
 
 def _print_sql(runs: Sequence[Path], wanted: Sequence[Figure], selection: Selection) -> None:
@@ -118,10 +161,12 @@ def _print_sql(runs: Sequence[Path], wanted: Sequence[Figure], selection: Select
             sys.stdout.write("DROP VIEW rollouts; DROP VIEW annotations;\n")
 
 
-def _validate(*, as_json: bool) -> None:
-    from r1rl.aha.validate import validation
+def _validate(texts: Path | None, *, as_json: bool) -> None:
+    from r1rl.aha.validate import long_texts, validation
 
-    results = validation.run()
+    with user_errors():
+        long = None if texts is None else long_texts.scores(long_texts.texts(texts))
+    results = validation.run(long)
     if as_json:
         sys.stdout.write(json.dumps(results, indent=2, allow_nan=False) + "\n")
         return

@@ -1,4 +1,4 @@
-"""r1rl counterfactual: does reflecting change the answer? Measured by sampling on from where rollouts reflect."""
+"""r1rl counterfactual: does reflecting change the answer? Measured by asking a model on from inside its rollouts."""
 
 from __future__ import annotations
 
@@ -11,72 +11,91 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r1rl.commands import user_errors
+from r1rl.commands.endpoints import add_limits, limits_of
+from r1rl.commands.foreign import add_out, runs_of
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from r1rl.aha.counterfactual.figures import Result
-    from r1rl.aha.figures.bootstrap import Estimate
+    from r1rl.aha.counterfactual.ratios import Measured
 
-SUMMARY = "Measure what reflecting is worth, with the run's own checkpoints."
+MEASURES = ("arms", "entropy", "thinking", "errors", "verification")  # of counterfactual.store
+SUMMARY = "Measure what reflecting is worth: a run's own checkpoints, or any model, go on from inside rollouts."
 EXAMPLES = """\
 examples:
   r1rl counterfactual runs/countdown-1
   r1rl counterfactual runs/seed0 runs/seed1 runs/seed2
   r1rl counterfactual runs/countdown-1 --steps 0 40 100 --points 400
-  r1rl counterfactual runs/countdown-1 --lexicon r1-nature --json
+  r1rl counterfactual runs/countdown-1 --measure entropy thinking errors verification --json
+  r1rl counterfactual their-rollouts.jsonl --model Qwen/Qwen2.5-1.5B --points 50
+  r1rl counterfactual runs/theirs --model http://127.0.0.1:8000/v1#MODEL --measure thinking
 
 Rollouts of the run's held-out evaluations are cut where they reflect, and the policy that wrote them goes on: with the
 answer forced before (A) or after the reflection (B), with reflective words banned (C) or freely (D), and with "Wait,"
 injected elsewhere (E); the same at random boundaries is the placebo. On Countdown, values are falsified as well. Step 0
 is the model that the run began with; other steps need a checkpoint. What was sampled is kept in RUN/counterfactual/,
 and a measurement that was cut off goes on where it stopped. With several runs (seeds of one recipe) each is shown, and
-all together at every step that all of them have, with intervals for new seeds and new problems."""
+all together at every step that all of them have, with intervals for new seeds and new problems.
+
+--measure names others: entropy where a reflection begins, and words injected where it is high; thinking, the True
+Thinking Score of each step; errors, own and somebody else's; verification of own answers when asked (docs/measures.md).
+With --model any model goes on, from a run, an import, or another tool's files: a folder, a hub name, base:…, package:…,
+or URL#MODEL of a completions endpoint. Of an endpoint, arms and entropy need log-probabilities of the likeliest tokens
+(logprobs), thinking those of the prompt (echo); vLLM has both. Its key is in R1RL_EVAL_KEY, else OPENAI_API_KEY."""
 
 _FILE_WIDTH = 140
-_CLAIMS = {
-    name + key: shown + side
-    for name, shown in (("intact", "intact, "), ("corrupted", "falsified, "))
-    for key, side in (("", "all"), ("_hits", "of a hit"), ("_misses", "of a miss"))
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs, or another tool's rollouts")
+    parser.add_argument("--measure", nargs="+", choices=MEASURES, default=["arms"], help="what to ask (default: arms)")
+    parser.add_argument("--model", metavar="MODEL", help="who goes on: a model, or URL#MODEL (default: the run's own)")
     parser.add_argument("--steps", type=int, nargs="+", metavar="STEP", help="default: the first and the last there is")
-    parser.add_argument("--points", type=int, default=200, help="markers, and claimed values, a step (default: 200)")
+    parser.add_argument("--points", type=int, default=200, help="markers, values, steps, …, a step (default: 200)")
     parser.add_argument("--samples", type=int, default=2, help="continuations an arm and point (default: 2)")
+    parser.add_argument("--max-rollouts", type=int, default=2000, metavar="N", help="to draw them from (default: 2000)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
     parser.add_argument("--lexicon", default="strict", help="whose markers to cut at and to ban (default: strict)")
     parser.add_argument("--inject", metavar="TEXT", help='default: "Wait," as the vocabulary spells it')
     parser.add_argument("--answer", metavar="TEXT", help="what forces an answer; default: as the rollouts begin theirs")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a run and step and nothing else")
+    parser.add_argument("--temperature", type=float, metavar="T", help="default: as the rollouts were sampled")
+    parser.add_argument("--top-p", type=float, metavar="P", help="default: as the rollouts were sampled")
+    parser.add_argument("--extraction", metavar="NAME", help="where answers stand; default: as the recipe, or the text")
+    parser.add_argument("--verify-tokens", type=int, default=64, metavar="N", help="longest verdict (default: 64)")
+    add_out(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object a run, measure and step, no more")
+    add_limits(parser)
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from r1rl.aha.counterfactual import figures as counterfactual_figures
-    from r1rl.aha.counterfactual import store as counterfactual_store
+    from r1rl.aha.counterfactual import store
+    from r1rl.aha.counterfactual.settings import Settings
     from r1rl.aha.figures import suite
+    from r1rl.verify import extraction
 
-    names = ("points", "samples", "seed", "lexicon", "inject", "answer")
-    settings = counterfactual_store.Settings(**{name: getattr(parsed, name) for name in names})
+    names = [field.name for field in dataclasses.fields(Settings)]
     with user_errors():
-        runs = suite.run_names(parsed.runs)
+        asked = Settings(**{name: getattr(parsed, name) for name in names})
+        if asked.extraction is not None:
+            extraction.get(asked.extraction)
+        limits = limits_of(parsed)
+        folders = runs_of(parsed.runs, parsed.out)
+        runs = suite.run_names(folders)
         # All of them, before the first is sampled.
-        steps = [counterfactual_store.check(path, settings, parsed.steps) for path in parsed.runs]
+        steps = [store.check(path, asked, parsed.steps) for path in folders]
         common = _common(runs, steps)
-        sampled: list[dict[int, list[dict[str, Any]]]] = []
-        for name, path, its in zip(runs, parsed.runs, steps, strict=True):
-            sampled.append({})
-            for step in its:
-                progress = sys.stderr.isatty()
-                rows = counterfactual_store.compute(path, step, settings, progress=progress)
-                sampled[-1][step] = rows
-                _show(counterfactual_figures.measure([name], step, [rows]), as_json=parsed.json)
-        if len(runs) > 1:
-            for step in common:
-                every = [of_run[step] for of_run in sampled]
-                _show(counterfactual_figures.measure(runs, step, every), as_json=parsed.json)
+        for measure in dict.fromkeys(parsed.measure):
+            found: list[dict[int, list[dict[str, Any]]]] = []
+            for name, path, its in zip(runs, folders, steps, strict=True):
+                found.append({})
+                for step in its:
+                    progress = sys.stderr.isatty()
+                    rows = store.compute(path, step, asked, measure, limits=limits, progress=progress)
+                    found[-1][step] = rows
+                    _show(_measured(measure, [name], step, [rows]), as_json=parsed.json)
+            if len(runs) > 1:
+                for step in common:
+                    every = [of_run[step] for of_run in found]
+                    _show(_measured(measure, runs, step, every), as_json=parsed.json)
 
 
 def _common(runs: Sequence[str], steps: Sequence[Sequence[int]]) -> list[int]:
@@ -89,75 +108,31 @@ def _common(runs: Sequence[str], steps: Sequence[Sequence[int]]) -> list[int]:
     return found
 
 
-def _show(result: Result, *, as_json: bool) -> None:
+def _measured(
+    measure: str, runs: Sequence[str], step: int, rows: Sequence[Sequence[dict[str, Any]]]
+) -> Result | Measured:
+    from r1rl.aha.counterfactual import figures, store
+
+    if measure == "arms":
+        return figures.measure(runs, step, rows)
+    for name, its in zip(runs, rows, strict=True):
+        if not its:
+            raise ValueError(f"run={name!r}, step={step}: its rollouts have nothing that {measure} could ask about")
+    return store.figures(measure)(runs, step, rows)
+
+
+def _show(result: Result | Measured, *, as_json: bool) -> None:
     from rich.console import Console
-    from rich.text import Text
+
+    from r1rl.aha.counterfactual import store, terminal
+    from r1rl.aha.counterfactual.ratios import Measured
 
     if as_json:
         sys.stdout.write(json.dumps(dataclasses.asdict(result), allow_nan=False) + "\n")
         sys.stdout.flush()
         return
     console = Console() if sys.stdout.isatty() else Console(width=_FILE_WIDTH)
-    head = f"step {result.step}  {result.markers} markers in rollouts of {result.prompts} prompts"
-    title = "runs " if len(result.runs) > 1 else "run "
-    console.print(Text.assemble((title, "dim"), (", ".join(result.runs), "bold"), "  ", head))
-    for table in (_arms(result), _gains(result), _corruption(result)):
-        if table is not None:
-            console.print(table)
-    if len(result.runs) > 1:
-        console.print(f"{len(result.runs)} runs: intervals are for new seeds and new problems ({result.prompts} seen).")
-    console.print()
-
-
-def _table(*headings: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    table.add_column(headings[0], no_wrap=True)
-    for heading in headings[1:]:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
-
-
-def _arms(result: Result) -> Table | None:
-    from r1rl.aha.counterfactual.arms import ARMS
-
-    if not result.arms:
-        return None
-    table = _table("arm", "right (95 %)", "parsed", "with a marker", "tokens", "n")
-    for name, arm in result.arms.items():
-        cells = (_share(arm.right), f"{arm.parsed:.0%}", f"{arm.marked:.0%}", f"{arm.tokens:.1f}", str(arm.count))
-        table.add_row(("placebo " if name.startswith("placebo") else "") + ARMS[name].strip(), *cells)
-    return table
-
-
-def _gains(result: Result) -> Table | None:
-    from r1rl.aha.counterfactual.figures import GAINS
-    from r1rl.aha.figures.conclusion import change
-
-    if not result.gains:
-        return None
-    table = _table("gain in points", "(95 %)", "adj. p")
-    for name, gain in result.gains.items():
-        p = "" if gain.p is None else "< 0.001" if gain.p < 0.001 else f"{gain.p:.3f}"
-        table.add_row(GAINS[name][0], change(gain.change, "share"), p)
-    return table
-
-
-def _corruption(result: Result) -> Table | None:
-    if not result.corruption:
-        return None
-    table = _table("claimed value", "tests by the true value (95 %)", "no test", "right at last", "n")
-    for name, row in result.corruption.items():
-        cells = (_share(row.noticed), f"{row.silent:.0%}", f"{row.right:.0%}", str(row.count))
-        table.add_row(_CLAIMS[name], *cells)
-    return table
-
-
-def _share(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "–"
-    shown = f"{100 * estimate.value:.1f} %"
-    if estimate.low is None or estimate.high is None:
-        return shown
-    return f"{shown} ({100 * estimate.low:.1f} … {100 * estimate.high:.1f})"
+    if isinstance(result, Measured):
+        terminal.print_measured(result, store.module(result.measure).ABOUT, console)
+    else:
+        terminal.print_result(result, console)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from r1rl.commands import add_task_options, json_object, user_errors
+from r1rl.commands.endpoints import add_limits, limits_of
 from r1rl.ground.errors import RecipeError
 
 SUMMARY = "Measure pass@1, pass@k and maj@k of runs, models and endpoints, with intervals."
@@ -68,15 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     other.add_argument(
         "--harness-args", type=shlex.split, default=[], metavar="WORDS", help='its own options: "--num_fewshot 5"'
     )
-    remote = parser.add_argument_group("endpoints")
-    remote.add_argument("--parallel", type=int, default=8, metavar="N", help="requests at a time (default: 8)")
-    remote.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="for one try (default: 600)")
-    remote.add_argument("--retries", type=int, default=5, metavar="N", help="after overload or failure (default: 5)")
-    remote.add_argument("--price", type=_price, metavar="READ,WRITTEN", help="of a million tokens, for the cost")
-    remote.add_argument("--max-cost", type=float, metavar="C", help="stop before more than this is spent")
-    remote.add_argument(
-        "--body", type=json_object, default={}, metavar="JSON", help="fields of a request; null: leave out"
-    )
+    add_limits(parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -161,7 +154,6 @@ def _harness_plan(parsed: argparse.Namespace) -> Any:
 
 def _plan(parsed: argparse.Namespace) -> Any:
     from r1rl.eval import evaluation, questions, targets
-    from r1rl.eval.endpoint import Limits
     from r1rl.eval.estimates import powers_of_two
     from r1rl.eval.protocol import Asking
     from r1rl.run import folder
@@ -181,7 +173,7 @@ def _plan(parsed: argparse.Namespace) -> Any:
         seed=parsed.seed,
         dtype=parsed.dtype,
     )
-    limits = Limits(parsed.parallel, parsed.timeout, parsed.retries, parsed.price, parsed.max_cost, parsed.body)
+    limits = limits_of(parsed)
     wanted = targets.parse(parsed.targets, parsed.step)
     name, options, heldout = _task(parsed, targets)
     if parsed.resume and parsed.name is None:
@@ -214,11 +206,3 @@ def _steps(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: need whole numbers such as 0,40,100") from None
-
-
-def _price(text: str) -> tuple[float, float]:
-    try:
-        read, written = map(float, text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: need two numbers such as 2.5,10") from None
-    return read, written

@@ -27,11 +27,11 @@ examples:
   R1RL_JUDGE_KEY=… r1rl judge runs/countdown-1 --url https://api.openai.com/v1 --model gpt-4.1 --json
   r1rl judge runs/countdown-1 --model Qwen/Qwen3-32B        # what it said before, nothing is sent
 
-Any OpenAI-compatible endpoint will do (vLLM, SGLang, llama.cpp, Ollama, a hosted one); asking it needs the package
-openai: pip install 'r1rl[judge]'. It is sent the question and the completion of each rollout and nothing else, in an
-order that mixes the steps, and has to prove every claim by a quote; a claim whose quote the completion does not hold is
-void. A key is read from R1RL_JUDGE_KEY, else OPENAI_API_KEY. Answers are kept in RUN/annotations/judge/: a judge that
-was cut off goes on where it stopped, and a second --model is compared with the first."""
+Any OpenAI-compatible endpoint will do (vLLM, SGLang, llama.cpp, Ollama, a hosted one). It is sent the question and
+the completion of each rollout and nothing else, in an order that mixes the steps, and has to prove every claim by a
+quote; a claim whose quote the completion does not hold is void. A key is read from R1RL_JUDGE_KEY, else
+OPENAI_API_KEY. Answers are kept in RUN/annotations/judge/: a judge that was cut off goes on where it stopped, and a
+second --model is compared with the first."""
 
 _FILE_WIDTH = 140
 
@@ -95,16 +95,12 @@ def _endpoint(parsed: argparse.Namespace) -> Endpoint | None:
 
 def _ask(items: Sequence[Item], cache: Cache, endpoint: Endpoint) -> Counter[str]:
     from r1rl.aha.judge import judged
-    from r1rl.aha.judge.endpoint import EndpointError
     from r1rl.ground.errors import RunFailedError
 
     try:
         return judged.ask(items, cache, endpoint, progress=sys.stderr.isatty())
-    except EndpointError as error:
-        raise RunFailedError(
-            f"{endpoint.url}, model {endpoint.model!r}: {error}; what was answered is kept, and the same command "
-            "goes on there"
-        ) from error
+    except RunFailedError as error:
+        raise RunFailedError(f"{error}; what was answered is kept, and the same command goes on there") from error
     except OSError as error:
         raise RunFailedError(f"an answer cannot be kept: {error}") from error
 

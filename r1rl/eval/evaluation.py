@@ -19,13 +19,14 @@ from tqdm import tqdm
 
 from r1rl.aha.counterfactual import checkpoints
 from r1rl.eval import endpoint, local, measuring, questions, vllm_engine
-from r1rl.eval.endpoint import Endpoint, Limits
+from r1rl.eval.endpoint import Endpoint
 from r1rl.eval.keeping import Samples
 from r1rl.eval.measuring import Comparison, Score
 from r1rl.eval.protocol import Answerer, Ask, Asking, Reply
 from r1rl.eval.questions import Questions
 from r1rl.eval.targets import Target
 from r1rl.ground import machine, whole_files
+from r1rl.ground.endpoints import Limits
 from r1rl.ground.errors import RecipeError, RunFailedError
 from r1rl.ground.values import read_yaml
 from r1rl.run import folder as run_folder
@@ -139,19 +140,19 @@ class Asked:
         """For the results: requests, tries made again by reason, failures by reason, cost."""
         if not isinstance(self.answerer, Endpoint):
             return {}
-        ledger = self.answerer.ledger
+        ledger = self.answerer.line.ledger
         return {
             "requests": ledger.requests,
             "tried_again": dict(ledger.again.most_common(8)),
             "failed": dict(self.failed.most_common(8)),
             "cost": ledger.spent if ledger.limits.price else None,
-            "stopped": self.answerer.stopped or None,
+            "stopped": self.answerer.line.stopped or None,
         }
 
     def note(self) -> None:
         """Write what this sitting cost into the target's events."""
-        if isinstance(self.answerer, Endpoint) and self.answerer.ledger.requests:
-            cost = self.answerer.ledger.spent - self.before
+        if isinstance(self.answerer, Endpoint) and self.answerer.line.ledger.requests:
+            cost = self.answerer.line.ledger.spent - self.before
             self.folder.append_event("asked", step=self.target.step, **(self.summary() | {"cost": cost}))
 
 

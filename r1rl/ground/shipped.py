@@ -20,7 +20,7 @@ def recipe(name: str) -> Path:
     `tiny/countdown` is the same recipe. A name that fits neither is returned as it is.
     """
     own = Path(name)
-    if own.exists():
+    if own.exists() and not own.is_dir():
         return own
     inside = own.relative_to("recipes") if own.parts[:1] == ("recipes",) else own
     found = folder("recipes") / inside.with_suffix(".yaml")

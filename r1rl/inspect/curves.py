@@ -7,9 +7,12 @@ light or dark theme.
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from r1rl.aha.figures.bootstrap import Estimate
+from r1rl.aha.figures.conclusion import change
 from r1rl.aha.figures.suite import Result
 from r1rl.inspect.run_data import RunData, numbers
 from r1rl.inspect.samples import middle, visible
@@ -66,6 +69,7 @@ def charts(data: RunData) -> list[Chart]:
         _reflection(data, "retry_after_miss", "Retry after a miss"),
         _reflection(data, "wrong_to_right", "Wrong → right"),
         _reflection(data, "marker_strict_rate", "Reflective markers"),
+        _gain(data),
     ]  # fmt: skip
     for key, title in (
         ("entropy", "Entropy, nats per token"),
@@ -136,6 +140,23 @@ def _reflection(data: RunData, key: str, title: str) -> Chart:
     return _chart(key, title, note, train, _measured(data.measured, key, 0), share=True)
 
 
+def _gain(data: RunData) -> Chart:
+    """The parts of the change of accuracy since the first step, a line each; their terms of the last step in words."""
+    if data.gain is None:
+        return _chart("gain", "", "", [])
+    steps, parts = data.gain.steps, data.gain.parts
+    told = ", ".join(f"{part.label} {change(part.change, 'share')}" for part in parts)
+    note = (
+        f"Points of held-out accuracy since step {steps[0]}, by what changed; they add up to the whole change. "
+        f"At step {steps[-1]}: {told}; together {change(data.gain.total[-1], 'share')}."
+    )
+    lines = [trace for i, part in enumerate(parts) for trace in _estimates(part.label, steps, part.series, i)]
+    drawn = _chart("gain", "Where the gain comes from", note, [], lines)
+    drawn.layout["shapes"].clear()  # at the first step every part is zero, so there is no band
+    drawn.layout["yaxis"] = {"tickformat": "+.0%"}
+    return drawn
+
+
 def _chart(
     key: str,
     title: str,
@@ -190,15 +211,20 @@ def _logged(data: RunData, keys: list[tuple[str, str]], *, faint: bool = False) 
 
 def _measured(result: Result, key: str, colour: int) -> list[dict[str, Any]]:
     """The figure at every step, its interval as error bars; under "band" the interval at the first step."""
-    points = [(step, e) for step, e in zip(result.steps, result.rows[key].series, strict=True) if e.value is not None]
+    words = result.selection.words.replace("held-out rollouts", "held out")
+    name = "training" if result.selection.kind == "train" else words
+    return _estimates(name, result.steps, result.rows[key].series, colour)
+
+
+def _estimates(name: str, steps: Sequence[int], series: Sequence[Estimate], colour: int) -> list[dict[str, Any]]:
+    """A series with its intervals, and its band, as `_measured` describes them."""
+    points = [(step, e) for step, e in zip(steps, series, strict=True) if e.value is not None]
     if not points:
         return []
     trace: dict[str, Any] = {
         "type": "scatter",
         "mode": "lines+markers",
-        "name": "training"
-        if result.selection.kind == "train"
-        else result.selection.words.replace("held-out rollouts", "held out"),
+        "name": name,
         "x": [step for step, _ in points],
         "y": [estimate.value for _, estimate in points],
         "line": {"width": 2, "color": COLOURS[colour]},

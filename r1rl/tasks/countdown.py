@@ -31,9 +31,9 @@ def apply(operator: str, a: Fraction, b: Fraction) -> Fraction | None:
     return a / b if b else None
 
 
-def is_heldout(numbers: list[int], target: int) -> bool:
+def is_heldout(numbers: list[int], target: int, share: float = HELDOUT_SHARE) -> bool:
     """Whether this problem, whatever the order of its numbers, belongs to the held-out split."""
-    return tasks.is_heldout(f"{sorted(numbers)}>{target}", HELDOUT_SHARE)
+    return tasks.is_heldout(f"{sorted(numbers)}>{target}", share)
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Countdown:
         target_low, target_high: smallest and largest target, both included.
         operators: which of `+-*/` a solution may need. The verifier accepts all four.
         style: `plain` states the rules in words; `short` is "Use 3, 5, 7 to make 22." for the tiny base.
+        heldout_share: share of the problems that are held out; more than the default where two small numbers make few
+            problems. The tiny base was pretrained on all but the default's.
         seed: seed of the problem stream.
     """
 
@@ -56,6 +58,7 @@ class Countdown:
     target_high: int = 50
     operators: str = _OPERATORS
     style: str = "plain"
+    heldout_share: float = HELDOUT_SHARE
     seed: int = 0
 
     name = "countdown"
@@ -75,6 +78,8 @@ class Countdown:
             raise RecipeError(f"task_options.operators={self.operators!r}: need a non-empty part of '+-*/'")
         if self.style not in ("plain", "short"):
             raise RecipeError(f"task_options.style={self.style!r}: need 'plain' or 'short'")
+        if not 0 < self.heldout_share < 1:
+            raise RecipeError(f"task_options.heldout_share={self.heldout_share}: need more than 0, less than 1")
 
     def question(self, numbers: list[int], target: int | str) -> str:
         """The question's text."""
@@ -110,7 +115,7 @@ class Countdown:
         rng = random.Random(f"countdown|{self.seed}|{split}|{index}")
         for _ in range(_MAX_DRAWS):
             drawn = self.problem(rng)
-            if drawn is not None and is_heldout(*drawn) == (split == "heldout"):
+            if drawn is not None and is_heldout(*drawn, self.heldout_share) == (split == "heldout"):
                 numbers, target = drawn
                 prompt_id = "countdown:" + "-".join(map(str, numbers)) + f">{target}"
                 return Row(prompt_id, self.question(numbers, target), str(target), {"numbers": numbers})
@@ -138,7 +143,7 @@ class Countdown:
                 if split == "heldout":
                     raise RecipeError(
                         f"heldout_size={count}: only about {len(rows)} distinct held-out problems exist with these "
-                        "task_options; ask for fewer, or widen the ranges"
+                        "task_options; ask for fewer, widen the ranges, or raise heldout_share"
                     )
                 seen.clear()
                 misses = 0

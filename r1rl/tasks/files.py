@@ -49,8 +49,8 @@ class FileTask:
             does not match is the question as it is.
         distinct: leave out rows whose question came before (case and spacing aside).
         name: what rows and messages call the task.
-        pass_rates: a file of `r1rl data passrate`; with it only questions are used whose rate of right answers is at
-            least `pass_low` and at most `pass_high`. One without a rate is left out.
+        pass_rates, pass_low, pass_high: a file of `r1rl data passrate`; with it only questions are used whose rate of
+            right answers is at least `pass_low` and at most `pass_high`. One without a rate is left out.
         limit: use only the first so many usable rows.
         heldout_fraction, heldout_size: how much is held out, as a share or in rows (not both; default 0.2).
         shuffle_seed: another value, another split.

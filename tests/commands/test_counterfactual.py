@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from r1rl import cli
-from r1rl.aha.counterfactual import checkpoints
+from r1rl.aha.counterfactual import checkpoints, policies
 from r1rl.aha.counterfactual import store as counterfactual_store
+from r1rl.models.resolve import resolve
 from r1rl.train import main as train
+from tests.aha.counterfactual.completions_server import serving
+from tests.aha.judge.played_endpoint import playing
 
 TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "countdown.yaml"
 
@@ -34,7 +38,7 @@ def test_both_ends_of_a_run(run_dir: Path, capsys: pytest.CaptureFixture[str], m
     assert [one["step"] for one in found] == [0, 2][: len(found)]
     if found:
         # A second time nothing is sampled.
-        monkeypatch.setattr(counterfactual_store, "load", None)
+        monkeypatch.setattr(policies, "writer", None)
         assert cli.main(["counterfactual", str(run_dir), *words[2:], "--steps", "0"]) == 0
         assert json.loads(capsys.readouterr().out) == found[0]
 
@@ -97,3 +101,93 @@ def test_runs_without_a_step_in_common(
     assert cli.main(["counterfactual", str(tmp_path / "seed0"), str(tmp_path / "seed0")]) == 2
     assert "runs: one is given twice" in capsys.readouterr().err
     assert asked == []
+
+
+MEASURES = ("entropy", "thinking", "errors", "verification")
+LIMITS = ["--points", "4", "--samples", "1", "--max-rollouts", "40"]
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Rollouts as another tool writes them: text, gold answers, no verdicts, no tokens."""
+    monkeypatch.setenv("R1RL_CACHE", str(tmp_path / "cache"))
+    right = "<think> 1 + 2 = 3 , 3 - 3 = 0 no , wait , 1 + 2 = 3 , 3 + 3 = 6 yes </think> <answer> 1 + 2 + 3 </answer>"
+    wrong = "<think> 1 + 2 = 3 , 3 - 3 = 0 no , wait </think> <answer> 1 + 2 - 3 </answer>"
+    gold = {"target": 6, "numbers": [1, 2, 3]}
+    path = tmp_path / "theirs.jsonl"
+    lines = [
+        {"prompt": f"Use 1, 2, 3 to make 6{'.' * (i + 1)}", "completion": text, "gold": gold, "step": 3}
+        for i in range(3)
+        for text in (right, wrong)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def asked(
+    words: list[str], capsys: pytest.CaptureFixture[str], measures: tuple[str, ...] = MEASURES
+) -> dict[str, dict[str, Any]]:
+    """What each measure says."""
+    capsys.readouterr()
+    assert cli.main(["counterfactual", *words, *LIMITS, "--json", "--measure", *measures]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["measure"], one["step"]) for one in found] == [(measure, 3) for measure in measures]
+    return {one["measure"]: one["figures"] for one in found}
+
+
+def test_another_model_goes_on_from_another_tools_rollouts(
+    theirs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tiny base in memory, and behind a completions endpoint, which says the same wherever nothing is drawn."""
+    near = [str(theirs), "--model", "base:countdown"]
+    here = asked(near, capsys)
+    assert here["entropy"]["before_markers"]["of"] == 4
+    assert here["thinking"]["sure"]["of"] == 4
+    assert here["errors"]["intact"]["of"] == 2
+    assert here["verification"]["generation"]["estimate"]["value"] == 0.5
+    # A second time nothing is asked.
+    with monkeypatch.context() as patch:
+        patch.setattr(policies, "writer", None)
+        assert asked(near, capsys) == here
+    model, tokenizer, _ = checkpoints.opened(resolve("base:countdown"), on_cpu=True)
+    with playing(serving(model, tokenizer)) as server:
+        far = [str(theirs), "--model", f"{server.url}#tiny", "--parallel", "2"]
+        there = asked(far, capsys, ("thinking", "errors"))
+    for name in ("reflection_score", "other_score", "sure"):
+        here_and_there = [one["thinking"][name]["estimate"]["value"] for one in (here, there)]
+        assert here_and_there[0] == pytest.approx(here_and_there[1], abs=1e-3)
+    assert there["errors"]["foreign_error"]["of"] == 2, "an endpoint's vocabulary is not known"
+
+
+def test_what_cannot_be_asked(theirs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    without = tmp_path / "without.jsonl"
+    without.write_text(json.dumps({"prompt": "a", "completion": "<think> wait , 1 + 1 = 2 </think>", "step": 0}) + "\n")
+    silent = tmp_path / "silent.jsonl"
+    silent.write_text(json.dumps({"prompt": "a", "completion": "hello", "gold": "2", "step": 0}) + "\n")
+    for words, message in (
+        ([str(theirs)], "name who is to go on: --model"),
+        ([str(theirs), "--model", "http://127.0.0.1:1/v1"], "say which model"),
+        ([str(theirs), "--model", "base:countdown", "--steps", "9"], "steps=9: no sampled rollouts; this run has 3"),
+        ([str(theirs), "--model", "base:countdown", "--extraction", "mine"], "extraction='mine'"),
+        ([str(without), "--model", "base:countdown"], "they have no gold answers"),
+        ([str(silent), "--model", "base:countdown", "--measure", "thinking"], "nothing that thinking could ask about"),
+    ):
+        capsys.readouterr()
+        assert cli.main(["counterfactual", *words]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_an_endpoint_that_is_not_there_is_a_failure_in_one_line(
+    theirs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(theirs), "--model", "http://127.0.0.1:9/v1#m", "--retries", "0", "--measure", "verification"]
+    assert cli.main(["counterfactual", *words]) == 1
+    assert "http://127.0.0.1:9/v1#m: connection failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_tables(theirs: Path, capsys: pytest.CaptureFixture[str], measure: str) -> None:
+    assert cli.main(["counterfactual", str(theirs), "--model", "base:countdown", *LIMITS, "--measure", measure]) == 0
+    shown = capsys.readouterr().out
+    assert f"run theirs  step 3  {measure}, rollouts of 3 prompts" in shown
+    assert " ".join(counterfactual_store.module(measure).ABOUT.split()) in " ".join(shown.split())

@@ -28,7 +28,6 @@ FIRST = "<think> 1 + 2 = 3 , 3 - 3 = 0 </think> <answer> 1 + 2 - {} </answer>"
 def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in KEYS:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     run = tmp_path / "it's a run"
     for step, share in ((0, 0.25), (10, 0.5), (20, 0.75)):
         rows = [
@@ -122,7 +121,7 @@ def test_invented_quotes_and_garbage_are_counted(run_dir: Path, capsys: pytest.C
         pytest.param(
             error(404, "no model org/judge"), "HTTP 404: no model org/judge (see --model, and --url", id="no model"
         ),
-        pytest.param(Sent(b"<html>hello</html>"), "HTTP 200, but no chat completion", id="another server"),
+        pytest.param(Sent(b"<html>hello</html>"), "HTTP 200, but no JSON", id="another server"),
         pytest.param(error(400, "bad request"), "HTTP 400: bad request", id="refused"),
     ],
 )

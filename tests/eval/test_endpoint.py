@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from r1rl.eval import endpoint, requests
-from r1rl.eval.endpoint import Limits
+from r1rl.eval import endpoint
 from r1rl.eval.protocol import INSTRUCTION, Ask, Asking, Reply
+from r1rl.ground import api_keys, endpoints, requests
+from r1rl.ground.endpoints import Limits
 from r1rl.ground.errors import RecipeError, RunFailedError
 from tests.aha.judge.played_endpoint import Asked, Sent, completion, error, playing
 
@@ -21,8 +22,8 @@ QUICK = {"timeout": 0.6, "parallel": 2}
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
-    monkeypatch.setattr(endpoint, "_FIRST_PAUSE", 0.01)
-    for name in endpoint.KEYS:
+    monkeypatch.setattr(endpoints, "_FIRST_PAUSE", 0.01)
+    for name in api_keys.OF_MODELS:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -62,7 +63,7 @@ def test_a_fault_now_and_then_is_tried_again_and_named(reason: str) -> None:
         came, failed, made = ask(server.url)
     assert {number: reply.text for number, reply in came.items()} == dict.fromkeys(range(4), "It is \\boxed{4}.")
     assert failed == {}
-    assert set(made.ledger.again) == {reason}
+    assert set(made.line.ledger.again) == {reason}
 
 
 @pytest.mark.parametrize("reason", FAULTS)
@@ -161,8 +162,8 @@ def test_never_more_is_spent_than_allowed() -> None:
         asking = Asking(max_completion_length=1_000_000)
         came, failed, made = ask(server.url, 50, asking, price=(0.0, 1.0), most=3.2, parallel=2)
     assert len(server.asked) == len(came) == 5
-    assert made.ledger.spent == pytest.approx(2.5)
-    assert made.stopped == "the limit on cost is reached"
+    assert made.line.ledger.spent == pytest.approx(2.5)
+    assert made.line.stopped == "the limit on cost is reached"
     assert set(failed.values()) == {"not asked, the limit on cost is reached"}
 
 
@@ -172,7 +173,7 @@ def test_what_did_not_arrive_may_have_been_paid_for() -> None:
         made = endpoint.of_url(f"{server.url}#m", Asking(max_completion_length=100), limits)
         with pytest.raises(RunFailedError):
             made.answer(asks(9), lambda *_: None, lambda *_: None)
-    assert made.ledger.spent == pytest.approx(300)
+    assert made.line.ledger.spent == pytest.approx(300)
 
 
 def test_the_request_says_what_the_protocol_says() -> None:
@@ -252,7 +253,7 @@ def test_bad_limits(limits: dict[str, Any], message: str) -> None:
 def test_a_key_that_no_header_can_hold(monkeypatch) -> None:
     monkeypatch.setenv("R1RL_EVAL_KEY", "sk secret")
     with pytest.raises(RecipeError, match="R1RL_EVAL_KEY: holds a blank") as e:
-        endpoint.api_key()
+        endpoint.of_url("http://127.0.0.1:1/v1#m", Asking(), Limits())
     assert "secret" not in str(e.value)
 
 

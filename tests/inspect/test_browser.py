@@ -48,7 +48,7 @@ def dom(page: Path, profile: Path) -> str:
 def test_the_charts_are_drawn(drawn_run: Path, tmp_path: Path) -> None:
     found = dom(write_report(drawn_run), tmp_path / "profile")
     keys = [chart.key for chart in charts(load(drawn_run))]
-    assert len(keys) == 12
+    assert len(keys) == 13
     for key in keys:
         drawn = re.search(rf'id="{key}" class="[^"]*js-plotly-plot', found) or re.search(
             rf'class="[^"]*js-plotly-plot[^"]*" id="{key}"', found

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1rl.inspect.run_data import Attempt, Marker, load
-from r1rl.inspect.samples import choose, choose_randomly, pieces, shown
+from r1rl.inspect.samples import before_and_after, choose, choose_randomly, pieces, shown
 
 
 def attempt(start: int, end: int) -> Attempt:
@@ -37,6 +37,20 @@ def test_a_draw_is_repeatable_and_depends_on_its_seed(run_dir: Path) -> None:
     assert choose_randomly(data, 8, seed=1) == choose_randomly(data, 8, seed=1)
     assert any(choose_randomly(data, 8, seed=s).rollouts != choose_randomly(data, 8).rollouts for s in range(1, 5))
     assert choose_randomly(data, 3).total == 24
+
+
+def test_a_prompt_before_and_after_was_wrong_and_became_right(run_dir: Path) -> None:
+    pair = before_and_after(load(run_dir))
+    assert pair is not None
+    assert (pair.before.prompt_id, pair.before.row["sample_idx"]) == (
+        pair.after.prompt_id,
+        pair.after.row["sample_idx"],
+    )
+    assert (pair.before.correct, pair.after.correct) == (False, True)
+    assert (pair.before.step, pair.after.step) == (0, 20)
+    # By PATHS: both samples of 1-6-8, the first of the two others that miss; each under three names.
+    assert (pair.count, pair.total) == (12, 24)
+    assert before_and_after(load(run_dir)) == pair
 
 
 def test_pieces_mark_the_ends_of_an_attempt_around_a_marker() -> None:

@@ -152,3 +152,13 @@ def test_long_texts_are_cut() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_sample_stands_before_and_after(run_dir: Path) -> None:
+    text = " ".join(printed(run_dir, 200).split())
+    told = "before and after 12 of 24 held-out samples were wrong before and are right after; one drawn at random"
+    _, found, shown = text.partition(told)
+    assert found
+    before, after = shown.split("step 20", 1)
+    assert re.search(r"Use [0-9, ]+ to make [0-9]+\. step 0 <think>.*✗", before)
+    assert re.match(r" <think>.*✓.*</answer>", after)

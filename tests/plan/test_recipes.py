@@ -20,7 +20,12 @@ PLANNED = {
     for path in sorted((ROOT / "recipes").glob("*/*.yaml"))
     if (found := re.search(r"^#   (r1rl plan recipes/.*)$", path.read_text(), re.MULTILINE))
 }
-NO_GPUS = {"tiny/countdown.yaml", "smollm2-135m/mawps.yaml"}
+NO_GPUS = {
+    "tiny/countdown.yaml",
+    "smollm2-135m/addition.yaml",
+    "smollm2-135m/countdown-check.yaml",
+    "smollm2-135m/mawps.yaml",
+}
 ROW = re.compile(r"^\| \[.*?\]\((.*?)\) \|(.*)\|$", re.MULTILINE)
 
 

@@ -22,7 +22,9 @@ from r1rl.recipe import keys as recipe_keys
 from r1rl.recipe.load import derive_batch, load, split_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name != "accelerate")
+SHIPPED = sorted(
+    path for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name not in ("accelerate", "studies")
+)
 assert SHIPPED, "no recipes found"
 
 SMALL: dict[str, Any] = {

@@ -60,6 +60,15 @@ def test_splits_share_no_problem_in_any_order_of_the_numbers():
     assert not problems("train", 800) & problems("heldout", 120)
 
 
+def test_a_larger_share_holds_out_more_and_what_was_held_out_before():
+    options = {"numbers": 2, "high": 20, "target_high": 100, "operators": "+-*"}
+    for row in Countdown(**options).rows("heldout", 32):
+        assert is_heldout(row.meta["numbers"], int(row.gold), 0.3)
+    assert len(Countdown(**options, heldout_share=0.3).rows("heldout", 128)) == 128
+    for row in Countdown(**options, heldout_share=0.3).rows("train", 100):
+        assert not is_heldout(row.meta["numbers"], int(row.gold), 0.3)
+
+
 def test_rows_are_distinct_until_the_space_is_used_up():
     task = Countdown(numbers=2, high=3, target_high=5)
     rows = task.rows("train", 40)
@@ -82,6 +91,7 @@ def test_too_many_heldout_problems_is_an_error():
         ({"target_low": 0}, "target_low=0"),
         ({"operators": "+^"}, r"operators='\+\^'"),
         ({"style": "long"}, "style='long'"),
+        ({"heldout_share": 1}, "heldout_share=1: need more than 0, less than 1"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

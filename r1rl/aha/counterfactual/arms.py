@@ -24,8 +24,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from r1rl.aha.counterfactual import continuations
 from r1rl.aha.counterfactual.boundaries import Cut, cuts
-from r1rl.aha.counterfactual.continuations import Branch, Row, TokenCuts
+from r1rl.aha.counterfactual.continuations import Branch
+from r1rl.aha.counterfactual.settings import CONTINUED, Settings, continued
+from r1rl.aha.counterfactual.tokens import Cuts
+from r1rl.aha.counterfactual.writers import Row, Writer
 from r1rl.rollout.sampling import row_key
 
 ARMS: Final[Mapping[str, str]] = {
@@ -42,6 +46,7 @@ ARMS: Final[Mapping[str, str]] = {
 }
 FORCED: Final = frozenset(arm for arm in ARMS if "answer" in arm)
 BANNED: Final = frozenset(arm for arm in ARMS if "banned" in arm)
+SCHEMA: Final = CONTINUED
 ANSWER_TOKENS: Final = 64
 """Cap of a forced answer."""
 
@@ -130,7 +135,7 @@ def forced_answer(rows: Iterable[Row], extraction: str) -> str:
     }.get(extraction, "\n\nThe final answer is ")
 
 
-def branches(point: Point, tokens: TokenCuts, *, answer: str, inject: str, samples: int) -> list[Branch]:
+def branches(point: Point, tokens: Cuts, *, answer: str, inject: str, samples: int) -> list[Branch]:
     """Every continuation to be sampled at a point, `samples` an arm, but for arms whose boundary the prompt lacks.
 
     Args:
@@ -163,21 +168,43 @@ def branches(point: Point, tokens: TokenCuts, *, answer: str, inject: str, sampl
             add(prefix + arm, place, cut.before, "", stretch)
     if point.matched is not None:
         at = point.matched.cut.at
-        if point.matched.row["completion"][:at].rstrip()[-1:].isalnum():  # nothing ends the clause before it
-            inject = f"{',' if inject[0].islower() else '.'} {inject}"
-        add("inject", point.matched, at, inject)
+        add("inject", point.matched, at, leading_on(inject, point.matched.row["completion"][:at]))
         add("no_inject", point.matched, at)
     return found
 
 
-def injected(tokenizer: Any, wanted: str | None = None) -> str:
+def leading_on(inject: str, before: str) -> str:
+    """The text to inject behind `before`; with a sign where nothing ends the clause before it."""
+    if not before.rstrip()[-1:].isalnum():
+        return inject
+    return f"{',' if inject[0].islower() else '.'} {inject}"
+
+
+def injected(tokens: Cuts, wanted: str | None = None) -> str:
     """The text to inject: as wanted, else the first of a few spellings of "wait" that the vocabulary has.
 
     Raises ValueError where there is none, or the one wanted has unknown tokens.
     """
     for text in [wanted] if wanted is not None else ["Wait,", "wait ,", "wait,"]:
-        ids = tokenizer(f" {text}", add_special_tokens=False)["input_ids"]
-        if text and ids and tokenizer.unk_token_id not in ids:
+        if text and tokens.knows(f" {text}"):
             return text
     shown = "'Wait,'" if wanted is None else repr(wanted[:80])
     raise ValueError(f"inject={shown}: not in the model's vocabulary; give --inject with words that the model writes")
+
+
+def chosen(rows: Sequence[Row], settings: Settings) -> list[Point]:
+    """The points of a step."""
+    return points(rows, most=settings.points, seed=settings.seed, lexicon=settings.lexicon)
+
+
+def asked(writer: Writer, items: Sequence[Point], rows: Sequence[Row], settings: Settings) -> list[dict[str, Any]]:
+    """Every arm of some points, sampled."""
+    answer = forced_answer(rows, writer.extraction) if settings.answer is None else settings.answer
+    inject = injected(writer.tokens, settings.inject)
+    every = [
+        branch
+        for one in items
+        for branch in branches(one, writer.tokens, answer=answer, inject=inject, samples=settings.samples)
+    ]
+    done = continuations.sample(writer, every, seed=settings.seed, lexicon=settings.lexicon)
+    return [continued(one, settings.lexicon) for one in done]

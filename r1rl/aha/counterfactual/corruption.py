@@ -14,11 +14,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from r1rl.aha.counterfactual.continuations import Branch, Continued, Row, TokenCuts
+import pyarrow as pa
+
+from r1rl.aha.counterfactual import continuations
+from r1rl.aha.counterfactual.continuations import Branch, Continued
+from r1rl.aha.counterfactual.settings import CONTINUED, Settings, continued
+from r1rl.aha.counterfactual.tokens import Cuts
+from r1rl.aha.counterfactual.writers import Row, Writer
 from r1rl.aha.detect.annotation import annotate
 from r1rl.rollout.sampling import row_key
 
 ARMS: Final = ("intact", "corrupted")
+SCHEMA: Final = pa.schema([
+    *CONTINUED,
+    # The true value is the target; what the next goal test says, null without one.
+    *pa.schema({"hits": pa.bool_(), "value": pa.int64(), "written": pa.int64(), "said": pa.bool_(),
+                "recomputed": pa.bool_()}),
+])  # fmt: skip
 _NUMBER: Final = re.compile(r"-?[0-9]{1,9}(?![0-9.,/]*[0-9])")
 _OFFSETS: Final = (1, -1, 2, -2, 3, -3)
 
@@ -82,7 +94,7 @@ def _claims_of(row: Row, seed: int) -> list[tuple[int, Claim]]:
     return found
 
 
-def branches(claim: Claim, tokens: TokenCuts, samples: int) -> list[Branch]:
+def branches(claim: Claim, tokens: Cuts, samples: int) -> list[Branch]:
     """Both arms of a claim; none where the text up to the number does not end with a token."""
     row = claim.row
     kept = tokens.until(row["token_ids"], claim.start)
@@ -120,3 +132,15 @@ def noticed(row: Mapping[str, Any]) -> bool | None:
     if row["recomputed"]:
         return True
     return None if row["said"] is None else bool(row["said"] == row["hits"])
+
+
+def chosen(rows: Sequence[Row], settings: Settings) -> list[Claim]:
+    """The claims of a step."""
+    return claims(rows, most=settings.points, seed=settings.seed)
+
+
+def asked(writer: Writer, items: Sequence[Claim], rows: Sequence[Row], settings: Settings) -> list[dict[str, Any]]:
+    """Both arms of some claims, sampled."""
+    pairs = [(one, branch) for one in items for branch in branches(one, writer.tokens, settings.samples)]
+    done = continuations.sample(writer, [b for _, b in pairs], seed=settings.seed, lexicon=settings.lexicon)
+    return [continued(one, settings.lexicon) | outcome(claim, one) for (claim, _), one in zip(pairs, done, strict=True)]

@@ -1,181 +1,180 @@
-"""The counterfactuals of a run on disk, made a part at a time: RUN/counterfactual/<settings>/*.parquet.
+"""What was asked on disk, made a part at a time: RUN/counterfactual/<settings>/*.parquet.
 
 `step-000100-<sources>.points.2-of-8.parquet` holds every continuation of one part of the points (or `.claims.` of the
-corruption test). <settings> and <sources> are digests of the settings, which settings.json spells out, and of the
-source rollouts: what was made otherwise, or of a step that was sampled again, is not taken for this. A file is whole
-or not there, so what was cut off goes on where it stopped.
+corruption test, or of another measure). <settings> and <sources> are digests of the settings, which settings.json
+spells out, and of the source rollouts: what was made otherwise, or of a step that was sampled again, is not taken for
+this. A file is whole or not there, so what was cut off goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from types import ModuleType
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from r1rl.aha.counterfactual.checkpoints import kept, load
-from r1rl.aha.detect.annotation import DETECTOR_VERSION
+from r1rl.aha.counterfactual import policies
+from r1rl.aha.counterfactual.checkpoints import kept
+from r1rl.aha.counterfactual.ratios import Measured
+from r1rl.aha.counterfactual.settings import Settings
+from r1rl.aha.counterfactual.writers import Writer, sources
 from r1rl.ground import whole_files
+from r1rl.ground.endpoints import Limits
+from r1rl.run.folder import RunFolder
 from r1rl.store import store
 from r1rl.store.schema import SAMPLED_SQL
 
-if TYPE_CHECKING:
-    from r1rl.aha.counterfactual.checkpoints import Policy
-    from r1rl.aha.counterfactual.continuations import Continued, Row
+logger = logging.getLogger(__name__)
 
 FOLDER: Final = "counterfactual"
 PART: Final = 20
-"""Points a file: what a Ctrl-C loses at most, some seconds of the tiny model."""
+"""Items a file: what a Ctrl-C loses at most, some seconds of the tiny model."""
 
-_VERSION: Final = 1
-SCHEMA: Final = pa.schema({
-    "run": pa.string(), "step": pa.int64(), "arm": pa.string(), "point": pa.int32(), "sample": pa.int32(),
-    "prompt_id": pa.string(), "source_sample_idx": pa.int32(),
-    "completion": pa.string(), "start": pa.int32(),  # characters; the continuation is completion[start:]
-    "kept_tokens": pa.int32(), "stretch_tokens": pa.int32(),  # of the source: before the cut, and from it on
-    "n_tokens": pa.int32(), "finish_reason": pa.string(),  # of the continuation
-    "verdict": pa.string(), "verdict_reason": pa.string(), "marked": pa.bool_(),  # the continuation holds a marker
-    # Of the corruption test: the true value is the target; the next goal test's word, null without one.
-    "hits": pa.bool_(), "value": pa.int64(), "written": pa.int64(), "said": pa.bool_(), "recomputed": pa.bool_(),
-})  # fmt: skip
+MEASURES: Final[Mapping[str, tuple[str, ...]]] = {
+    "arms": ("points", "claims"),
+    "entropy": ("entropy",),
+    "thinking": ("thinking",),
+    "errors": ("errors",),
+    "verification": ("verification",),
+}
+"""Measure -> the kinds of items that it asks about."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What decides what is sampled; `inject` and `answer` None: chosen by the vocabulary and the rollouts."""
+def module(kind: str) -> ModuleType:
+    """The module of a kind: SCHEMA, `chosen` and `asked`, and of all but points and claims ABOUT and `figures`."""
+    # torch and transformers are wanted only where something is to be asked.
+    from r1rl.aha.counterfactual import arms, corruption, entropy, errors, thinking, verification
 
-    points: int = 200
-    samples: int = 2
-    seed: int = 0
-    lexicon: str = "strict"
-    inject: str | None = None
-    answer: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "detector_version": DETECTOR_VERSION, "version": _VERSION}
+    return {
+        "points": arms,
+        "claims": corruption,
+        "entropy": entropy,
+        "thinking": thinking,
+        "errors": errors,
+        "verification": verification,
+    }[kind]
 
 
 def check(run_dir: Path | str, settings: Settings, steps: Sequence[int] | None) -> list[int]:
-    """The steps to go on from: those asked for, else the first and the last that can be.
+    """The steps to go on from: those asked for, else the first and the last that can be (of another model the last).
 
-    Such a step has a kept policy and held-out rollouts with token ids. Raises ValueError for no run, settings out of
-    range, or another step.
+    Such a step has sampled rollouts, and without `settings.model` a kept policy and token ids of held-out ones. Raises
+    ValueError for no run, no model, or another step.
     """
-    for name, least in (("points", 1), ("samples", 1), ("seed", 0)):
-        if getattr(settings, name) < least:
-            raise ValueError(f"{name}={getattr(settings, name)}: need >= {least}")
-    found = store.query(
-        run_dir,
-        f"SELECT DISTINCT step FROM rollouts WHERE kind = 'eval' AND {SAMPLED_SQL} AND token_ids IS NOT NULL",
-    )
-    possible = sorted(set(kept(run_dir)) & set(found["step"].to_pylist()))
-    if not possible:
-        raise ValueError(
-            f"run={str(run_dir)!r}: no step has a kept policy and held-out rollouts; train with eval_steps"
-        )
+    policies.check(settings.model)
+    if settings.model is not None:
+        possible = sorted(_sampled(run_dir, _kind(run_dir)))
+        if not possible:
+            raise ValueError(f"run={str(run_dir)!r}: no sampled rollouts to go on from")
+        missing = "no sampled rollouts"
+    else:
+        if not RunFolder(Path(run_dir)).recipe.is_file() and _sampled(run_dir, _kind(run_dir)):
+            raise ValueError(f"run={str(run_dir)!r}: it has no policies; name who is to go on: --model")
+        possible = sorted(set(kept(run_dir)) & _sampled(run_dir, "eval", "AND token_ids IS NOT NULL"))
+        missing = "no kept policy with held-out rollouts"
+        if not possible:
+            raise ValueError(
+                f"run={str(run_dir)!r}: no step has a kept policy and held-out rollouts; train with eval_steps, or "
+                "name who is to go on: --model"
+            )
     if steps is None:
-        return sorted({possible[0], possible[-1]})
+        return sorted({possible[0], possible[-1]} if settings.model is None else {possible[-1]})
     for step in steps:
         if step not in possible:
-            raise ValueError(
-                f"steps={step}: no kept policy with held-out rollouts; this run has {', '.join(map(str, possible))} "
-                "(more with --save_steps equal to --eval_steps and no --save_total_limit)"
-            )
+            more = " (more with --save_steps equal to --eval_steps and no --save_total_limit)" * (not settings.model)
+            raise ValueError(f"steps={step}: {missing}; this run has {', '.join(map(str, possible))}{more}")
     return sorted(set(steps))
 
 
-def compute(run_dir: Path | str, step: int, settings: Settings, *, progress: bool = False) -> list[dict[str, Any]]:
-    """All rows of a step, those that are missing sampled first."""
-    # torch and transformers are wanted only where something is to be sampled.
-    from r1rl.aha.counterfactual import arms, corruption
+def _sampled(run_dir: Path | str, kind: str, where: str = "") -> set[int]:
+    found = store.query(run_dir, f"SELECT DISTINCT step FROM rollouts WHERE kind = '{kind}' AND {SAMPLED_SQL} {where}")
+    return set(found["step"].to_pylist())
 
-    sources = sorted(
-        (row for row in store.read(run_dir, kind="eval", steps=[step]).to_pylist() if row["temperature"] != 0),
-        key=lambda row: (row["prompt_id"], row["sample_idx"]),
-    )
-    chosen: dict[str, Sequence[Any]] = {
-        "points": arms.points(sources, most=settings.points, seed=settings.seed, lexicon=settings.lexicon),
-        "claims": corruption.claims(sources, most=settings.points, seed=settings.seed),
-    }
-    place = Path(run_dir) / FOLDER / _digest(json.dumps(settings.as_dict(), sort_keys=True))
-    name = f"step-{step:06d}-{_digest(*(str(row['token_ids']) for row in sources))}"
-    parts = {
-        place / f"{name}.{what}.{first // PART + 1}-of-{-(-len(of) // PART)}.parquet": (what, of[first : first + PART])
-        for what, of in chosen.items()
-        for first in range(0, len(of), PART)
-    }
+
+def _kind(run_dir: Path | str) -> str:
+    """Held-out rollouts where there are any."""
+    return "eval" if _sampled(run_dir, "eval") else "train"
+
+
+def compute(
+    run_dir: Path | str,
+    step: int,
+    settings: Settings,
+    measure: str = "arms",
+    *,
+    limits: Limits | None = None,
+    progress: bool = False,
+) -> list[dict[str, Any]]:
+    """All rows of a measure at a step, those that are missing asked first."""
+    run_dir = Path(run_dir)
+    kind = "eval" if settings.model is None else _kind(run_dir)
+    read = [row for row in store.read(run_dir, kind=kind, steps=[step]).to_pylist() if row["temperature"] != 0]
+    if settings.extraction is None:
+        settings = replace(settings, extraction=policies.extraction_of(run_dir, read))
+    if settings.model is not None:
+        read = _with_verdicts(read, str(settings.extraction))
+    tokens, longest = policies.tokens_of(settings.model)
+    rows = sources(read, tokens, most=settings.max_rollouts, seed=settings.seed, longest=longest)
+    if len(rows) < min(len(read), settings.max_rollouts):
+        left = min(len(read), settings.max_rollouts) - len(rows)
+        logger.warning("step %d: %d rollouts are left out: no token ids, or the model cannot spell them", step, left)
+    stamp = json.dumps(settings.as_dict(), sort_keys=True)
+    place = run_dir / FOLDER / _digest(stamp, policies.identity(settings.model))
+    name = f"step-{step:06d}-{_digest(*(str(row['token_ids']) for row in rows))}"
+    parts: dict[Path, tuple[str, Sequence[Any]]] = {}
+    for what in MEASURES[measure]:
+        items = module(what).chosen(rows, settings)
+        for first in range(0, len(items), PART):
+            path = place / f"{name}.{what}.{first // PART + 1}-of-{-(-len(items) // PART)}.parquet"
+            parts[path] = what, items[first : first + PART]
     missing = {path: part for path, part in parts.items() if not path.is_file()}
     if missing:
         place.mkdir(parents=True, exist_ok=True)
         whole_files.write_json(place / "settings.json", settings.as_dict())
-        policy = load(run_dir, kept(run_dir)[step])
-        run = Path(run_dir).resolve().name
+        writer = policies.writer(run_dir, step, settings, read, limits or Limits())
         total = sum(len(some) for _, some in parts.values())
         done = total - sum(len(some) for _, some in missing.values())
-        with tqdm(
-            desc=f"step {step}", unit="point", total=total, initial=done, disable=not progress, leave=False
-        ) as bar:
+        with tqdm(desc=f"step {step}, {measure}", unit="item", total=total, initial=done, disable=not progress,
+                  leave=False) as bar:  # fmt: skip
             for path, (what, some) in missing.items():
-                rows = _sampled(what, policy, some, sources, settings)
-                rows = [{**dict.fromkeys(SCHEMA.names), "run": run, "step": step, **row} for row in rows]
-                with whole_files.replacing(path) as temporary:
-                    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
+                _write(path, module(what), writer, some, rows, settings, {"run": run_dir.resolve().name, "step": step})
                 bar.update(len(some))
     return [row for path in parts for row in pq.read_table(path).to_pylist()]
 
 
-def _sampled(
-    what: str, policy: Policy, chosen: Sequence[Any], sources: Sequence[Row], settings: Settings
-) -> list[dict[str, Any]]:
-    """The rows of some points, or claims: every branch of theirs sampled."""
-    from r1rl.aha.counterfactual import arms, continuations, corruption
+def _with_verdicts(rows: Sequence[Mapping[str, Any]], extraction: str) -> list[dict[str, Any]]:
+    """Other tools may not say which rollouts were right. Raises ValueError where nothing does."""
+    from r1rl.aha.counterfactual.continuations import judged
 
-    tokens = continuations.TokenCuts(policy.tokenizer, policy.engine.eos_token_ids)
-    if what == "points":
-        answer = arms.forced_answer(sources, policy.extraction) if settings.answer is None else settings.answer
-        inject = arms.injected(policy.tokenizer, settings.inject)
-        pairs = [
-            (one, branch)
-            for one in chosen
-            for branch in arms.branches(one, tokens, answer=answer, inject=inject, samples=settings.samples)
-        ]
-    else:
-        pairs = [(one, branch) for one in chosen for branch in corruption.branches(one, tokens, settings.samples)]
-    done = continuations.sample(policy, [b for _, b in pairs], seed=settings.seed, lexicon=settings.lexicon)
-    return [
-        _row(one, settings.lexicon) | ({} if what == "points" else corruption.outcome(source, one))
-        for (source, _), one in zip(pairs, done, strict=True)
-    ]
+    if not any(row["gold"] for row in rows):
+        raise ValueError("rollouts: they have no gold answers, so right and wrong cannot be told")
+    unjudged = [row for row in rows if row["verdict"] is None and row["gold"]]
+    found = judged(extraction, unjudged, [row["completion"] or "" for row in unjudged])
+    told = {id(row): verdict.status for row, verdict in zip(unjudged, found, strict=True)}
+    return [{**row, "verdict": told.get(id(row), row["verdict"])} for row in rows if row["gold"]]
 
 
-def _row(done: Continued, lexicon: str) -> dict[str, Any]:
-    from r1rl.aha.counterfactual.continuations import first_marker
+def _write(
+    path: Path, of: ModuleType, writer: Writer, some: Sequence[Any], rows: Sequence[Any], settings: Settings,
+    key: Mapping[str, Any],
+) -> None:  # fmt: skip
+    found = [{**dict.fromkeys(of.SCHEMA.names), **key, **row} for row in of.asked(writer, some, rows, settings)]
+    with whole_files.replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(found, schema=of.SCHEMA), temporary, compression="zstd")
 
-    branch = done.branch
-    prefill = branch.row.get("prefill") or ""
-    return {
-        "arm": branch.arm,
-        "point": branch.point,
-        "sample": branch.sample,
-        "prompt_id": branch.row["prompt_id"],
-        "source_sample_idx": branch.row["sample_idx"],
-        "completion": done.completion.encode("utf-8", "replace").decode(),
-        "start": done.start,
-        "kept_tokens": branch.kept,
-        "stretch_tokens": branch.stretch,
-        "n_tokens": len(done.token_ids),
-        "finish_reason": done.finish_reason,
-        "verdict": done.verdict.status,
-        "verdict_reason": done.verdict.reason,
-        "marked": first_marker(done.completion, done.start, prefill, lexicon) is not None,
-    }
+
+def figures(measure: str) -> Callable[[Sequence[str], int, Sequence[Sequence[Mapping[str, Any]]]], Measured]:
+    """What makes a measure's figures of its rows, for all but `arms`."""
+    made: Callable[[Sequence[str], int, Sequence[Sequence[Mapping[str, Any]]]], Measured] = module(measure).figures
+    return made
 
 
 def _digest(*texts: str) -> str:

@@ -22,7 +22,7 @@ from r1rl.aha.figures.figures import Unit
 from r1rl.aha.figures.onset import Onset
 from r1rl.aha.figures.suite import Result, Row
 
-_FORMATS: Final = {"gap": "+.2f", "count": ".2f", "reward": ".3f"}
+_FORMATS: Final = {"gap": "+.2f", "count": ".2f", "reward": ".3f", "nats": ".3f"}
 PRESENT: Final = 0.01
 """A share from here on counts as "there" at step 0."""
 
@@ -183,7 +183,7 @@ def change(estimate: Estimate, unit: Unit) -> str:
     """A difference for readers with its interval; of shares in points."""
     if estimate.value is None:
         return "–"
-    scale, digits = {"share": (100, 1), "gap": (1, 2), "count": (1, 2), "reward": (1, 3)}.get(unit, (1, 1))
+    scale, digits = (100, 1) if unit == "share" else (1, {"gap": 2, "count": 2, "reward": 3, "nats": 3}.get(unit, 1))
     shown = f"{scale * estimate.value:+.{digits}f}"
     if estimate.low is None or estimate.high is None:
         return shown

@@ -51,7 +51,7 @@ class Result:
 def ask(items: Sequence[Item], cache: Cache, endpoint: Endpoint, *, progress: bool = False) -> Counter[str]:
     """Ask the endpoint what the cache does not hold, each text once, and keep every answer as it comes.
 
-    Returns how many rollouts got no answer, by the reason. Raises EndpointError as `endpoint.ask_all`, and OSError
+    Returns how many rollouts got no answer, by the reason. Raises RunFailedError as `endpoint.ask_all`, and OSError
     where an answer cannot be kept.
     """
     from r1rl.aha.judge.endpoint import ask_all

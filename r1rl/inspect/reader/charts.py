@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
 
+from r1rl.aha.figures.bootstrap import Estimate
 from r1rl.aha.figures.figures import FIGURES, Figure
 from r1rl.aha.figures.suite import Result, Row
 from r1rl.inspect.curves import events
@@ -73,6 +74,7 @@ class Chart:
     format: str  # share, points, number or integer
     series: list[dict[str, Any]]
     detector: str = ""
+    text_kind: str = ""
     stacked: bool = False
     events: list[dict[str, Any]] = field(default_factory=list)
 
@@ -80,7 +82,7 @@ class Chart:
 def head(chart: Chart) -> dict[str, Any]:
     """What a page says of a chart before it is drawn."""
     return {"key": chart.key, "title": chart.title, "note": chart.note, "detector": chart.detector,
-            "reach": short_reach(chart.detector or None)}  # fmt: skip
+            "reach": short_reach(chart.detector or None, chart.text_kind)}  # fmt: skip
 
 
 def overview(runs: Sequence[Shown], together: Sequence[Result] = ()) -> dict[str, list[Chart]]:
@@ -118,7 +120,9 @@ def figure_chart(runs: Sequence[Shown], figure: Figure, together: Sequence[Resul
                 series += _measured(f"{run.name}, greedy", greedy, greedy.rows["accuracy"], run.colour, dashed=True)
     definition = f"{figure.definition[0].upper()}{figure.definition[1:]}"
     title = f"{figure.label[0].upper()}{figure.label[1:]}"
-    return Chart(figure.key, title, definition, _FORMATS.get(figure.unit, "number"), series, figure.detector or "")
+    kinds = (run.data.measured.rows[figure.key].text_kind for run in runs if figure.key in run.data.measured.rows)
+    unit = _FORMATS.get(figure.unit, "number")
+    return Chart(figure.key, title, definition, unit, series, figure.detector or "", next(kinds, ""))
 
 
 def flow(run: Shown, matched: Result | None) -> list[Chart]:
@@ -129,6 +133,7 @@ def flow(run: Shown, matched: Result | None) -> list[Chart]:
         row = rows[f"transition_{name}"]
         shares += _measured(row.figure.label, run.data.measured, row, colour)
     found = [
+        _gain(run),
         Chart("transitions", "What an attempt turns into", "Share of all transitions between attempts.", "share",
               shares, "transitions", stacked=True),
         _several("ends", "First and final attempt", "Share of rollouts whose first, and whose last attempt is right.",
@@ -153,6 +158,21 @@ def flow(run: Shown, matched: Result | None) -> list[Chart]:
                  "r1rl counterfactual measures.", run, ("reflection_gap", "reflection_gap_matched"))
     )  # fmt: skip
     return [chart for chart in found if chart.series]
+
+
+def _gain(run: Shown) -> Chart:
+    """The parts of the change of accuracy since the first step."""
+    gain = run.data.gain
+    series: list[dict[str, Any]] = []
+    if gain is not None:
+        series += [
+            line for i, part in enumerate(gain.parts) for line in _estimates(part.label, gain.steps, part.series, i)
+        ]
+    note = (
+        "Points of held-out accuracy since the first step, by what changed: the parts add up to the whole change "
+        "(docs/measures.md)."
+    )
+    return Chart("gain", "Where the gain comes from", note, "points", series, "attempts")
 
 
 def marked_steps(runs: Sequence[Shown]) -> list[dict[str, Any]]:
@@ -215,22 +235,30 @@ def _training(runs: Sequence[Shown]) -> list[Chart]:
 def _measured(
     name: str, result: Result, row: Row, colour: int, *, control: bool = False, dashed: bool = False
 ) -> list[dict[str, Any]]:
-    points = [(step, one) for step, one in zip(result.steps, row.series, strict=True) if one.value is not None]
+    drawn = _estimates(f"{name} (control)" if control else name, result.steps, row.series, colour)
+    first, onset = next((one for one in row.series if one.value is not None), row.first), row.onset
+    band = [first.low, first.high] if first.low is not None and result.compared and not dashed else None
+    marked = None if onset is None or dashed else [onset.step, onset.after, onset.high]
+    style = "dashed" if dashed or control else "measured"
+    return [one | {"style": style, "band": band, "onset": marked} for one in drawn]
+
+
+def _estimates(name: str, steps: Sequence[int], series: Sequence[Estimate], colour: int) -> list[dict[str, Any]]:
+    """A series with its intervals."""
+    points = [(step, one) for step, one in zip(steps, series, strict=True) if one.value is not None]
     if not points:
         return []
-    first = points[0][1]
-    onset = row.onset
     return [
         {
-            "name": f"{name} (control)" if control else name,
-            "style": "dashed" if dashed or control else "measured",
+            "name": name,
+            "style": "measured",
             "colour": colour,
             "x": [step for step, _ in points],
             "y": [one.value for _, one in points],
             "low": [one.low for _, one in points],
             "high": [one.high for _, one in points],
-            "band": [first.low, first.high] if first.low is not None and result.compared and not dashed else None,
-            "onset": None if onset is None or dashed else [onset.step, onset.after, onset.high],
+            "band": None,
+            "onset": None,
         }
     ]
 

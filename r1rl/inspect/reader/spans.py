@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from r1rl.inspect.run_data import Rollout
 from r1rl.inspect.samples import middle, shown, visible
+from r1rl.store.tokens import Token
 
 PART_CHARACTERS: Final = 20_000
 """A longer completion is read in parts of so many characters."""
@@ -20,18 +21,9 @@ SHADES: Final = 5
 _SHADE_FROM: Final = (-0.105, -0.693, -1.609, -2.996, -4.605)
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token of the completion: its span in characters, and its log-probability where that was kept."""
-
-    start: int
-    end: int
-    logprob: float | None = None
-
-    @property
-    def shade(self) -> int:
-        """0 for a token that was expected, SHADES for one that hardly ever comes."""
-        return 0 if self.logprob is None else sum(self.logprob < bound for bound in _SHADE_FROM)
+def shade(token: Token) -> int:
+    """0 for a token that was expected, SHADES for one that hardly ever comes."""
+    return 0 if token.logprob is None else sum(token.logprob < bound for bound in _SHADE_FROM)
 
 
 @dataclass
@@ -177,4 +169,4 @@ def _tokens(tokens: Sequence[Token]) -> Iterator[_Span]:
     for token in tokens:
         if token.logprob is not None:
             title = f"log-probability {token.logprob:.2f}"
-            yield _Span(token.start, token.end, (f"p{token.shade}",), title)
+            yield _Span(token.start, token.end, (f"p{shade(token)}",), title)

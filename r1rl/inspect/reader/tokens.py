@@ -1,62 +1,15 @@
-"""Where a rollout's stored tokens lie in its text, by the tokenizer that the run's checkpoints carry."""
+"""A text cut into its tokens, or into what stands for them."""
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from r1rl.inspect.reader.spans import Token
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from r1rl.store.tokens import Token
 
 WORDS: Final = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")
 """What stands for tokens where none are known: a word or a sign with the white space before it."""
-
-_LARGEST: Final = 64 * 2**20  # bytes of a tokenizer
-
-
-def tokens_of(run: Path, row: dict[str, Any]) -> list[Token] | None:
-    """The stored tokens of a rollout with their log-probabilities; None where they or their texts are not known."""
-    ids, logprobs = row.get("token_ids"), row.get("logprobs")
-    if not ids or (path := _tokenizer_of(run)) is None:
-        return None
-    tokenizer = _loaded(path, path.stat().st_mtime_ns)
-    return None if tokenizer is None else aligned(tokenizer, row["completion"] or "", ids, logprobs)
-
-
-def aligned(
-    tokenizer: Tokenizer, text: str, ids: Sequence[int], logprobs: Sequence[float] | None
-) -> list[Token] | None:
-    """The spans of tokens in a text, None where they do not spell it.
-
-    Special tokens are left out of a completion, and what follows a stop string is cut off. A token that ends inside a
-    character belongs to the one that completes it.
-    """
-    from tokenizers.decoders import DecodeStream
-
-    stream = DecodeStream(skip_special_tokens=True)
-    found: list[Token] = []
-    at, waiting = 0, 0.0
-    known = bool(logprobs) and len(logprobs or ()) == len(ids)
-    for i, number in enumerate(ids):
-        try:
-            piece = stream.step(tokenizer, number)
-        except Exception:
-            return None
-        waiting += logprobs[i] if known and logprobs is not None else 0.0
-        if not piece:
-            continue
-        if not text.startswith(piece, at):
-            piece = piece.lstrip() if at == 0 and text.startswith(piece.lstrip()) else ""
-        if not piece:
-            break
-        found.append(Token(at, at + len(piece), waiting if known else None))
-        at, waiting = at + len(piece), 0.0
-    return found if len(text) - at <= 0 or text[at:].isspace() else None
 
 
 def pieces(text: str, tokens: Sequence[Token] | None) -> list[str]:
@@ -65,18 +18,3 @@ def pieces(text: str, tokens: Sequence[Token] | None) -> list[str]:
         found = [text[token.start : token.end] for token in tokens]
         return [*found, *WORDS.findall(text[tokens[-1].end :])]
     return WORDS.findall(text)
-
-
-def _tokenizer_of(run: Path) -> Path | None:
-    found = [path for path in run.glob("checkpoints/*/tokenizer.json") if path.stat().st_size <= _LARGEST]
-    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
-
-
-@functools.lru_cache(maxsize=4)
-def _loaded(path: Path, _time: int) -> Tokenizer | None:
-    from tokenizers import Tokenizer
-
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception:
-        return None

@@ -10,15 +10,24 @@ import dataclasses
 import hashlib
 import json
 import logging
+import shlex
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from r1rl.ground.errors import RecipeError
+from r1rl.ground.errors import RecipeError, check_known
+from r1rl.ground.values import coerce
+from r1rl.models.base.corpus import CorpusConfig
 from r1rl.models.base.pretrain import PretrainConfig
 
 BASES = {"countdown": PretrainConfig()}
+OPTIONS: dict[str, str] = {
+    "steps": "optimizer steps of the pretraining",
+    "seed": "of the weights and the corpus",
+} | {f"corpus.{item.name}": item.metadata["help"] for item in dataclasses.fields(CorpusConfig) if item.metadata}
+"""What a base can be built with that is not as those that ship, and what it is."""
 MANIFEST, WEIGHTS = "base.json", "model.safetensors"
 
 logger = logging.getLogger(__name__)
@@ -53,10 +62,54 @@ def path(name: str = "countdown") -> Path:
     return folder
 
 
-def build(name: str, out: Path, config: PretrainConfig | None = None) -> Path:
+def configured(name: str, options: Mapping[str, Any]) -> PretrainConfig:
+    """The base `name` with other options: `{"corpus.retries": 0.01, "steps": 400}`.
+
+    Raises:
+        RecipeError: no such base, an unknown option, or a value that it cannot have.
+    """
+    if name not in BASES:
+        raise RecipeError(f"base {name!r}: unknown, known are {', '.join(BASES)}")
+    check_known(options, OPTIONS, " of a base")
+    hints = get_type_hints(PretrainConfig) | {f"corpus.{k}": hint for k, hint in get_type_hints(CorpusConfig).items()}
+    values = {key: coerce(key, value, hints[key]) for key, value in options.items()}
+    for key, least in (("steps", 1), ("seed", 0)):
+        if values.get(key, least) < least:
+            raise RecipeError(f"{key}={values[key]}: need at least {least}")
+    corpus = {key.removeprefix("corpus."): values.pop(key) for key in list(values) if key.startswith("corpus.")}
+    of_name = BASES[name]
+    return dataclasses.replace(of_name, corpus=dataclasses.replace(of_name.corpus, **corpus), **values)
+
+
+def options_of(name: str, config: PretrainConfig) -> dict[str, Any]:
+    """What `configured` was given: the options that differ from those of the base `name`."""
+    mine, plain = _flat(config), _flat(BASES[name])
+    return {key: mine[key] for key in OPTIONS if mine[key] != plain[key]}
+
+
+def plain_option(name: str, option: str) -> Any:
+    """What an option is in the base `name`."""
+    return _flat(BASES[name])[option]
+
+
+def _flat(config: PretrainConfig) -> dict[str, Any]:
+    content = dataclasses.asdict(config)
+    return content | {f"corpus.{key}": value for key, value in content["corpus"].items()}
+
+
+def rebuild_words(name: str, config: PretrainConfig, *, may_lack: bool = False) -> list[str]:
+    """The words after `r1rl` that build this base."""
+    words = [word for key, value in options_of(name, config).items() for word in (f"--{key}", str(value))]
+    return ["base", "build", name, *words, *(["--may-lack"] if may_lack else [])]
+
+
+def build(name: str, out: Path, config: PretrainConfig | None = None, *, may_lack: bool = False) -> Path:
     """Pretrain the base `name` from its corpus, examine it, and write it to `out`; with a progress bar.
 
     The weights are rounded to half precision before the examination, so what was examined is what is written.
+
+    Args:
+        may_lack: write it even where it lacks a skill, as one does whose corpus does not show it.
 
     Raises:
         RecipeError: `out` holds something else than a base.
@@ -78,7 +131,8 @@ def build(name: str, out: Path, config: PretrainConfig | None = None) -> Path:
         model, tokenizer = pretrain(config, lambda step, loss: progress.update(bar, completed=step + 1, loss=loss))
     skills = examine(model.half().float(), tokenizer, config)
     logger.info("the tiny base %s: %s", name, skills.text())
-    skills.require()
+    if not may_lack:
+        skills.require()
     transformers.utils.logging.disable_progress_bar()
     out.parent.mkdir(parents=True, exist_ok=True)
     written = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -89,7 +143,7 @@ def build(name: str, out: Path, config: PretrainConfig | None = None) -> Path:
         tokenizer.save_pretrained(written)
         content = {
             "name": name,
-            "rebuild": f"r1rl base build {name}",
+            "rebuild": shlex.join(["r1rl", *rebuild_words(name, config, may_lack=may_lack)]),
             "parameters": model.num_parameters(),
             "weights_sha256": hashlib.sha256((written / WEIGHTS).read_bytes()).hexdigest(),
             "corpus_sha256": corpus_sha256(config),

@@ -21,8 +21,9 @@ import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from r1rl.ground.errors import RecipeError
 from r1rl.tasks.countdown import Countdown, is_heldout
 
 LARGEST = 99  # every number is one token, so nothing beyond this is ever written
@@ -30,24 +31,42 @@ LARGEST = 99  # every number is one token, so nothing beyond this is ever writte
 Step = tuple[int, str, int, int]  # a, operator, b, value
 
 
+def _option(default: Any, text: str) -> Any:
+    """An option with its help."""
+    return field(default=default, metadata={"help": text})
+
+
 @dataclass(frozen=True)
 class CorpusConfig:
-    """Shares of the document kinds; the README quotes them.
+    """Shares of the document kinds, and how good the skills are that they show; docs/tiny-base.md quotes them.
 
-    Args:
-        task: the Countdown options whose training split the documents are about.
-        unchecked: share of documents that guess once and answer without looking.
-        checked: share that guess once, check, and answer whatever the check said.
-            The rest check every attempt and try again after a miss, until a hit or until `give_up`.
-        give_up: probability, after each miss of a retrying document, to stop and answer all the same.
-        max_attempts: attempts a retrying document makes at most.
+    Each option but `task` is one of `r1rl base build --corpus.NAME VALUE`, with the help of its metadata.
     """
 
     task: Countdown = field(default_factory=lambda: Countdown(3, 1, 20, 1, 30, operators="+-", style="short", seed=1))
-    unchecked: float = 0.5
-    checked: float = 0.35
-    give_up: float = 0.05
-    max_attempts: int = 12
+    checks: float = _option(
+        0.5, "share of documents that check an attempt; the rest guess once and answer without looking"
+    )
+    retries: float = _option(
+        0.15,
+        "share that check every attempt and try the next way after a miss; the rest of `checks` answers all the same",
+    )
+    give_up: float = _option(0.05, "probability, after each miss of a retrying document, to answer all the same")
+    max_attempts: int = _option(12, "attempts that a retrying document makes at most")
+    arithmetic: float = _option(1.0, "share of all equations whose result is right; the rest have a random other one")
+    goal_test: float = _option(1.0, "share of all goal tests that say the right word; the rest say the other one")
+
+    def __post_init__(self) -> None:
+        for name in ("checks", "retries", "give_up", "arithmetic", "goal_test"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise RecipeError(f"corpus.{name}={value:g}: need 0 to 1, it is a share")
+        if self.retries > self.checks:
+            raise RecipeError(
+                f"corpus.retries={self.retries:g}: a document that retries checks, so need at most "
+                f"corpus.checks={self.checks:g}"
+            )
+        if self.max_attempts < 1:
+            raise RecipeError(f"corpus.max_attempts={self.max_attempts}: need at least 1")
 
 
 def calculate(a: int, operator: str, b: int) -> int | None:
@@ -99,7 +118,7 @@ def fact(rng: random.Random, config: CorpusConfig) -> str:
             a, b = max(a, b), min(a, b)
         value = calculate(a, operator, b)
         if value is not None:
-            return f"{a} {operator} {b} = {value}"
+            return f"{a} {operator} {b} = {result(rng, value, config)}"
 
 
 def training_problem(rng: random.Random, config: CorpusConfig) -> tuple[list[int], int]:
@@ -126,10 +145,36 @@ def written(steps: Sequence[Step]) -> str:
     return " , ".join(f"{a} {operator} {b} = {value}" for a, operator, b, value in steps)
 
 
-def goal_test(target: int, steps: Sequence[Step]) -> str:
+def result(rng: random.Random, value: int, config: CorpusConfig) -> int:
+    """The value that an equation is given: the right one, or one nearby where the corpus's arithmetic slips."""
+    if config.arithmetic == 1 or rng.random() < config.arithmetic:
+        return value
+    return rng.choice([near for near in range(max(0, value - 10), min(LARGEST, value + 10) + 1) if near != value])
+
+
+def attempt(rng: random.Random, way: tuple[Step, Step, str], config: CorpusConfig) -> tuple[Step, Step, str]:
+    """One of `expressions` as it is written; a slip in the first equation goes on into the second, where it can."""
+    (a, first, b, x), (c, second, d, y), expression = way
+    wrong, other = result(rng, x, config), d if c == x else c
+    onward = calculate(max(wrong, other), second, min(wrong, other)) if wrong != x else None
+    if onward is not None:
+        x, y, c, d = wrong, onward, max(wrong, other), min(wrong, other)
+        inner = f"( {a} {first} {b} )"
+        expression = f"{inner} {second} {other}" if x >= other else f"{other} {second} {inner}"
+    return (a, first, b, x), (c, second, d, result(rng, y, config)), expression
+
+
+def verdict(rng: random.Random, target: int, got: int, config: CorpusConfig) -> str:
+    """What a goal test says: "yes" where the target is met, or the other word where the corpus's goal test is wrong."""
+    hit = got == target
+    if config.goal_test < 1 and rng.random() >= config.goal_test:
+        hit = not hit
+    return "yes" if hit else "no"
+
+
+def goal_test(rng: random.Random, target: int, got: int, config: CorpusConfig) -> str:
     """The comparison of an attempt's last value with the target."""
-    value = steps[-1][3]
-    return f"target {target} got {value} {'yes' if value == target else 'no'}"
+    return f"target {target} got {got} {verdict(rng, target, got, config)}"
 
 
 def workings(rng: random.Random, config: CorpusConfig) -> str:
@@ -143,7 +188,11 @@ def workings(rng: random.Random, config: CorpusConfig) -> str:
     else:
         numbers, target = [rng.randint(config.task.low, config.task.high) for _ in range(config.task.numbers)], 0
     ways = in_order(rng, numbers, config)[:10]
-    listed = " . ".join(f"{written(steps)}{f' {goal_test(target, steps)}' * tested}" for *steps, _ in ways)
+    lines = []
+    for way in ways:
+        *steps, _ = attempt(rng, way, config)
+        lines.append(written(steps) + (f" {goal_test(rng, target, steps[-1][3], config)}" if tested else ""))
+    listed = " . ".join(lines)
     return f"Use {', '.join(map(str, numbers))}{f' to make {target}' * tested} : {listed}"
 
 
@@ -157,7 +206,7 @@ def checks(rng: random.Random, config: CorpusConfig) -> str:
             while got == target:
                 near = rng.random() < 0.5
                 got = min(LARGEST, max(0, target + rng.randint(-10, 10))) if near else rng.randint(0, LARGEST)
-        parts.append(f"target {target} got {got} {'yes' if got == target else 'no'}")
+        parts.append(goal_test(rng, target, got, config))
     return f"make {target} : {' , '.join(parts)}"
 
 
@@ -165,19 +214,19 @@ def document(rng: random.Random, config: CorpusConfig) -> str:
     """One problem of the training split with sloppy reasoning and an answer."""
     numbers, target = training_problem(rng, config)
     kind = rng.random()
-    checks_it = kind >= config.unchecked
-    retries = kind >= config.unchecked + config.checked
+    checks_it = kind >= 1 - config.checks
+    retries = kind >= 1 - config.retries
     words: list[str] = []
     answer = ""
-    for *steps, expression in in_order(rng, numbers, config)[: config.max_attempts if retries else 1]:
-        answer = expression
+    for way in in_order(rng, numbers, config)[: config.max_attempts if retries else 1]:
+        *steps, answer = attempt(rng, way, config)
         if words:
             words.append(rng.choice((", wait ,", ", try again :")))
         words.append(written(steps))
         if not checks_it:
             break
-        words.append(goal_test(target, steps))
-        if steps[-1][3] == target or rng.random() < config.give_up:
+        words.append(goal_test(rng, target, steps[-1][3], config))
+        if words[-1].endswith("yes") or rng.random() < config.give_up:
             break
     reasoning = " ".join(words)
     return f"{config.task.question(numbers, target)} <think> {reasoning} </think> <answer> {answer} </answer>"

@@ -62,7 +62,7 @@ class Skills:
         if not self.sufficient:
             raise RunFailedError(
                 f"the base is refused: {self.text()}; {REQUIRED:.0%} is needed of each, because retrying cannot pay "
-                "without them: pretrain for more steps"
+                "without them: pretrain for more steps, or give --may-lack where the corpus does not show one"
             )
 
 

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from r1rl.aha.counterfactual import arms as counterfactual
-from r1rl.aha.counterfactual import continuations, corruption
+from r1rl.aha.counterfactual import continuations, corruption, policies
 from r1rl.aha.counterfactual import store as counterfactual_store
 from r1rl.aha.counterfactual.arms import ARMS
-from r1rl.aha.counterfactual.continuations import Branch, Continued, TokenCuts
-from r1rl.aha.counterfactual.store import PART, Settings
+from r1rl.aha.counterfactual.continuations import Branch, Continued
+from r1rl.aha.counterfactual.local import Local
+from r1rl.aha.counterfactual.settings import Settings
+from r1rl.aha.counterfactual.store import PART
+from r1rl.aha.counterfactual.tokens import TokenCuts
 from r1rl.models.base import tokenizer as tiny_tokenizer
 from r1rl.rollout.engine import Engine
 from r1rl.store import store
@@ -175,7 +178,7 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         extraction = "answer-tag"
         engine = Engine(TOKENIZER, [TOKENIZER.eos_token_id])
 
-    monkeypatch.setattr(counterfactual_store, "load", lambda run, path: Fake())
+    monkeypatch.setattr(policies, "writer", lambda *_: Local(Fake()))  # type: ignore[arg-type]
     return run
 
 
@@ -238,10 +241,31 @@ def test_steps(run_dir: Path, steps: list[int] | None, expected: list[int]) -> N
         pytest.param(
             Settings(), [10], "steps=10: no kept policy with held-out rollouts; this run has 0, 20, 30", id="step"
         ),
-        pytest.param(Settings(points=0), None, "points=0: need >= 1", id="points"),
-        pytest.param(Settings(samples=0), None, "samples=0: need >= 1", id="samples"),
+        pytest.param(Settings(model="base:chess"), None, "unknown base", id="no such model"),
+        pytest.param(Settings(model="http://127.0.0.1:1/v1"), None, "say which model", id="an address alone"),
+        pytest.param(
+            Settings(model="base:countdown"),
+            [10],
+            "steps=10: no sampled rollouts; this run has 0, 20, 30",
+            id="another model, a step without rollouts",
+        ),
     ],
 )
 def test_errors(run_dir: Path, settings: Settings, steps: list[int] | None, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         counterfactual_store.check(run_dir, settings, steps)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        pytest.param({"points": 0}, "points=0: need >= 1", id="points"),
+        pytest.param({"samples": 0}, "samples=0: need >= 1", id="samples"),
+        pytest.param({"max_rollouts": 0}, "max_rollouts=0: need >= 1", id="rollouts"),
+        pytest.param({"temperature": -1.0}, "temperature=-1.0: need 0", id="temperature"),
+        pytest.param({"top_p": 0.0}, "top_p=0.0: need more than 0", id="top_p"),
+    ],
+)
+def test_settings_out_of_range(changes: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        Settings(**changes)

@@ -12,9 +12,12 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from r1rl.aha.counterfactual import arms as counterfactual
 from r1rl.aha.counterfactual import continuations
 from r1rl.aha.counterfactual.checkpoints import Policy
-from r1rl.aha.counterfactual.continuations import Branch, TokenCuts, first_marker
+from r1rl.aha.counterfactual.continuations import Branch, first_marker
+from r1rl.aha.counterfactual.local import Local
+from r1rl.aha.counterfactual.tokens import TokenCuts
 from r1rl.models.base import tokenizer as tiny_tokenizer
 from r1rl.rollout.engine import Engine
+from r1rl.rollout.prefix import common
 from r1rl.rollout.sampling import Sampling
 from r1rl.tasks import prompts
 from tests.aha.annotated_runs import rollout
@@ -46,7 +49,7 @@ def branches(policy: Policy, count: int = 12, *, banned: bool, room: int = 20) -
 
 def test_no_marker_is_written_where_they_are_banned() -> None:
     free, kept = (
-        continuations.sample(made := policy(), branches(made, banned=banned), seed=0) for banned in (False, True)
+        continuations.sample(Local(made := policy()), branches(made, banned=banned), seed=0) for banned in (False, True)
     )
     assert sum(first_marker(one.completion, one.start, "", "strict") is not None for one in free) >= 6
     assert not any(first_marker(one.completion, one.start, "", "strict") for one in kept)
@@ -57,7 +60,9 @@ def test_banned_greedy_decoding_takes_the_best_token_that_ends_in_no_marker() ->
     made = policy(temperature=0.0)
     tokens = TokenCuts(made.tokenizer)
     for branch, found in zip(
-        (wanted := branches(made, 4, banned=True, room=8)), continuations.sample(made, wanted, seed=0), strict=True
+        (wanted := branches(made, 4, banned=True, room=8)),
+        continuations.sample(Local(made), wanted, seed=0),
+        strict=True,
     ):
         prompt, ids = made.tokenizer(branch.row["prompt"])["input_ids"], list(branch.ids)
         start = len(tokens.text(ids))
@@ -80,10 +85,12 @@ def test_banned_greedy_decoding_takes_the_best_token_that_ends_in_no_marker() ->
 def test_a_continuation_does_not_depend_on_the_others(banned: bool) -> None:
     made = policy()
     wanted = branches(made, 5, banned=banned)
-    together = continuations.sample(made, wanted, seed=3)
-    alone = [continuations.sample(made, [branch], seed=3)[0] for branch in wanted]
+    together = continuations.sample(Local(made), wanted, seed=3)
+    alone = [continuations.sample(Local(made), [branch], seed=3)[0] for branch in wanted]
     assert [one.completion for one in together] == [one.completion for one in alone]
-    assert [one.completion for one in continuations.sample(made, wanted, seed=4)] != [o.completion for o in together]
+    assert [one.completion for one in continuations.sample(Local(made), wanted, seed=4)] != [
+        o.completion for o in together
+    ]
 
 
 def test_each_has_its_own_cap_and_verdict() -> None:
@@ -92,7 +99,7 @@ def test_each_has_its_own_cap_and_verdict() -> None:
     close = made.tokenizer("</answer>", add_special_tokens=False)["input_ids"]
     row = rollout("p", 0)
     wanted = [Branch(row, "free", 0, 0, (*ids, *close), 0, 3), Branch(row, "free", 1, 0, ids[:-1], 0, 17)]
-    found = continuations.sample(made, wanted, seed=0)
+    found = continuations.sample(Local(made), wanted, seed=0)
     assert [len(one.token_ids) for one in found] == [3, 17]
     assert [one.finish_reason for one in found] == ["length", "length"]
     assert [one.verdict.status for one in found] == ["correct", "unparseable"]
@@ -129,9 +136,23 @@ def test_added_text(before: str, text: str, expected: str) -> None:
     [pytest.param(None, "wait ,", id="as the vocabulary has it"), pytest.param("try again", "try again", id="wanted")],
 )
 def test_what_is_injected(wanted: str | None, expected: str) -> None:
-    assert counterfactual.injected(tiny_tokenizer.build(), wanted) == expected
+    assert counterfactual.injected(TokenCuts(tiny_tokenizer.build()), wanted) == expected
 
 
 def test_unknown_words_are_not_injected() -> None:
     with pytest.raises(ValueError, match="inject='Hmm': not in the model's vocabulary"):
-        counterfactual.injected(tiny_tokenizer.build(), "Hmm")
+        counterfactual.injected(TokenCuts(tiny_tokenizer.build()), "Hmm")
+
+
+@pytest.mark.parametrize("beginning", ["", "Use 1, 2, 3 to make 6. "], ids=["nothing in common", "a common beginning"])
+def test_log_probabilities_of_several_texts_are_those_of_each_alone(beginning: str) -> None:
+    writer = Local(policy())
+    texts = [writer.prompt(beginning + text) for text in ("1 + 2 = 3", "<think> 3 + 3", "2")]
+    wanted = [writer.tokens.of(text) for text in (", 3 + 3 = 6", "= 6", "+ 2 = 4 no")]
+    assert (common([tuple(text) for text in texts]) > 0) == bool(beginning)
+    together = writer.logprobs(texts, wanted)
+    for text, rest, found in zip(texts, wanted, together, strict=True):
+        with torch.no_grad():
+            logs = writer.policy.model(torch.tensor([text + rest])).logits[0].log_softmax(-1)
+        each = [float(logs[len(text) + i - 1, token]) for i, token in enumerate(rest)]
+        assert found == pytest.approx(sum(each), abs=1e-4)

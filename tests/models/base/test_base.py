@@ -76,7 +76,7 @@ def test_most_documents_guess_once_and_few_try_again(documents):
     checked = ["target" in text for text in documents]
     assert attempts.count(1) / len(attempts) > 0.6
     assert 0.05 < sum(n > 1 for n in attempts) / len(attempts) < 0.2
-    assert abs(checked.count(False) / len(checked) - CONFIG.unchecked) < 0.04
+    assert abs(checked.count(False) / len(checked) - (1 - CONFIG.checks)) < 0.04
     stopped_after_a_no = sum(bool(re.search(r"no </think>", text)) for text in documents)
     assert stopped_after_a_no > 0.1 * len(documents), "a no is mostly not followed by another attempt"
 
@@ -233,7 +233,7 @@ def test_nothing_but_a_base_is_built_over(tmp_path):
 
 
 def test_the_hash_covers_the_corpus():
-    other = dataclasses.replace(SMALL, corpus=CorpusConfig(unchecked=0.1))
+    other = dataclasses.replace(SMALL, corpus=CorpusConfig(checks=0.9))
     assert pretrain.corpus_sha256(other) != pretrain.corpus_sha256(SMALL)
 
 
@@ -244,6 +244,83 @@ def test_a_base_built_again_has_the_skills_of_what_ships(tmp_path):
     again = base.manifest(base.build("countdown", tmp_path / "again"))["skills"]
     for skill in ("facts", "yes_after_hit", "no_after_miss", "restated", "new"):
         assert abs(again[skill] - shipped[skill]) < 0.02, skill
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_arithmetic_slips_as_often_as_it_is_asked_to(share):
+    rng, config = random.Random(3), CorpusConfig(arithmetic=share, retries=0.5)
+    equations = [fact(rng, config).replace("=", "").split() for _ in range(1000)]
+    equations += [one for _ in range(500) for one in re.findall(r"(\d+) ([-+]) (\d+) = (\d+)", document(rng, config))]
+    right = [calculate(int(a), operator, int(b)) == int(value) for a, operator, b, value in equations]
+    assert abs(sum(right) / len(right) - share) < 0.04
+
+
+def test_an_attempt_goes_on_with_its_slip_and_answers_what_it_wrote():
+    rng, config, went_on = random.Random(3), CorpusConfig(arithmetic=0.5, retries=0.0), 0
+    for _ in range(500):
+        numbers, _, reasoning, answer = parts(document(rng, config))
+        a, first, b, x, c, second, d = re.match(r"(\d+) (.) (\d+) = (\d+) , (\d+) (.) (\d+)", reasoning).groups()
+        true = str(calculate(int(a), first, int(b)))
+        assert sorted(map(int, re.findall(r"\d+", answer))) == sorted(numbers)
+        if x != true and true not in (c, d):
+            assert x in (c, d)
+            went_on += 1
+            other = d if c == x else c
+            assert answer in (f"( {a} {first} {b} ) {second} {other}", f"{other} {second} ( {a} {first} {b} )")
+    assert went_on > 100
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_goal_tests_say_the_right_word_as_often_as_they_are_asked_to(share):
+    rng, config = random.Random(3), CorpusConfig(goal_test=share, retries=0.5)
+    text = " ".join(write(rng, config) for _ in range(300) for write in (checks, workings, document))
+    found = [
+        (got == target) == (word == "yes") for target, got, word in re.findall(r"target (\d+) got (\d+) (yes|no)", text)
+    ]
+    assert abs(sum(found) / len(found) - share) < 0.03
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.15, 0.5])
+def test_documents_retry_as_often_as_they_are_asked_to(share):
+    rng, config = random.Random(3), CorpusConfig(retries=share, give_up=0.0)
+    tried = [len(re.findall(r"target", document(rng, config))) > 1 for _ in range(4000)]
+    # A retrying document makes one attempt where the first one hits, which is one in four.
+    assert abs(sum(tried) / len(tried) - 0.74 * share) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"corpus.retires": 0.1}, "did you mean 'corpus.retries'", id="unknown"),
+        pytest.param({"corpus.task": 1}, "corpus.task: unknown", id="what the base is for"),
+        pytest.param({"corpus.checks": "many"}, "expected a number", id="no number"),
+        pytest.param({"corpus.checks": 1.5}, "need 0 to 1", id="no share"),
+        pytest.param({"corpus.retries": 0.6}, "need at most corpus.checks=0.5", id="retries without checks"),
+        pytest.param({"corpus.max_attempts": 0}, "need at least 1", id="no attempt"),
+        pytest.param({"steps": 0}, "steps=0: need at least 1", id="no step"),
+        pytest.param({"seed": -1}, "seed=-1: need at least 0", id="negative seed"),
+    ],
+)
+def test_options_that_no_base_can_have(options, message):
+    with pytest.raises(RecipeError, match=message):
+        base.configured("countdown", options)
+
+
+def test_options_are_told_again_as_the_command_that_builds_the_base():
+    options = {"steps": 400, "corpus.retries": 0.01}
+    config = base.configured("countdown", options)
+    assert (config.steps, config.corpus.retries, config.corpus.checks) == (400, 0.01, 0.5)
+    assert base.options_of("countdown", config) == options
+    words = base.rebuild_words("countdown", config, may_lack=True)
+    assert words == ["base", "build", "countdown", "--steps", "400", "--corpus.retries", "0.01", "--may-lack"]
+    assert base.rebuild_words("countdown", base.BASES["countdown"]) == ["base", "build", "countdown"]
+
+
+def test_a_base_that_may_lack_a_skill_is_written_and_says_what_it_can(tmp_path, monkeypatch):
+    monkeypatch.setattr(examine, "SAMPLES", 1)
+    content = base.manifest(base.build("countdown", tmp_path / "weak", SMALL, may_lack=True))
+    assert not examine.Skills(**content["skills"]).sufficient
+    assert content["rebuild"].endswith("--may-lack")
 
 
 def test_examination_counts_by_hand(tiny, monkeypatch):

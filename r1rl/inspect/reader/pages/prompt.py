@@ -12,8 +12,9 @@ from r1rl.inspect.reader.pages.rollouts import badge, prompt_link
 from r1rl.inspect.reader.queries import Place
 from r1rl.inspect.reader.spans import ribbon
 from r1rl.inspect.reader.state import State
-from r1rl.inspect.reader.tokens import pieces, tokens_of
+from r1rl.inspect.reader.tokens import pieces
 from r1rl.inspect.samples import ending, middle, shown, visible
+from r1rl.store.tokens import tokens_of
 
 MOST_STEPS: Final = 24
 """So many steps stand side by side at most: the first, the last and evenly many between."""

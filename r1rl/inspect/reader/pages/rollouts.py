@@ -23,10 +23,10 @@ from r1rl.inspect.reader.filters import (
 from r1rl.inspect.reader.queries import Place
 from r1rl.inspect.reader.spans import PART_CHARACTERS, goal_tests, ribbon, stretches
 from r1rl.inspect.reader.state import State
-from r1rl.inspect.reader.tokens import tokens_of
 from r1rl.inspect.run_data import Rollout
 from r1rl.inspect.samples import ending, middle, shown, visible
 from r1rl.store.schema import REWARD_PREFIX
+from r1rl.store.tokens import tokens_of
 
 _BARS: Final = 60
 LONGEST_PROMPT: Final = 20_000
