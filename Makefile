@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 # One worker a core, four at most: each holds torch.
 PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help zero zero-lm check test test-slurm test-vllm test-long lint smollm2 bench gpu-check clean
+.PHONY: help zero zero-lm check test test-slurm test-vllm test-long lint smollm2 bench gpu-check site clean
 
 help:
 	@echo "make zero     train R1-Zero style on this CPU and print what happened (runs/zero)"
@@ -20,6 +20,7 @@ help:
 	@echo "make smollm2  also install the real language model for recipes/smollm2-135m"
 	@echo "make bench    measure everything against plain TRL and others, and write BENCHMARKS.md (hours)"
 	@echo "make gpu-check  what runs on one GPU, how fast, and in how much memory (10 minutes, no network)"
+	@echo "make site     the site of docs/, in build/site; needs Python 3.11 (half a minute)"
 	@echo "make clean    remove both environments and caches; runs/ stays"
 
 $(INSTALLED): requirements.lock pyproject.toml
@@ -79,5 +80,17 @@ gpu-check: $(INSTALLED)
 	mkdir -p runs
 	$(PY) -m benchmarks.gpu_check --out runs/gpu.json
 
+# An environment of its own: nobody else needs the generator. Building needs no network, and a warning is an error.
+SITE_INSTALLED := .venv-site/.installed
+$(SITE_INSTALLED): docs/requirements.txt
+	test -x .venv-site/bin/python || $(PYTHON) -m venv .venv-site
+	.venv-site/bin/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	touch $@
+
+site: $(INSTALLED) $(SITE_INSTALLED)
+	$(PY) docs/build_pages.py build/pages
+	.venv-site/bin/zensical build --strict --clean
+	@echo "open build/site/index.html; with search: $(PY) -m http.server --directory build/site"
+
 clean:
-	rm -rf .venv .venv-vllm .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-vllm .venv-site .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

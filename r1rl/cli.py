@@ -27,6 +27,7 @@ from r1rl.commands import (
     judge,
     logs,
     plan,
+    recipe,
     rewards,
     runs,
     status,
@@ -60,6 +61,7 @@ COMMANDS: Final = {
     "rewards": rewards,
     "audit": audit,
     "tasks": tasks,
+    "recipe": recipe,
     "base": base,
 }
 
@@ -102,6 +104,12 @@ def _parser() -> Parser:
         command.set_defaults(command=module.run, parser=command)
         module.add_arguments(command)
     return parser
+
+
+def help_of(name: str) -> str:
+    """What `r1rl NAME --help` prints."""
+    commands = next(action.choices for action in _parser()._actions if isinstance(action.choices, dict))
+    return str(commands[name].format_help())
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from r1rl.ground.errors import nearest, one_line
 from r1rl.ground.values import coerce
 from rewards import external
 
-__all__ = ["Reward", "describe", "get", "located", "names"]
+__all__ = ["Reward", "describe", "get", "located", "names", "target_of"]
 
 Reward = Callable[..., list[float | None]]
 
@@ -65,7 +65,7 @@ def get(name: str, **options: Any) -> Reward:
     Raises `ValueError` for an unknown name, a module or attribute that is not there, something that cannot be called,
     and options that do not fit.
     """
-    target = _target(name)
+    target = target_of(name)
     if name in _REGISTRY:
         hints = get_type_hints(target.__init__)
         typed = {key: coerce(key, value, hints[key]) if key in hints else value for key, value in options.items()}
@@ -127,7 +127,7 @@ def _installed(module: str) -> bool:
 
 def describe(name: str) -> str:
     """The first line of the reward's docstring, "" if it has none. Raises like `get`."""
-    return (inspect.getdoc(_target(name)) or "").partition("\n")[0]
+    return (inspect.getdoc(target_of(name)) or "").partition("\n")[0]
 
 
 def _fitting(name: str, maker: Callable[..., Any], options: dict[str, Any]) -> Any:
@@ -138,7 +138,7 @@ def _fitting(name: str, maker: Callable[..., Any], options: dict[str, Any]) -> A
         raise ValueError(f"reward={name!r}: options {sorted(options)} do not fit: {error}") from error
 
 
-def _target(name: str) -> Any:
+def target_of(name: str) -> Any:
     """The class or function behind a name."""
     module_name, colon, attribute = _REGISTRY.get(name, name).rpartition(":")
     if not colon:

@@ -13,9 +13,13 @@ from rewards.completions import Completion, column, meta_of, with_prefill
 class Code:
     """1 if the Python program inside <answer> passes all of the row's tests (or the share it passes); else 0.
 
-    Range [0, 1]; None where the row's tests are unusable. With `partial` the reward is passed / all tests, which
-    can pay for guessing where few answers are possible; without it is R1's rule, all or nothing. The limits hold
-    per test; `workers` programs run at a time (default: this rank's share of the cores).
+    Range [0, 1]; None where the row's tests are unusable.
+
+    Args:
+        partial: pay passed / all tests, which can pay for guessing where few answers are possible; without it is R1's
+            rule, all or nothing.
+        timeout_seconds, cpu_seconds, memory_mib: the limits of one test.
+        workers: programs that run at a time (default: this rank's share of the cores).
 
     Source: DeepSeek-R1, arXiv 2501.12948, section 2.2.2. What is run how, and what a program cannot forge, is in
     `r1rl.verify.code`. Raises `ValueError` for an option out of range and `SandboxError`, a `RuntimeError`, where

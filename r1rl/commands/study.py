@@ -61,7 +61,7 @@ def run(parsed: argparse.Namespace) -> int:
         sys.stdout.writelines(f"{line}\n" for line in work.told(study, jobs, parsed.jobs))
         return exits.SUCCESS
     code = exits.SUCCESS if parsed.report else _train(study, jobs, parsed)
-    if code == exits.INTERRUPTED:
+    if code == exits.INTERRUPTED or not (parsed.report or any(job.done() for job in jobs if job.kind == "run")):
         return code
     _report(study)
     return code
@@ -114,9 +114,11 @@ def _submit(study: Study, jobs: list[Job], parsed: argparse.Namespace) -> int:
     profile = slurm.profile(parsed.profile or "example")
     bases = [job for job in jobs if job.kind == "base" and not job.done()]
     if bases and not parsed.dry_run:
-        failed = running.run(bases, study.out / "logs", at_once=parsed.jobs).failed
-        if failed:
-            raise RunFailedError("; ".join(f"base {name}: {why}" for name, why in failed.items()))
+        outcome = running.run(bases, study.out / "logs", at_once=parsed.jobs, budget_hours=parsed.budget_hours)
+        if outcome.failed:
+            raise RunFailedError("; ".join(f"base {name}: {why}" for name, why in outcome.failed.items()))
+        if outcome.stopped:
+            raise RunFailedError(f"{outcome.stopped} before the bases were built; nothing is submitted")
     given = [slurm.Run(job.folder.name, list(job.words[2:])) for job in jobs if job.kind == "run" and not job.done()]
     if not given:
         sys.stdout.write("every run is finished; r1rl study STUDY --report reports them\n")

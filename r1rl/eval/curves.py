@@ -1,87 +1,51 @@
-"""pass@k and maj@k against k, with bands, as one SVG: no script, no font, no address outside it."""
+"""pass@k and maj@k against k, with bands, as one SVG: no script, and nothing is loaded."""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
-from html import escape
-from typing import Final
+from typing import Any, Final
 
 from r1rl.aha.figures.bootstrap import Estimate
 from r1rl.aha.judge.labels import visible
 from r1rl.eval.measuring import Score
+from r1rl.ground.drawing import COLOURS, plain, quiet
 
-COLOURS: Final = ("#1f6fb2", "#d1701b", "#2f8f6b", "#9a4f96", "#8a6d3b", "#4f8fa8")
-_WIDTH, _HEIGHT = 760, 440
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 20, 18, 46
-_LINE = 18  # of the legend
+_NOTE: Final = "solid: pass@k, with 95 % intervals for new questions; dashed: maj@k"
 
 
 def svg(scores: Sequence[Score], title: str) -> str:
-    """The picture; solid lines are pass@k with 95 % bands, dashed ones maj@k."""
-    height = _HEIGHT + _LINE * (len(scores) + 1)
-    most = max((score.samples for score in scores), default=1)
-    ends = [e.high if e.high is not None else e.value for score in scores for e in score.pass_at]
-    top = _step_above(max((end for end in ends if end is not None), default=1.0))
+    """The picture as a file's text; solid lines are pass@k with 95 % bands, dashed ones maj@k."""
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
-    def x(k: float) -> float:
-        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (math.log2(k) / max(1e-9, math.log2(most)) if most > 1 else 0.5)
-
-    def y(value: float) -> float:
-        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - value / top)
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" '
-        f'aria-label="{escape(visible(title))}" font-family="system-ui, sans-serif" font-size="12">',
-        f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
-    ]
-    for line in range(5):
-        value = top * line / 4
-        parts.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#ddd"/>'
-        )
-        parts.append(
-            f'<text x="{_LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end" fill="#444">{100 * value:.3g} %</text>'
-        )
-    for k in (1 << power for power in range(most.bit_length())):
-        parts.append(f'<text x="{x(k):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle" fill="#444">{k}</text>')
-    parts.append(
-        f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 8}" text-anchor="middle" fill="#444">'
-        "k samples a question</text>"
-    )
+    figure = Figure(figsize=(7.6, 4.4), layout="constrained")
+    axes: Any = figure.add_subplot()
     for number, score in enumerate(scores):
         colour = COLOURS[number % len(COLOURS)]
-        parts += _band(score, colour, x, y)
-        parts += _line(score.ks, score.pass_at, colour, "", x, y)
-        parts += _line(score.ks, score.maj_at, colour, ' stroke-dasharray="5 4"', x, y)
-        at = _HEIGHT + 6 + _LINE * number
-        parts.append(f'<rect x="{_LEFT}" y="{at}" width="12" height="12" fill="{colour}"/>')
-        parts.append(f'<text x="{_LEFT + 18}" y="{at + 10}" fill="#222">{escape(visible(score.label))}</text>')
-    at = _HEIGHT + 16 + _LINE * len(scores)
-    parts.append(
-        f'<text x="{_LEFT}" y="{at}" fill="#666">solid: pass@k, with 95 % intervals for new questions; dashed: '
-        "maj@k</text></svg>"
-    )
-    return "\n".join(parts) + "\n"
+        _line(axes, score.ks, score.pass_at, color=colour, marker="o", markersize=4, label=plain(visible(score.label)))
+        _line(axes, score.ks, score.maj_at, color=colour, linestyle="--", linewidth=1.3)
+        known = [(k, e.low, e.high) for k, e in zip(score.ks, score.pass_at, strict=True) if e.low is not None]
+        if len(known) > 1:
+            axes.fill_between(*zip(*known, strict=True), color=colour, alpha=0.15, linewidth=0)
+    most = max((score.samples for score in scores), default=1)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([1 << power for power in range(most.bit_length())])
+    axes.xaxis.set_major_formatter(lambda k, _: f"{k:g}")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    ends = [e.high if e.high is not None else e.value for score in scores for e in score.pass_at]
+    highest = max((end for end in ends if end is not None), default=1.0)
+    axes.set_ylim(0, min(1.02, 1.05 * highest) or 1)
+    quiet(axes)
+    axes.set_xlabel(f"k samples a question ({_NOTE})", fontsize=9)
+    axes.legend(frameon=False, fontsize=9)
+    target = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "r1rl"}):  # text stays text; ids stay the same
+        figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None, "Title": visible(title)})
+    return target.getvalue()
 
 
-def _line(ks: Sequence[int], values: Sequence[Estimate], colour: str, dashes: str, x, y) -> list[str]:  # type: ignore[no-untyped-def]
-    points = [(x(k), y(e.value)) for k, e in zip(ks, values, strict=True) if e.value is not None]
-    shown = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-    line = f'<polyline points="{shown}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
-    dots = [] if dashes else [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in points]
-    return [line, *dots] if points else []
-
-
-def _band(score: Score, colour: str, x, y) -> list[str]:  # type: ignore[no-untyped-def]
-    known = [(k, e.low, e.high) for k, e in zip(score.ks, score.pass_at, strict=True) if e.low is not None]
-    if len(known) < 2:
-        return []
-    there = [f"{x(k):.1f},{y(low):.1f}" for k, low, _ in known]
-    back = [f"{x(k):.1f},{y(high):.1f}" for k, _, high in reversed(known)]
-    return [f'<polygon points="{" ".join(there + back)}" fill="{colour}" fill-opacity="0.14"/>']
-
-
-def _step_above(value: float) -> float:
-    """The end of the axis: 4 round steps that hold the value, at most 1."""
-    return next((end for end in (0.04, 0.08, 0.2, 0.4, 0.6, 0.8) if value <= end), 1.0)
+def _line(axes: Any, ks: Sequence[int], values: Sequence[Estimate], **style: Any) -> None:
+    axes.plot(ks, [math.nan if e.value is None else e.value for e in values], **style)

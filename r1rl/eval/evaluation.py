@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -164,7 +165,7 @@ def _answerer(target: Target, plan: Plan) -> Answerer:
     if target.kind == "url":
         spent = spent_before(RunFolder(plan.path / target.folder))
         return endpoint.of_url(target.source, plan.asking, plan.limits, spent)
-    opener = vllm_engine.opened if plan.engine == "vllm" else checkpoints.opened
+    opener = partial(vllm_engine.opened if plan.engine == "vllm" else checkpoints.opened, forced=plan.asking.dtype)
     try:
         if target.kind == "run":
             return local.of_run(Path(target.source), target.path, plan.asking, opener)
@@ -192,6 +193,7 @@ def _folder(plan: Plan, target: Target, answerer: Answerer) -> RunFolder:
         "top_p": answerer.top_p,
         "max_completion_length": answerer.length,
         "seed": plan.asking.seed,
+        "dtype": plan.asking.dtype,
         "samples": plan.asking.samples,
         "limit": plan.limit,
     }

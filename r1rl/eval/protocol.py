@@ -29,6 +29,8 @@ class Asking:
         extraction: where the answer stands, a policy of `r1rl.verify.extraction`.
         instruction: what is put behind a question; "" for nothing.
         seed: of the draws, which depend on (seed, question, sample) alone.
+        dtype: of a model's weights on this machine, as torch calls it; None: float32 on a CPU, on a GPU a run's own or
+            the model's.
     """
 
     samples: int = 16
@@ -40,6 +42,7 @@ class Asking:
     extraction: str | None = None
     instruction: str | None = None
     seed: int = 0
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
         if self.samples < 1:

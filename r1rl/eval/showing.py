@@ -16,6 +16,7 @@ from r1rl.aha.figures.bootstrap import LEAST_PROMPTS, Estimate
 from r1rl.aha.judge.labels import visible
 from r1rl.eval.curves import svg
 from r1rl.eval.evaluation import Results
+from r1rl.eval.harness import Figure, Plan
 from r1rl.eval.measuring import TRUNCATED_FROM, Comparison, Score
 from r1rl.ground import whole_files
 
@@ -29,7 +30,7 @@ h1 { font-size: 1.5rem; margin: 0 0 4px; overflow-wrap: anywhere; } h2 { font-si
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 4px 18px 4px 0; border-bottom: 1px solid #e3e5e3; white-space: nowrap; }
 th { font-weight: 600; color: #5d6670; font-size: .85rem; }
-p { margin: 6px 0; max-width: 75ch; } .note { color: #5d6670; font-size: .9rem; } svg { width: 100%; height: auto; }
+p { margin: 6px 0; max-width: 75ch; } .note { color: #5d6670; font-size: .9rem; } img { width: 100%; height: auto; }
 """
 
 
@@ -163,16 +164,48 @@ def print_results(results: Results, console: Console) -> None:
     tables = [scores_table(results.scores)]
     tables += [comparison_table(results.comparisons)] if results.comparisons else []
     tables += [rows for _, rows in kind_tables(results.scores)]
-    for head, rows in tables:
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-        for name in head:
-            table.add_column(Text(name))
-        for row in rows:
-            table.add_row(*map(Text, row))
-        console.print(table)
-        console.print()
+    for content in tables:
+        print_table(content, console)
     for remark in remarks(results):
         console.print(Text(remark))
+
+
+def print_table(content: Rows, console: Console) -> None:
+    """One table and an empty line."""
+    head, rows = content
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for name in head:
+        table.add_column(Text(name))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+    console.print()
+
+
+def harness_table(figures: list[Figure]) -> Rows:
+    """Another harness's figures, as it calls them; shares as shares."""
+    rows = []
+    for figure in figures:
+        value = figure.estimate.value
+        share = value is not None and 0 <= value <= 1 and not figure.metric.endswith("perplexity")
+        name = figure.metric if figure.filter in ("none", "") else f"{figure.metric} ({figure.filter})"
+        asked = "–" if figure.questions is None else f"{figure.questions:,}"
+        shown = percent(figure.estimate) if share else "–" if value is None else f"{value:.4g}"
+        rows.append([visible(figure.target), asked, visible(figure.task), visible(name), shown])
+    return ["target", "questions", "task", "figure", "value"], rows
+
+
+def write_harness_page(plan: Plan, figures: list[Figure]) -> Path:
+    """Write eval.html for another harness's figures; returns the page."""
+    title = f"{plan.path.name}: {plan.task} by lm-eval"
+    parts = [
+        *_head(title, plan.path.name, f"{plan.task}, asked and graded by lm-eval"),
+        f"<h2>Targets</h2>{_table(harness_table(figures))}",
+        '<p class="note">Intervals of 95 %: 1.96 of lm-eval\'s standard errors.</p></main></body></html>',
+    ]
+    page = plan.path / "eval.html"
+    whole_files.write_text(page, "\n".join(parts) + "\n", durable=False)
+    return page
 
 
 def write_page(results: Results, folder: Path) -> Path:
@@ -185,17 +218,25 @@ def write_page(results: Results, folder: Path) -> Path:
     return page
 
 
-def _html(results: Results, picture: str, title: str) -> str:
+def _head(title: str, name: str, words: str) -> list[str]:
+    """How a page begins."""
     digest = base64.b64encode(hashlib.sha256(_CSS.encode()).digest()).decode()
-    parts = [
+    return [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{digest}'\">",
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        f"style-src 'sha256-{digest}'\">",
         f"<title>{escape(visible(title))}</title><style>{_CSS}</style></head><body><main>",
-        f"<h1>{escape(visible(results.facts['name']))}</h1><p>{escape(visible(protocol_words(results)))}</p>",
+        f"<h1>{escape(visible(name))}</h1><p>{escape(visible(words))}</p>",
+    ]
+
+
+def _html(results: Results, picture: str, title: str) -> str:
+    parts = [
+        *_head(title, results.facts["name"], protocol_words(results)),
         *(f'<p class="note">{escape(remark)}</p>' for remark in remarks(results)),
         f"<h2>Targets</h2>{_table(scores_table(results.scores))}",
-        f"<h2>pass@k against k</h2>{picture}{_table(curve_table(results.scores))}",
+        f"<h2>pass@k against k</h2>{_image(picture, title)}{_table(curve_table(results.scores))}",
     ]
     if results.comparisons:
         parts.append(
@@ -209,6 +250,14 @@ def _html(results: Results, picture: str, title: str) -> str:
         "split.</p></main></body></html>"
     )
     return "\n".join(parts) + "\n"
+
+
+def _image(svg: str, title: str) -> str:
+    """A picture as an image: its own styles are none of the page's, which allows no others."""
+    data = base64.b64encode(svg.encode()).decode()
+    return (
+        f'<img alt="{escape(visible(title))}: the table below has its figures" src="data:image/svg+xml;base64,{data}">'
+    )
 
 
 def _table(content: Rows) -> str:

@@ -65,7 +65,9 @@ class VllmModel:
         self.config = llm.llm_engine.model_config.hf_config
 
 
-def opened(source: str, revision: str = "main", *, on_cpu: bool = False, dtype: str = "auto") -> tuple[Any, Any, Any]:
+def opened(
+    source: str, revision: str = "main", *, on_cpu: bool = False, dtype: str = "auto", forced: str | None = None
+) -> tuple[Any, Any, Any]:
     """As `checkpoints.opened`. Raises RecipeError without vLLM, or where it cannot load the model."""
     try:
         vllm = importlib.import_module("vllm")
@@ -79,7 +81,7 @@ def opened(source: str, revision: str = "main", *, on_cpu: bool = False, dtype: 
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         _, ends = fit.configuration(source, revision)
-        llm = vllm.LLM(model=source, revision=revision, dtype="float32" if on_cpu else dtype)
+        llm = vllm.LLM(model=source, revision=revision, dtype=forced or ("float32" if on_cpu else dtype))
     except (OSError, ValueError, RuntimeError) as error:
         raise RecipeError(f"model={source!r}: vLLM cannot load it: {one_line(error)}") from error
     every = [token for token in (tokenizer.eos_token_id, *ends) if token is not None]

@@ -133,61 +133,61 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
     Raises:
         RecipeError: `key=value: expected …`.
     """
-    for member in sorted(_members(hint), key=lambda member: _rank(member, value)):
+    for member in sorted(members(hint), key=lambda member: _rank(member, value)):
         try:
-            return _KINDS[_kind(member)][1](value, member)
+            return _KINDS[kind_of(member)][1](value, member)
         except (KeyError, ValueError, TypeError, OverflowError):
             continue
-    choices = [str(choice) for member in _members(hint) for choice in _choices(member)]
-    near = nearest(value, choices) if isinstance(value, str) else ""
+    allowed = [str(choice) for member in members(hint) for choice in choices(member)]
+    near = nearest(value, allowed) if isinstance(value, str) else ""
     raise RecipeError(f"{key}={_shown(value)}: expected {describe(hint)}{near}")
 
 
 def describe(hint: Any) -> str:
     """What a type hint allows, in words."""
     words = []
-    for member in _members(hint):
-        kind = _kind(member)
+    for member in members(hint):
+        kind = kind_of(member)
         text = _KINDS[kind][0] if kind in _KINDS else f"a {getattr(kind, '__name__', kind)} (not settable here)"
-        if choices := _choices(member):
-            text += " " + ", ".join(map(str, choices))
+        if allowed := choices(member):
+            text += " " + ", ".join(map(str, allowed))
         elif kind is list and get_args(member):
             text += f", each {describe(get_args(member)[0])}"
         words.append(text)
     return " or ".join(dict.fromkeys(words))
 
 
-def _members(hint: Any) -> list[Any]:
+def members(hint: Any) -> list[Any]:
     """The parts of a union; beside an enum (transformers' strategies) free text is no part."""
     if get_origin(hint) not in (Union, types.UnionType):
         return [hint]
-    members = [member for part in get_args(hint) for member in _members(part)]
-    if any(_kind(member) is Enum for member in members):
-        members = [member for member in members if member is not str]
-    return members
+    parts = [member for part in get_args(hint) for member in members(part)]
+    if any(kind_of(member) is Enum for member in parts):
+        parts = [member for member in parts if member is not str]
+    return parts
 
 
-def _kind(member: Any) -> Any:
+def kind_of(member: Any) -> Any:
     """What a part of a hint is in `_KINDS`: `list` for `list[int]`, `Enum` for any enum."""
     return Enum if isinstance(member, type) and issubclass(member, Enum) else get_origin(member) or member
 
 
-def _choices(member: Any) -> list[Any]:
+def choices(member: Any) -> list[Any]:
     """The allowed values where a part of a hint lists them."""
-    if _kind(member) is Enum:
+    if kind_of(member) is Enum:
         return [choice.value for choice in member]
-    return list(get_args(member)) if _kind(member) is Literal else []
+    return list(get_args(member)) if kind_of(member) is Literal else []
 
 
 def _accepts(hint: Any, kind: type) -> bool:
-    return any(_kind(member) is kind for member in _members(hint))
+    return any(kind_of(member) is kind for member in members(hint))
 
 
 def _rank(member: Any, value: Any) -> int:
     """Order in which the parts of a union are tried: the value's own type, conversions, plain text last."""
     if member is types.NoneType:
         return 0 if value is None else 3
-    if _kind(member) is type(value) and not isinstance(value, str):
+    if kind_of(member) is type(value) and not isinstance(value, str):
         return 0
     return 2 if member is str else 1
 
@@ -250,8 +250,8 @@ def _list(value: Any, member: Any) -> list[Any]:
 
 def _choice(value: Any, member: Any) -> Any:
     # YAML reads a bare `no` as false: the strategies of transformers are called "no".
-    wanted = "no" if _kind(member) is Enum and value is False else value
-    for choice in _choices(member):
+    wanted = "no" if kind_of(member) is Enum and value is False else value
+    for choice in choices(member):
         if choice == wanted and type(choice) is type(wanted):
             return choice
     raise ValueError(value)

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from r1rl.ground.drawing import COLOURS, plain, quiet
 from r1rl.ground.errors import nearest
 from r1rl.inspect.reader import charts
 from r1rl.inspect.reader.charts import Chart, Shown
 from r1rl.inspect.run_data import load
 
-COLOURS: Final = ("#1f6fb2", "#c2611a", "#2a8765", "#93478f", "#77731f", "#3f8098", "#b0405f", "#5b5fc7")
 _EVENT: Final = "#8a6d3b"
 _WIDTH, _HEIGHT = 4.2, 2.9  # of one chart, in inches
 _STYLES: Final[Mapping[str, dict[str, Any]]] = {
@@ -67,7 +67,7 @@ def _chart(axes: Any, chart: Chart, events: Sequence[Mapping[str, Any]], *, lege
 
     for one in chart.series:
         colour = "#444444" if one["colour"] < 0 else COLOURS[one["colour"] % len(COLOURS)]
-        label = _plain(one["name"]) if one["style"] != "faint" else "_"
+        label = plain(one["name"]) if one["style"] != "faint" else "_"
         axes.plot(one["x"], one["y"], color=colour, label=label, **_STYLES[one["style"]])
         if "low" in one:
             known = [(x, a, b) for x, a, b in zip(one["x"], one["low"], one["high"], strict=True) if a is not None]
@@ -80,19 +80,13 @@ def _chart(axes: Any, chart: Chart, events: Sequence[Mapping[str, Any]], *, lege
             axes.axvspan(after, high, color=colour, alpha=0.1, linewidth=0)
     for event in events:
         axes.axvline(event["step"], color=_EVENT, linewidth=0.7, linestyle=":")
-    axes.set_title(_plain(chart.title), fontsize=10, loc="left")
+    axes.set_title(plain(chart.title), fontsize=10, loc="left")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     if chart.format == "share":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_ylim(bottom=0)
     axes.tick_params(labelsize=8)
-    axes.grid(color="#e4e4e4", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    quiet(axes)
     axes.set_xlabel("optimizer steps", fontsize=8)
     if legend and len({line.get_label() for line in axes.lines if not line.get_label().startswith("_")}) > 1:
         axes.legend(fontsize=7, frameon=False)
-
-
-def _plain(text: str) -> str:
-    """Text that matplotlib takes as it is: a dollar sign would begin a formula."""
-    return text.replace("$", r"\$")

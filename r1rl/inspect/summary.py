@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from r1rl.aha.detect.text_kind import COUNTDOWN
 from r1rl.aha.figures.bootstrap import Estimate
 from r1rl.aha.figures.conclusion import change, conclude, number, onset_words, percent
 from r1rl.aha.figures.figures import FIGURES, Figure
@@ -19,9 +20,6 @@ from r1rl.verify.verdict import OUTCOMES
 SHOWN: Final = ("accuracy", "tokens", "retried", "retry_after_miss", "first_accuracy", "wrong_to_right",
                 "right_to_wrong", "retry_lift", "marker_strict_rate", "marker_strict_per_1k")  # fmt: skip
 """The figures of the summary; `r1rl aha` has more."""
-
-FREE_TEXT: Final = "smollm2"
-"""The corpus of `aha.validate` whose rollouts are free text."""
 
 DETECTORS: Final = tuple(dict.fromkeys(found for key in SHOWN if (found := FIGURES[key].detector) is not None))
 """What the figures rest on."""
@@ -58,9 +56,9 @@ def table_rows(data: RunData) -> list[Row]:
     return [Row(_REWARD, (Estimate(first), Estimate(last)), Estimate(moved)), *figures(data)]
 
 
-def short_reach(detector: str | None) -> str:
-    """Precision and recall of a detector on hand-labelled rollouts as a cell of a table: "0.97 / 0.91"."""
-    return "" if detector is None else detector_scores().get(detector, UNVALIDATED)
+def short_reach(detector: str | None, text_kind: str = "") -> str:
+    """Precision and recall of a detector on hand-labelled text of a kind as a cell of a table: "0.97 / 0.91"."""
+    return "" if detector is None else detector_scores(text_kind).get(detector, UNVALIDATED)
 
 
 def cells(row: Row) -> dict[str, Any]:
@@ -77,18 +75,21 @@ def cells(row: Row) -> dict[str, Any]:
         "p": p_words(row),
         "onset": onset_words(row.onsets) if row.onset else "",
         "detector": row.figure.detector or "",
-        "reach": short_reach(row.figure.detector),
+        "reach": short_reach(row.figure.detector, row.text_kind),
     }
 
 
 def reach(data: RunData, detector: str) -> list[tuple[str, str]]:
-    """Precision and recall of a detector on hand-labelled rollouts: where they were measured, and the figures.
+    """Precision and recall of a detector on hand-labelled text: where they were measured, and the figures.
 
-    On free text, which detectors find harder than Countdown's arithmetic, also on the labelled free text alone.
+    On all labelled rollouts of this project, and on text of the run's own kind, as free text is harder to read than
+    Countdown's arithmetic, and long free text harder than short.
     """
     found = [("on hand-labelled rollouts", validation.figure(detector))]
-    if data.last_rollouts[0].verifier != "countdown":
-        found.append(("of these, on free text", validation.figure(detector, FREE_TEXT)))
+    kind = next(iter(data.measured.rows.values())).text_kind
+    if kind != COUNTDOWN:
+        corpus = validation.CORPUS_OF_KIND.get(kind, kind)
+        found.append((f"on {kind or 'free text'}", validation.figure(detector, corpus)))
     return found
 
 
@@ -102,6 +103,7 @@ def summarise(run: Path | str | RunData) -> dict[str, Any]:
     its own. `warnings` are sentences on what a reader should know before the figures. `outcomes` has the shares
     of the measured rollouts by why they were right or not, `detectors` the hits,
     misses, precision and recall of what the figures rest on, on hand-labelled rollouts; null is "not measured".
+    `not_measured` says which figures are null because their detector was not measured on the run's kind of text.
 
     Raises:
         ValueError: as `run_data.load`.
@@ -129,6 +131,7 @@ def summarise(run: Path | str | RunData) -> dict[str, Any]:
         "warnings": _cut(data),
         "outcomes": {end: _outcomes(data.rollouts[step]) for end, step in ends.items()},
         "detectors": {detector: validation.shipped_score(detector) for detector in DETECTORS},
+        "not_measured": list(data.measured.hidden),
     }
 
 

@@ -77,6 +77,7 @@ def _detectors(data: RunData) -> Text:
         resting = [row.figure.label for row in figures(data) if row.figure.detector == detector]
         told = "; ".join(f"{where} {reached}" for where, reached in reach(data, detector))
         lines.append(Text.assemble("  ", detector, (f" ({', '.join(resting)})", "dim"), f": {told}"))
+    lines += [Text(f"  {line}") for line in data.measured.hidden]
     return Text("\n").join(lines)
 
 

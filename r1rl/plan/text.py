@@ -9,6 +9,7 @@ from pathlib import Path
 from r1rl.ground.errors import RecipeError
 from r1rl.plan.plan import Plan
 from r1rl.recipe import checks
+from r1rl.tasks import curriculum
 
 _SHOWN_CHARACTERS = 2000
 _PARTS = (
@@ -41,6 +42,7 @@ def lines(plan: Plan) -> Iterator[str]:
         f"{batch.accumulation_steps} micro-batch(es) of {batch.micro_batch} a step"
     )
     yield from (f"changes   {key}: {schedule}" for key, schedule in loaded.schedules.items())
+    yield from (f"levels    {part}{': ' if part else ''}{its}" for part, its in curriculum.of(loaded.task).items())
     yield ""
     yield from memory_table(plan)
     yield from ("  " + text for text in assumptions(plan))

@@ -32,9 +32,9 @@ def check_values(stated: Mapping[str, Any]) -> None:
     for key, instead in DERIVED.items():
         if key in stated:
             raise RecipeError(f"{key}={stated[key]!r}: is not a recipe's to say: {instead}")
-    for key, (allowed, text) in LIMITS.items():
-        if stated.get(key) is not None and not allowed(stated[key]):
-            raise RecipeError(f"{key}={stated[key]!r}: {text}")
+    for key, limit in LIMITS.items():
+        if stated.get(key) is not None and not limit.allows(stated[key]):
+            raise RecipeError(f"{key}={stated[key]!r}: {limit.text}")
     trackers(stated.get("report_to"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -150,22 +149,51 @@ CHOICES: dict[str, Any] = {
     "shuffle_dataset": bool,
 }
 
-_SEED: tuple[Callable[[Any], bool], str] = (lambda value: 0 <= value < 2**32, f"need 0 to {2**32 - 1}")
-_AT_LEAST_ONE: tuple[Callable[[Any], bool], str] = (lambda value: value >= 1, "need at least 1")
-_NOT_NEGATIVE: tuple[Callable[[Any], bool], str] = (lambda value: value >= 0, "need 0 or more")
-_MORE_THAN_ZERO: tuple[Callable[[Any], bool], str] = (lambda value: value > 0, "need more than 0")
-LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
+
+@dataclass(frozen=True)
+class Limit:
+    """The values that a key may have, beside null: a range as JSON Schema names it, or a single value."""
+
+    text: str  # what is needed, in words
+    minimum: float | None = None
+    exclusive_minimum: float | None = None
+    maximum: float | None = None
+    whole: bool = False
+    only: bool | None = None  # the one value that is allowed
+    beside: float | None = None  # a value out of the range that is allowed as well
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value of the key's type is allowed."""
+        if self.only is not None or value == self.beside:
+            return bool(value == self.beside or value is self.only)
+        return (
+            (self.minimum is None or value >= self.minimum)
+            and (self.exclusive_minimum is None or value > self.exclusive_minimum)
+            and (self.maximum is None or value <= self.maximum)
+            and not (self.whole and value != int(value))
+        )
+
+
+_SEED = Limit(f"need 0 to {2**32 - 1}", minimum=0, maximum=2**32 - 1)
+_AT_LEAST_ONE = Limit("need at least 1", minimum=1)
+_NOT_NEGATIVE = Limit("need 0 or more", minimum=0)
+_MORE_THAN_ZERO = Limit("need more than 0", exclusive_minimum=0)
+LIMITS: dict[str, Limit] = {
     "seed": _SEED,
     "data_seed": _SEED,
-    "num_generations": (lambda value: value >= 2, "need at least 2, advantages compare siblings; try 8"),
-    "temperature": (lambda value: 0 < value <= 10, "need more than 0 (and at most 10); R1-Zero samples at 1.0"),
-    "eval_temperature": (lambda value: 0 < value <= 10, "need more than 0; the greedy answer is sampled besides"),
-    "top_p": (lambda value: 0 < value <= 1, "need more than 0 and at most 1; 1.0 switches it off"),
-    "max_steps": (lambda value: value == -1 or value >= 1, "need at least 1, or -1 to count num_train_epochs"),
-    "num_train_epochs": (lambda value: value > 0, "need more than 0"),
-    "eval_steps": (lambda value: value >= 0 and value == int(value), "need a whole number of steps, 0 for none"),
-    "ref_model_mixup_alpha": (lambda value: 0 < value <= 1, "need more than 0 and at most 1; 1 replaces the reference"),
-    "remove_unused_columns": (lambda value: not value, "need false, rewards read gold, meta and the other columns"),
+    "num_generations": Limit("need at least 2, advantages compare siblings; try 8", minimum=2),
+    "temperature": Limit("need more than 0 (and at most 10); R1-Zero samples at 1.0", exclusive_minimum=0, maximum=10),
+    "eval_temperature": Limit(
+        "need more than 0; the greedy answer is sampled besides", exclusive_minimum=0, maximum=10
+    ),
+    "top_p": Limit("need more than 0 and at most 1; 1.0 switches it off", exclusive_minimum=0, maximum=1),
+    "max_steps": Limit("need at least 1, or -1 to count num_train_epochs", minimum=1, beside=-1),
+    "num_train_epochs": Limit("need more than 0", exclusive_minimum=0),
+    "eval_steps": Limit("need a whole number of steps, 0 for none", minimum=0, whole=True),
+    "ref_model_mixup_alpha": Limit(
+        "need more than 0 and at most 1; 1 replaces the reference", exclusive_minimum=0, maximum=1
+    ),
+    "remove_unused_columns": Limit("need false, rewards read gold, meta and the other columns", only=False),
     **dict.fromkeys(("kv_cache_gb", "max_hours", "max_tokens", "max_cost"), _MORE_THAN_ZERO),
     **dict.fromkeys(("learning_rate", "max_logp_gap", "beta", "max_wasted_steps", "price"), _NOT_NEGATIVE),
     **dict.fromkeys(("top_k", "weight_decay", "max_grad_norm", "warmup_steps", "watchdog_seconds"), _NOT_NEGATIVE),

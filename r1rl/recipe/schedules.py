@@ -106,8 +106,8 @@ def _schedule(key: str, value: Mapping[Any, Any], hint: Any, stated: Mapping[str
         values[number] = coerce(f"{key}.{number}", each, hint)
         if values[number] is None:
             raise refused("null is no value")
-        if key in LIMITS and not LIMITS[key][0](values[number]):
-            raise RecipeError(f"{key}.{number}={each!r}: {LIMITS[key][1]}")
+        if key in LIMITS and not LIMITS[key].allows(values[number]):
+            raise RecipeError(f"{key}.{number}={each!r}: {LIMITS[key].text}")
     if 0 not in values:
         raise refused("nothing is said of step 0")
     if key == "learning_rate" and str(stated.get("lr_scheduler_type")) in ("reduce_lr_on_plateau", "greedy"):

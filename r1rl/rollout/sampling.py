@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.generation.logits_process import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 _BLOCK = 256  # tokens a block of the cumulative distribution
+_FIRST = 1024  # tokens among which a nucleus is looked for
 _TAIL_TOKENS = 48  # a stop string is looked for in the text of this many last tokens
 
 
@@ -83,10 +84,28 @@ def filtered(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     if sampling.top_k:
         scores = TopKLogitsWarper(sampling.top_k)(ids, scores)
     if sampling.top_p < 1.0:
-        scores = TopPLogitsWarper(sampling.top_p)(ids, scores)
+        scores = _nucleus(scores, sampling.top_p)
     if sampling.min_p:
         scores = MinPLogitsWarper(sampling.min_p)(ids, scores)
     return scores
+
+
+def _nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Logits with all but the most probable tokens that together reach `top_p` at -inf, as `TopPLogitsWarper` has them.
+
+    A row's nucleus mostly lies among its first thousand tokens, which are found in a tenth of the time of a sort.
+    """
+    whole = TopPLogitsWarper(top_p)
+    if scores.shape[-1] <= _FIRST:
+        return whole(None, scores)
+    best = scores.topk(_FIRST).values
+    reached = (best - scores.logsumexp(-1, keepdim=True)).exp().cumsum(-1) >= top_p
+    least = best.gather(1, reached.int().argmax(-1, keepdim=True))
+    kept = scores.masked_fill(scores < least, -torch.inf)
+    wider = ~reached[:, -1]
+    if wider.any():
+        kept[wider] = whole(None, scores[wider])
+    return kept
 
 
 def draw(logits: torch.Tensor, keys: torch.Tensor, position: int | torch.Tensor, sampling: Sampling) -> Drawn:

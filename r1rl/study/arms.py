@@ -38,6 +38,7 @@ _OWN: Final = ("seed", "name", "runs_dir", "resume", "resume_changed")
 """Recipe keys that are the study's to say."""
 
 BASE: Final = "countdown"
+MOST_SEEDS: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,12 @@ def load(path: Path, out: Path | None = None) -> Study:
             raise RecipeError(f"study {path}: {item.name} is missing")
     made = _File(**{key: coerce(key, value, hints[key]) for key, value in content.items()})
     place = (out or Path("studies") / path.stem).absolute()
+    count = made.seeds if isinstance(made.seeds, int) else len(made.seeds)
+    if not 1 <= count <= MOST_SEEDS:
+        raise RecipeError(f"seeds={made.seeds!r}: need at least one seed, and at most {MOST_SEEDS}")
     seeds = tuple(range(made.seeds)) if isinstance(made.seeds, int) else tuple(made.seeds)
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise RecipeError(f"seeds={made.seeds!r}: need at least one seed from 0 on, each once")
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
+        raise RecipeError(f"seeds={made.seeds!r}: need seeds from 0 to {2**32 - 1}, each once")
     arms = tuple(_arms(made, place))
     known = [arm.name for arm in arms]
     reference = known[0] if made.reference is None else made.reference
@@ -180,6 +184,8 @@ def _arms(made: _File, out: Path) -> Iterator[Arm]:
     lower: dict[str, str] = {}
     for name, given in made.arms.items():
         where = f"arms.{name}"
+        if not isinstance(name, str):
+            raise RecipeError(f"{where}: the name is no text to YAML; put it in quotes, or give another")
         run_folder.check_name(name, out / "runs", resume=True)
         if name.lower() in lower:
             raise RecipeError(f"{where}: {lower[name.lower()]!r} is the same name on some file systems; give another")

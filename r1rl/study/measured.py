@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from r1rl.aha.figures.suite import Result, Row
 from r1rl.ground import whole_files
 from r1rl.ground.errors import RecipeError
 from r1rl.models import base
-from r1rl.study.arms import Arm, Study
+from r1rl.study.arms import BASE, Arm, Study
 
 ALPHA: Final = 0.05
 
@@ -52,6 +52,8 @@ class ArmFigures:
     Args:
         seeds: those measured; `missing` are those not finished.
         result: all seeds together, or the one there is; None where none is finished.
+        alone: whether self-correction emerged or grew in each seed by itself; with few seeds the intervals for new ones
+            are wide, and the seeds together may say less than each.
         counts: the sums behind the questions, by seed.
         differences: from the reference, by question; empty for the reference itself.
         skills: what the examination found of the base built for it.
@@ -63,6 +65,7 @@ class ArmFigures:
     runs: tuple[Path, ...] = ()
     result: Result | None = None
     conclusion: Conclusion | None = None
+    alone: Mapping[int, bool | None] = field(default_factory=dict)
     counts: Mapping[int, Counts] | None = None
     differences: Mapping[str, Difference] | None = None
     skills: Mapping[str, Any] | None = None
@@ -143,10 +146,11 @@ def measure(
 def _of_arm(one: ArmFigures, questions: Sequence[str], workers: int, resamples: int) -> ArmFigures:
     for run in one.runs:
         compute(run, kind="eval", workers=workers)
-    result = suite.measure(one.runs, resamples=resamples)[-1]
+    results = suite.measure(one.runs, resamples=resamples)
     wanted = [FIGURES[key] for key in questions]
     sums = {seed: counts(run, Selection(), wanted) for seed, run in zip(one.seeds, one.runs, strict=True)}
-    return replace(one, result=result, conclusion=conclude(result), counts=sums)
+    alone = {seed: conclude(result).emerged for seed, result in zip(one.seeds, results, strict=False)}
+    return replace(one, result=results[-1], conclusion=conclude(results[-1]), alone=alone, counts=sums)
 
 
 def _compared(arms: Sequence[ArmFigures], study: Study, resamples: int) -> tuple[ArmFigures, ...]:
@@ -203,5 +207,5 @@ def dose_of(one: ArmFigures, option: str) -> float | None:
     if one.arm.base is None:
         return None
     others = set(one.arm.base) - {option, "steps", "seed"}
-    value = one.arm.base.get(option, base.plain_option("countdown", option))
+    value = one.arm.base.get(option, base.plain_option(BASE, option))
     return None if others else float(value)

@@ -116,7 +116,7 @@ def _dressed(axes: Any, key: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     if shown.unit == "share":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, min(1.02, axes.get_ylim()[1]))  # an interval of few seeds may go beyond
     _plain(axes)
 
 

@@ -91,6 +91,7 @@ def _arm(measured: Measured, one: ArmFigures) -> dict[str, Any]:
     return found | {
         "command": f"r1rl aha {' '.join(map(str, one.runs))}",
         "emerged": one.conclusion.emerged,
+        "emerged_by_seed": {str(seed): emerged for seed, emerged in one.alone.items()},
         "conclusion": [one.conclusion.figures, *one.conclusion.words],
         "steps": list(one.result.steps),
         "figures": {key: _figure(one, key) for key in study.questions},
@@ -164,8 +165,8 @@ def _arm_view(measured: Measured, one: ArmFigures) -> dict[str, Any]:
         "name": one.arm.name,
         "is_reference": one.arm.name == measured.study.reference,
         "settings": ", ".join(settings) or "the recipe as it is",
-        "seeds": len(one.seeds),
         "emerged": {True: "yes", False: "no", None: "cannot be told"}[one.conclusion.emerged],
+        "alone": f"{sum(emerged is True for emerged in one.alone.values())} of {len(one.alone)}",
         "words": one.conclusion.words[0],
         "onset": onset_words(one.row("wrong_to_right").onsets),
         "skills": Skills(**one.skills).text() if one.skills else "",

@@ -16,6 +16,7 @@ from typing import Any, Protocol, get_type_hints
 
 from r1rl.ground.errors import RecipeError, check_known, nearest
 from r1rl.ground.values import coerce
+from r1rl.ground.values import describe as describe_type
 from r1rl.tasks.presets import PRESETS
 
 
@@ -117,9 +118,20 @@ def get(name: str, **options: Any) -> Task:
     hints = get_type_hints(kind)
     known = [item.name for item in dataclasses.fields(kind) if item.init]
     check_known(options, known, f" of the task {name!r}, which takes {', '.join(known)}", prefix="task_options.")
+    for key in required(kind):
+        if key not in options:
+            raise RecipeError(f"task_options.{key}: missing; the task {name!r} needs {describe_type(hints[key])}")
     typed = {key: coerce(f"task_options.{key}", value, hints[key]) for key, value in options.items()}
     task: Task = kind(**typed)
     return task
+
+
+def required(kind: Any) -> list[str]:
+    """The options of a task's dataclass that have no default."""
+    missing = dataclasses.MISSING
+    return [
+        item.name for item in dataclasses.fields(kind) if item.init and item.default is item.default_factory is missing
+    ]
 
 
 def located(name: str, options: dict[str, Any], recipe_folder: Path) -> dict[str, Any]:

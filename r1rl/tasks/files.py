@@ -49,8 +49,8 @@ class FileTask:
             does not match is the question as it is.
         distinct: leave out rows whose question came before (case and spacing aside).
         name: what rows and messages call the task.
-        pass_rates: a file of `r1rl data passrate`; with it only questions are used whose rate of right answers is at
-            least `pass_low` and at most `pass_high`. One without a rate is left out.
+        pass_rates, pass_low, pass_high: a file of `r1rl data passrate`; with it only questions are used whose rate of
+            right answers is at least `pass_low` and at most `pass_high`. One without a rate is left out.
         limit: use only the first so many usable rows.
         heldout_fraction, heldout_size: how much is held out, as a share or in rows (not both; default 0.2).
         shuffle_seed: another value, another split.
@@ -134,23 +134,27 @@ class FileTask:
 
     @staticmethod
     def located(options: dict[str, Any], recipe_folder: Path) -> dict[str, Any]:
-        """The options with `path` as it stands (from the current folder), else from the recipe's folder.
+        """The options with `path` and `pass_rates` as they stand (from the current folder), else from the recipe's.
 
         Raises:
-            RecipeError: the file is in neither; both places are named.
+            RecipeError: a file is in neither; both places are named.
         """
-        path = options.get("path")
-        if not isinstance(path, str):
-            return options
-        given = Path(path).expanduser()
-        places = dict.fromkeys([Path.cwd() / given, recipe_folder.resolve() / given])
-        for place in places:
-            if place.is_file():
-                return options | {"path": str(place)}
-        raise MissingDataError(
-            f"task_options.path={path!r}: no such file (looked for {' and '.join(map(str, places))}); "
-            "put it there or say where: --task_options.path FILE"
-        )
+        found = {}
+        for key, remedy in (
+            ("path", "put it there or say where: --task_options.path FILE"),
+            ("pass_rates", "`r1rl data passrate RUN --to FILE` makes it"),
+        ):
+            if not isinstance(options.get(key), str):
+                continue
+            given = Path(options[key]).expanduser()
+            places = list(dict.fromkeys([Path.cwd() / given, recipe_folder.resolve() / given]))
+            there = next((place for place in places if place.is_file()), None)
+            if there is None:
+                looked = " and ".join(map(str, places))
+                kind = MissingDataError if key == "path" else RecipeError
+                raise kind(f"task_options.{key}={options[key]!r}: no such file (looked for {looked}); {remedy}")
+            found[key] = str(there)
+        return options | found
 
     def rows(self, split: str, count: int) -> list[Row]:
         """At most `count` training rows, or exactly `count` held-out rows, in shuffled order.

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from r1rl import tasks
 from r1rl.ground.errors import RecipeError, check_known
 from r1rl.ground.values import coerce
-from r1rl.tasks import Row, Task
+from r1rl.tasks import Row, Task, curriculum
+from r1rl.tasks.curriculum import Levels
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,18 @@ class Mix:
     def verifier(self) -> str:
         """The verifier of the first part; rows name their own."""
         return self._made[0][0].verifier
+
+    @cached_property
+    def levels(self) -> Mapping[str, Levels]:
+        """The levels of the parts that have some, see `curriculum.of`."""
+        return {
+            f"{number}/{prefix}": replace(its, rows=partial(self._of_level, number, its))
+            for number, (part, _) in enumerate(self._made)
+            for prefix, its in curriculum.of(part).items()
+        }
+
+    def _of_level(self, number: int, its: Levels, level: int, count: int) -> list[Row]:
+        return [self._mine(row, number) for row in its.rows(level, count)]
 
     @staticmethod
     def located(options: dict[str, Any], recipe_folder: Path) -> dict[str, Any]:

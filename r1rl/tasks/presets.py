@@ -110,6 +110,7 @@ PRESETS: Final[dict[str, Preset]] = {
         "Minerva: 272 problems of university courses",
         "math-ai/minervamath",
         "test",
+        revision="ee46ddc498933b1977577953250ca5c66be64f96",
         options={"question_column": "question", "answer_column": "answer"},
     ),
     "olympiadbench": Preset(
@@ -145,6 +146,7 @@ PRESETS: Final[dict[str, Preset]] = {
         "Big-Math: 251,122 problems to train on (needs the hub's consent)",
         "SynthLabsAI/Big-Math-RL-Verified",
         "train",
+        revision="c75d2f117cddfecb6bd08756e61e508e59732b21",
         train_split="train",
         options={"question_column": "problem", "answer_column": "answer"},
     ),
@@ -176,5 +178,5 @@ PRESETS: Final[dict[str, Preset]] = {
 
 def describe(preset: Preset) -> str:
     """A line for people: what it is, and where."""
-    pinned = "unpinned" if preset.revision is None else preset.revision[:8]
+    pinned = "unpinned (no revision in public code)" if preset.revision is None else preset.revision[:8]
     return f"{preset.text}; {preset.dataset}, {pinned}"

@@ -18,7 +18,7 @@ from r1rl.ground.errors import RecipeError, nearest, one_line
 DEFAULT_STOP = ("</answer>", "User:")
 # What the end of a prompt opens of the answer. Qwen3's template closes empty thoughts where none are wanted.
 _OPENED = re.compile(r"<think>\s*(?:</think>\s*(?:<answer>\s*)?)?\Z")
-_EXAMPLE_KEYS = ("question", "reasoning", "answer")
+EXAMPLE_KEYS = ("question", "reasoning", "answer")
 
 # prefill, before and after the question
 _TEMPLATES = {
@@ -140,18 +140,18 @@ def _check_examples(examples: Any) -> None:
     if not examples or not isinstance(examples, Sequence) or isinstance(examples, str):
         raise RecipeError(
             "prompt_options.examples: template 'few-shot' needs a list of worked examples, each with "
-            f"{', '.join(_EXAMPLE_KEYS)}; three are usual"
+            f"{', '.join(EXAMPLE_KEYS)}; three are usual"
         )
     for position, example in enumerate(examples):
-        if not isinstance(example, Mapping) or set(example) != set(_EXAMPLE_KEYS):
+        if not isinstance(example, Mapping) or set(example) != set(EXAMPLE_KEYS):
             raise RecipeError(
-                f"prompt_options.examples[{position}]={example!r}: need exactly the keys {', '.join(_EXAMPLE_KEYS)}"
+                f"prompt_options.examples[{position}]={example!r}: need exactly the keys {', '.join(EXAMPLE_KEYS)}"
             )
 
 
 def _worked(example: Mapping[str, Any]) -> str:
     """One worked example, written the way the model is to answer."""
-    question, reasoning, answer = (str(example[key]).strip() for key in _EXAMPLE_KEYS)
+    question, reasoning, answer = (str(example[key]).strip() for key in EXAMPLE_KEYS)
     return f"User: {question}\nAssistant: <think> {reasoning} </think> <answer> {answer} </answer>\n\n"
 
 

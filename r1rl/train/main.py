@@ -254,7 +254,7 @@ def build_trainer(
 
     import rewards
     from r1rl.tasks.dataset import dataset_rows
-    from r1rl.train import callbacks
+    from r1rl.train import callbacks, curriculum
     from r1rl.train.guards import WatchGuards
     from r1rl.train.heldout import HeldoutEvaluation
     from r1rl.train.reflection import MeasureReflection, has_spare_core
@@ -287,6 +287,7 @@ def build_trainer(
         kv_cache_gb=own.kv_cache_gb,
         schedules=loaded.schedules,
         advantage_estimator=own.advantage_estimator,
+        curriculum=curriculum.following(loaded.task, train_rows, prompt),
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)

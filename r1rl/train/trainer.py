@@ -56,6 +56,7 @@ from r1rl.run.folder import RunFolder
 from r1rl.store import records, store
 from r1rl.tasks.prompts import Prompt
 from r1rl.train import checkpoints, dynamic_sampling
+from r1rl.train.curriculum import Curriculum
 from r1rl.train.grading_ahead import Ahead
 from r1rl.train.payments import checked
 from r1rl.train.schedules import write_change
@@ -115,6 +116,7 @@ class ZeroTrainer(GRPOTrainer):
         kv_cache_gb: 10^9 bytes for keys and values while sampling; None: a quarter of what is free.
         schedules: of the settings that change at a step, by key.
         advantage_estimator: `grpo` is upstream's; else one of `r1rl.update.advantages`.
+        curriculum: which level's problems are asked; None: those of the data set.
 
     Attributes:
         rollouts: the rollouts of the step under way.
@@ -140,6 +142,7 @@ class ZeroTrainer(GRPOTrainer):
         kv_cache_gb: float | None = None,
         schedules: Mapping[str, Schedule] | None = None,
         advantage_estimator: str = "grpo",
+        curriculum: Curriculum | None = None,
         **kwargs: Any,
     ) -> None:
         self.folder = folder
@@ -147,6 +150,7 @@ class ZeroTrainer(GRPOTrainer):
         self.accuracy = next((r for r in reward_funcs if isinstance(r, Accuracy)), Accuracy())
         self.earned = self.judged_rollouts = 0
         self.max_resamples = max_resamples
+        self.curriculum = curriculum
         self.beat: Callable[[str], None] = lambda phase: None
         self.on_stored: Callable[[int], None] | None = None
         self.grade_ahead = True
@@ -259,6 +263,8 @@ class ZeroTrainer(GRPOTrainer):
             checkpoints.save_buffer(folder, process, self._buffered_inputs)
         if self.args.sync_ref_model:
             checkpoints.save_reference(folder, process, self.ref_model)
+        if self.curriculum is not None and process == 0:
+            self.curriculum.save(folder)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Transformers 5.23 restores this process's generators; TRL 1.16 begins with a new sampling wherever it is."""
@@ -277,6 +283,8 @@ class ZeroTrainer(GRPOTrainer):
             self._buffered_inputs = checkpoints.load_buffer(folder, process, self.accelerator.device)
         if self.args.sync_ref_model:
             checkpoints.load_reference(folder, process, self.ref_model)
+        if self.curriculum is not None:
+            self.curriculum.load(folder)
 
     def sampling(self, temperature: float | None = None) -> Sampling:
         """The recipe's sampling settings, with another temperature if given (0: greedy, no filters)."""
@@ -475,6 +483,10 @@ class ZeroTrainer(GRPOTrainer):
         if self._is_apart and self._falls_back:
             self.sampling_dtype = None
         self._follow_schedules(self.state.global_step, log=True)
+        if self.curriculum is not None:
+            for change in self.curriculum.move():
+                if self.accelerator.is_main_process:
+                    self.folder.append_event("setting", step=self.state.global_step, **change)
         step = dynamic_sampling.sample_step(
             inputs[:: self.num_generations],
             self._sample_round,
@@ -532,6 +544,8 @@ class ZeroTrainer(GRPOTrainer):
 
     def _sample_round(self, rows: Sequence[dict[str, Any]], number: int) -> tuple[list[Group], torch.Tensor]:
         """Sample and judge a group for each row; see `dynamic_sampling.sample_step`."""
+        if self.curriculum is not None:
+            rows = self.curriculum.at_level(rows)
         size = self.num_generations
         inputs = [row for row in rows for _ in range(size)]
         prompts = [row["prompt"] for row in inputs]
@@ -612,6 +626,11 @@ class ZeroTrainer(GRPOTrainer):
         counts = self.accelerator.gather(torch.tensor([step.counts()], device=self.accelerator.device)).sum(0).tolist()
         for name, count in zip(("sampled", "all_right", "all_wrong", "with_signal"), counts, strict=True):
             metrics[f"groups/{name}"].append(count)
+        if self.curriculum is not None:
+            mine = torch.tensor([self.curriculum.counts(step.groups)], device=self.accelerator.device)
+            self.curriculum.take(self.accelerator.gather(mine).sum(0).tolist())
+            for name, value in self.curriculum.metrics().items():
+                metrics[name].append(value)
         # Where some are punished more than others there is something to learn as well.
         self.earned, self.judged_rollouts = int((paid > 0).sum()) or counts[-1], len(paid)
         if self.max_resamples:

@@ -133,3 +133,26 @@ def test_errors_are_one_line_and_code_2(
     assert re.search(match, captured.err)
     assert captured.err.count("\n") == 1
     assert "Traceback" not in captured.err
+
+
+FOREIGN = Path(__file__).parents[1] / "store" / "importers" / "files"
+
+
+def test_what_another_trainer_wrote_goes_through_to_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """verl's own dump of training rollouts: one of its two problems is Countdown, of which half the samples retry."""
+    monkeypatch.setenv("R1RL_CACHE", str(tmp_path / "cache"))
+    run = tmp_path / "theirs"
+    assert cli.main(["aha", str(FOREIGN / "verl" / "train"), "--out", str(run), "--json", "--workers", "1"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["decomposition"] is None  # training rollouts: the problems change with the step
+    figures = {key: one for measure in told["measures"].values() for key, one in measure["figures"].items()}
+    assert figures["rechecks"]["last"]["value"] == 0.5  # "not 22" and "too high", of four rollouts
+    assert figures["recheck_effective"]["last"]["value"] == 0.5
+    assert figures["distinct_answers"]["last"]["value"] == 2
+    assert figures["surprise_before"]["last"]["value"] is None
+    assert cli.main(["inspect", str(run)]) == 0
+    report = (run / "report.html").read_text(encoding="utf-8")
+    assert "<!doctype html>" in report
+    assert "wrong → right" in report

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from r1rl.rollout.sampling import Sampling, StopStrings, draw, row_key, tempered, uniforms
+from r1rl.rollout.sampling import Sampling, StopStrings, draw, filtered, row_key, tempered, uniforms
 
 MASK = 2**64 - 1
 
@@ -74,6 +74,27 @@ def test_filters(sampling, allowed):
     logits = torch.tensor([[2.0, 0.0, 1.0, -1.0]]).repeat(300, 1)
     keys = torch.tensor([row_key("f", i) for i in range(300)])
     assert set(draw(logits, keys, 0, sampling)[0].tolist()) == allowed
+
+
+@pytest.mark.parametrize(
+    ("spread", "top_p"),
+    [
+        pytest.param(8.0, 0.95, id="few tokens hold it, the usual case"),
+        pytest.param(3.0, 0.5, id="hundreds do"),
+        pytest.param(0.1, 0.95, id="nearly all tokens do, more than are looked at first"),
+    ],
+)
+def test_a_nucleus_in_a_large_vocabulary_is_that_of_a_sort(spread, top_p):
+    scores = torch.randn(6, 8192, generator=torch.Generator().manual_seed(0)) * spread
+    kept = filtered(scores, Sampling(top_p=top_p)).isfinite()
+    # In float64: at the very edge float32 decides by the order in which it adds.
+    shares, order = scores.double().softmax(-1).sort(descending=True)
+    before = shares.cumsum(-1) - shares
+    sure = ((before - top_p).abs() > 1e-4).gather(1, order.argsort(-1))
+    expected = (before < top_p).gather(1, order.argsort(-1))
+    assert torch.equal(kept[sure], expected[sure])
+    assert sure.float().mean() > 0.9
+    assert kept.any(-1).all()
 
 
 def test_temperature_scales_logits():

@@ -46,7 +46,8 @@ def test_what_is_planted_is_found(finished: tuple[Study, measured.Measured]) -> 
         "Self-correction emerged or grew in: paid. Not in: coin.",
         "Runs that are not finished are left out: coin (1 of 3).",
     ]
-    assert paid.differences is None or not paid.differences
+    assert not paid.differences, "the reference is compared with nothing"
+    assert (paid.alone, coin.alone) == ({0: True, 1: True, 2: True}, {0: False, 1: False})
     assert coin.differences is not None
     difference = coin.differences["wrong_to_right"]
     assert difference.clear

@@ -14,17 +14,15 @@ from tests.study.made_up_study import write
 
 
 @pytest.mark.processes
-def test_a_study_trains_what_is_missing_and_tells_it(
-    small_base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_study_trains_what_is_missing_and_tells_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     settings = {
-        "model_name_or_path": str(small_base), "max_steps": 2, "prompts_per_step": 4, "num_generations": 4,
+        "max_steps": 2, "prompts_per_step": 4, "num_generations": 4,
         "max_completion_length": 48, "heldout_size": 12, "train_size": 64, "eval_steps": 1, "num_generations_eval": 2,
         "max_wasted_steps": 0,
     }  # fmt: skip
     reward = tmp_path / "mine.py"
     reward.write_text("def mine(completions, **columns):\n    return [1 / 0 for _ in completions]\n")
-    several = {"paid": {}, "broken": {"reward_funcs": [f"{reward}:mine"]}}
+    several = {"paid": {}, "broken": {"reward_funcs": [f"{reward}:mine", "format"]}}
     path = write(tmp_path, arms=several, settings=settings, seeds=1, questions=["accuracy", "retried"])
     words = ["study", str(path), "--out", str(tmp_path / "out"), "--jobs", "2"]
     study = arms.load(path, tmp_path / "out")

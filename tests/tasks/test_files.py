@@ -236,20 +236,21 @@ def test_a_hub_data_set_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> No
         FileTask(dataset="a/b").rows("train", 1)
 
 
-def test_a_file_is_looked_for_in_two_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("key", [pytest.param("path", id="the rows"), pytest.param("pass_rates", id="their rates")])
+def test_a_file_is_looked_for_in_two_places(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here, recipe_folder = tmp_path / "here", tmp_path / "recipes"
     here.mkdir()
     recipe_folder.mkdir()
     monkeypatch.chdir(here)
-    with pytest.raises(RecipeError, match=r"looked for .*here.* and .*recipes"):
-        tasks.located("file", {"path": "a.jsonl"}, recipe_folder)
+    with pytest.raises(RecipeError, match=rf"{key}='a.jsonl'.*looked for .*here.* and .*recipes"):
+        tasks.located("file", {key: "a.jsonl"}, recipe_folder)
     (recipe_folder / "a.jsonl").write_text("")
-    assert tasks.located("file", {"path": "a.jsonl"}, recipe_folder)["path"] == str(recipe_folder / "a.jsonl")
+    assert tasks.located("file", {key: "a.jsonl"}, recipe_folder)[key] == str(recipe_folder / "a.jsonl")
     (here / "a.jsonl").write_text("")
-    assert tasks.located("file", {"path": "a.jsonl"}, recipe_folder)["path"] == str(here / "a.jsonl")
-    absolute = {"path": str(recipe_folder / "a.jsonl")}
+    assert tasks.located("file", {key: "a.jsonl"}, recipe_folder)[key] == str(here / "a.jsonl")
+    absolute = {key: str(recipe_folder / "a.jsonl")}
     assert tasks.located("file", absolute, here) == absolute
-    assert tasks.located("countdown", {"path": "a.jsonl"}, here) == {"path": "a.jsonl"}
+    assert tasks.located("countdown", {key: "a.jsonl"}, here) == {key: "a.jsonl"}
 
 
 def test_rows_bring_what_their_verifier_needs(tmp_path: Path) -> None:

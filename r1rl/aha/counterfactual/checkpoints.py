@@ -94,9 +94,11 @@ def load(run_dir: Path | str, path: Path | None, opener: Opener | None = None) -
 
 
 def opened(
-    source: str, revision: str = "main", *, on_cpu: bool = False, dtype: str = "auto"
+    source: str, revision: str = "main", *, on_cpu: bool = False, dtype: str = "auto", forced: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Engine]:
-    """A model, ready to sample from, on a GPU if there is one, else in float32; `dtype` is that on a GPU.
+    """A model, ready to sample from, on a GPU if there is one, else in float32.
+
+    `dtype` is that of the weights on a GPU, `forced` that on either.
 
     Raises ValueError where it cannot be loaded.
     """
@@ -108,10 +110,11 @@ def opened(
 
     on_cpu = on_cpu or not machine.visible_gpus()
     device = torch.device("cpu") if on_cpu else torch.accelerator.current_accelerator()
+    kind = forced or ("float32" if on_cpu else dtype)
     transformers_logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype="float32" if on_cpu else dtype)
+        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=kind)
     except OSError as error:
         reason = str(error).partition("\n")[0][:200]
         raise ValueError(f"model={source!r}: cannot be loaded: {reason}") from None

@@ -18,16 +18,17 @@ from r1rl.aha.detect.backtracking import backtracking
 from r1rl.aha.detect.countdown_sources import grade
 from r1rl.aha.detect.countdown_trace import Piece, pieces, trace
 from r1rl.aha.detect.equations import Value, whole
-from r1rl.aha.detect.goal_tests import Says, judged_after
+from r1rl.aha.detect.goal_tests import LONG_JUDGED_CHARS, Says, judged_after
 from r1rl.aha.detect.hygiene import hygiene
 from r1rl.aha.detect.markers import Marker, find_all, fold, labelled
 from r1rl.aha.detect.math_attempts import VERIFIERS, candidates, evaluated, is_number, math_attempts
 from r1rl.aha.detect.reasoning import Reasoning, reasoning_spans
+from r1rl.aha.detect.text_kind import is_long, text_kind
 from r1rl.verify import VERIFIER_OF_TASK
 from r1rl.verify import expression as expressions
 from r1rl.verify.extraction import answer_tag, boxed
 
-DETECTOR_VERSION: Final = 5
+DETECTOR_VERSION: Final = 6
 """Goes up whenever any text may get another annotation."""
 
 FIRST_TOKENS: Final = 64
@@ -51,7 +52,7 @@ SCHEMA: Final = pa.schema(
         *map(pa.field, KEY, _KEY_KINDS),
         *_fields(_COUNT, "n_tokens", "n_chars"),
         pa.field("correct", _FLAG),  # null where the verdict is missing or the gold unusable
-        pa.field("finish_reason", _TEXT),
+        *_fields(_TEXT, "finish_reason", "text_kind"),
         # hygiene; clean: none of the five
         *_fields(_FLAG, "truncated", "repetition_loop", "continues_after_answer", "code_only", "mixed_language"),
         pa.field("clean", _FLAG),
@@ -108,6 +109,7 @@ def annotate(row: Mapping[str, Any]) -> dict[str, Any]:
 
     health = hygiene(completion, row.get("finish_reason"), spans)
     found.update(health._asdict(), clean=health.clean)
+    found["text_kind"] = text_kind(completion, spans, verifier_of(row), code_only=health.code_only)
     folded = fold(completion)
     strict = _markers(found, completion, folded, spans)
     of_reasoning = pieces(completion, spans, numbers=verifier_of(row) in VERIFIERS)  # one may end a line of free text
@@ -116,7 +118,7 @@ def annotate(row: Mapping[str, Any]) -> dict[str, Any]:
     found["checked_steps"], found["slips"] = len(held), sum(not check.holds for check in held)
 
     closed = row.get("finish_reason") != "length" or "</think>" in completion
-    text = Reasoning(completion, folded, spans, in_text, strict, closed)
+    text = Reasoning(completion, folded, spans, in_text, strict, closed, is_long(completion, spans))
     attempts = _countdown(found, row, text, of_reasoning)
     if attempts is None:
         attempts = _free_text(found, row, text, held)
@@ -218,10 +220,11 @@ def _free_text(
     except ImportError:  # the extra that this verifier needs is not here: not looked for
         return None
     ends = [*(attempt.start for attempt in attempts[1:]), text.spans[-1][1]]
+    reach = (LONG_JUDGED_CHARS,) if text.long else ()
     found["goal_tests"] = [
         _goal_test(said, index, attempt)
         for index, (attempt, end) in enumerate(zip(attempts, ends, strict=False))
-        for said in judged_after(text.folded, attempt.end, end)
+        for said in judged_after(text.folded, attempt.end, end, *reach)
     ]
     answer = answer_tag(text.completion)
     if answer is None and (closing := text.completion.find("</think>")) >= 0:

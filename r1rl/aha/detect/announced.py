@@ -55,7 +55,13 @@ GOES_ON: Final = re.compile(
 )
 _MATHS: Final = re.compile(r"\$\$?([^$\n]{1,120})\$\$?|\\\(([^\n]{1,120}?)\\\)|\\\[\s*([^\n]{1,120}?)\s*\\\]")
 _LETTER: Final = re.compile(r"(?:option |choice )?(?:\*\*)?(?:\(([A-Za-z])\)|([A-Z])(?![\w']))")
-_THAT_OPTION: Final = re.compile(r"\b(?:option|choice|answer) \(?([A-Z])\)? is (?:the )?(?:correct|right)")
+_THAT_OPTION: Final = re.compile(
+    r"\b(?:(?:option|choice|answer) )?\(?([A-Z])\)? (?:is|must be|should be|seems)"
+    r"(?: likely| probably| clearly| definitely)? (?:the )?(?:most )?(?:correct|right|best|appropriate|likely)"
+    r" (?:answer|option|choice)\b|\b(?:option|choice|answer) \(?([A-Z])\)? is (?:the )?(?:correct|right)"
+    r"|\b(?:[Tt]hat's|[Tt]hat is|[Ww]hich is|[Tt]his is|is|matches|corresponds to|would be) (?:indeed |exactly )?"
+    r"(?:option|choice|answer) \(?([A-Z])\b(?! or)"
+)
 _ARTICLE: Final = re.compile(r"A [a-z]")
 _DOUBT: Final = re.compile(
     r"\b(?:if|whether|suppose|assume|assuming|unless|could|might|may|can|isn't|not|perhaps|maybe|is|was|why|when|say)\b"
@@ -95,7 +101,10 @@ def announced(text: Reasoning, *, verifier: str, question: str = "") -> list[Can
             found.append(Candidate(match.start(), stop, said))
     if verifier == "choice":
         for start, end in spans:
-            found += [Candidate(m.start(), m.end(), m[1]) for m in _THAT_OPTION.finditer(completion, start, end)]
+            for m in _THAT_OPTION.finditer(completion, start, end):
+                doubted = _DOUBT.search(folded, max(start, m.start() - 60), m.start()) or _denied(folded, m.end(), end)
+                if not doubted:
+                    found.append(Candidate(m.start(), m.end(), m[1] or m[2] or m[3]))
     elif question and "=" in completion and (asked := _VARIABLE.findall(question[-2000:])):
         found += _variable(completion, spans, asked[-1])
     found.sort(key=lambda candidate: (candidate.start, -candidate.end))

@@ -139,30 +139,44 @@ def _unsaid(window: str, found: re.Match[str], says: bool) -> bool:
 _WHO: Final = "(?:that|this|it|which|the answer)"
 _SUBJECT: Final = "(?:that|this|it|the answer)"
 _JUDGED: Final = re.compile(
-    rf"(?=[✓✔✅✗✘❌]|{NO_LETTER}[ceirtwy])"  # where one of the others can begin at all: a quick look
+    rf"(?=[✓✔✅✗✘❌]|{NO_LETTER}[acehioprstwy])"  # where one of the others can begin at all: a quick look
     rf"(?:(?P<hit>[✓✔✅]|{_WHO}(?:'s| is| seems| looks| must be)(?: indeed| also| definitely)? (?:correct|right)\b"
-    rf"|{_SUBJECT} (?:checks out|works|makes sense|matches)\b"
+    rf"|(?:{_SUBJECT}|(?:it|everything|the (?:math|maths|numbers?|calculations?))(?: all)?) "
+    r"(?:(?:all |still |also |seems? to )*(?:checks? out|works|makes sense|matches|adds? up|lines up|fits))\b"
+    rf"|{_WHO}(?:'s| is| seems| looks|'re)(?: all| also| indeed)? "
+    r"(?:consistent|the same (?:as before|answer|result|thing)|exactly (?:the|what))\b"
+    r"|(?:that|this|which) (?:confirms|matches|agrees)\b|that also (?:gives|makes|comes)\b|which (?:works|checks out)\b"
+    r"|(?:(?:gives?|get|got) (?:me |us )?)?(?:the )?same (?:answer|result)\b"
+    r"|seems? (?:right|correct|consistent|solid)\b"
+    r"|(?:^|(?<=[.!?:\n]\s))(?:perfect|consistent)(?=\s?[.,:!])"
+    r"|i think (?:that's|this is|it's) (?:right|correct)\b"
+    r"|(?:calculations?|answer) (?:is|are|looks?|seems?) (?:right|correct)"
     r"|(?:^|(?<=[.!?:\n]\s))(?:yes|right|correct|exactly)(?=\s?[.,:!]))"
     rf"|(?P<miss>[✗✘❌]|{_WHO}(?:'s| is| was| must be)(?: clearly| definitely)? "
-    r"(?:wrong|incorrect|a mistake|not (?:quite )?(?:correct|right|possible))\b"
+    r"(?:wrong|incorrect|a mistake|not (?:quite )?(?:correct|right|possible|equal)"
+    r"|(?:still |also |much |way )?(?:too (?:large|big|small|high|low|much|many|few)))\b"
     rf"|{_SUBJECT} (?:isn't|can't be|cannot be|wasn't)(?: quite)? (?:right|correct|it|possible)\b"
     r"|(?:that|this|it) (?:doesn't|does not|didn't|did not|won't) "
     r"(?:work|make sense|add up|match|seem right|look right|seem correct)\b"
     r"|(?:^|(?<=[.!?\n]\s))(?:wrong|incorrect)(?=\s?[.,!])))"
 )
 _JUDGED_CHARS: Final = 200
+LONG_JUDGED_CHARS: Final = 400
+_YES_GOES_ON: Final = re.compile(r"yes, (?!that|this|it\b)")
 
 
-def judged_after(folded: str, start: int, end: int) -> list[Says]:
+def judged_after(folded: str, start: int, end: int, chars: int = _JUDGED_CHARS) -> list[Says]:
     """What the text after a candidate in free text says about it: "that's correct", "that doesn't make sense".
 
     A bare "no" or "wait" says nothing here, nor does an admission ("I made a mistake"). The same verdict twice in a row
-    is one. Bounded by 200 characters.
+    is one. Bounded by `chars` characters.
     """
-    window = folded[start : min(end, start + _JUDGED_CHARS)]
+    window = folded[start : min(end, start + chars)]
     said: list[Says] = []
     for found in _JUDGED.finditer(window):
         says = found["hit"] is not None
+        if chars > _JUDGED_CHARS and _YES_GOES_ON.match(window, found.start()):
+            continue  # long texts answer their own questions: "Yes, because"
         if not _unsaid(window, found, says) and (not said or said[-1].says != says):
             said.append(Says(start + found.start(), start + found.end(), says))
     return said

@@ -67,12 +67,31 @@ _STRICT: Final = (
     Pattern("interrupt", r"wait(?:\s+(?:a minute|a moment|a second|a sec))?" + _AFTER_WAIT, opens_clause=True),
     Pattern("interrupt", r"hold on" + _AFTER_WAIT, opens_clause=True),
     Pattern("interrupt", r"on second thought|scratch that"),
-    Pattern("hesitate", r"h+m+"),
+    # "Hmm, let me think" opens a thought; "hmm, that seems off" comes back to one.
+    Pattern(
+        "hesitate",
+        r"h+m+(?=[\s,.…!?—–-]{1,4}(?:but|wait|no|maybe|perhaps|not|is|did|does|am|actually|something|that|this|it"
+        r"|so is|i(?:'m| am) not|i (?:think|might|may) (?:i|have)|i should|doesn't|isn't|seems?)\b"
+        r"(?! (?:is|'s) (?:interesting|useful|given)))|h+m+(?=\s*(?:$|<|\n?(?:but|wait|no)\b))",
+    ),
     Pattern("aha", r"aha", opens_clause=True),
     Pattern(
         "verify",
         _SELF + _ADVERB + r"\s+(?:double[-\s]?check|re-?check|check|verify|re-?verify|re-?examine|re-?evaluate|"
         r"re-?consider|re-?assess|re-?think|think again|re-?calculate|re-?compute|re-?do|re-?read)",
+    ),
+    Pattern(
+        "verify",
+        _SELF + _ADVERB + r"\s+(?:confirm|recap|make sure|be sure"
+        r"|(?:do|go|look|read|count|list|compute|calculate|add|subtract|multiply|divide|run|walk|work|write|try|think)\b"
+        r"[^.!?\n]{0,60}?\b(?:again|once more|one more time|to (?:verify|check|confirm|be sure|make sure|see if)))",
+    ),
+    Pattern(
+        "verify",
+        r"just to (?:be (?:sure|safe|thorough|certain)|make sure|double[-\s]?check|check|confirm|verify)"
+        r"|to (?:double[-\s]?check|be thorough|verify|confirm)(?=[,:])"
+        r"|another (?:check|way to (?:check|verify|confirm))"
+        r"|(?:but|and|so) (?:let me|let's) (?:make sure|confirm)",
     ),
     Pattern("verify", r"double[-\s]?check(?:ing)?|re-?check(?:ing)?|re-?examin(?:e|ing)|re-?verify(?:ing)?"),
     Pattern("verify", r"(?:check|verify|checking|verifying) (?:again|once more)"),
@@ -81,6 +100,30 @@ _STRICT: Final = (
         "retry",
         r"(?:try|trying) (?:another|a different|some other|a new) "
         r"(?:approach|way|combination|method|order|idea|expression|one|strategy|route)",
+    ),
+    Pattern("rethink", r"(?<!or,\s)(?<!or\s)alternatively", opens_clause=True),
+    Pattern(
+        "rethink",
+        r"(?:another|a different|some other) (?:way|approach|method|angle|route|thought|idea|possibility)"
+        r"(?= (?:to (?:think|look|see|approach|do|view|solve|consider)|is\b|would|could|might|of (?:thinking|looking)"
+        r"|about|without)|\s?[:,.?])"
+        r"|(?:think of|think about|look at|do|approach|solve|see) (?:it|this|that) (?:in )?another way",
+    ),
+    Pattern(
+        "doubt", r"is (?:that|this|it) (?:really |even |actually )?(?:right|correct|possible|true|it|valid)(?=\s?\?)"
+    ),
+    Pattern(
+        "doubt", r"(?:is|are) there (?:any|another|some)(?: other)? (?:chance|possibility|mistake|error|way|case)s?"
+    ),
+    Pattern(
+        "doubt",
+        r"(?:maybe|perhaps|unless) i(?:'m| am|'ve| have)? (?:just )?(?:made|mis\w{3,20}|missed|missing|over\w{3,20}"
+        r"|wrong|confus\w{1,4}|need (?:another|to (?:find|try|consider) another)|should (?:check|re\w{3,20}|double))",
+    ),
+    Pattern(
+        "doubt",
+        r"i (?:might|may|could) (?:have |be )(?:made|mis\w{3,20}|missed|missing|over\w{3,20}|wrong|confus\w{1,4})"
+        r"|(?:did|have|am) i (?:make|made|miss|missed|missing|misread|forget|forgot)",
     ),
     Pattern(
         "reject",
@@ -107,7 +150,7 @@ LEXICONS: Final[Mapping[str, Lexicon]] = MappingProxyType(
     {
         lexicon.name: lexicon
         for lexicon in (
-            Lexicon("strict", 3, "r1rl: phrases that seldom occur outside self-correction", _STRICT),
+            Lexicon("strict", 4, "r1rl: phrases that seldom occur outside self-correction", _STRICT),
             Lexicon(
                 "r1-nature",
                 1,

@@ -26,7 +26,7 @@ from r1rl.aha.detect.statements import (
     worked_in_words,
 )
 
-_WEAK: Final = frozenset({"hesitate"})
+_WEAK: Final = frozenset({"hesitate", "doubt"})
 
 
 def with_line_ends(announced: Sequence[Candidate], text: Reasoning) -> list[Candidate]:

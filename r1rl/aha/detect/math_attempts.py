@@ -1,13 +1,15 @@
 r"""Attempts in free text: committed candidate answers of tasks that are not Countdown, graded by the task's verifier.
 
 Committed is what the text announces (`r1rl.aha.detect.announced`), and where the answer is a number what a line of
-reasoning ends with (`r1rl.aha.detect.line_ends`). Working and the statement of its result that follows are one attempt.
+reasoning ends with (`r1rl.aha.detect.line_ends`); in a long text what comes to an answer that the text announces
+(`r1rl.aha.detect.long_text`). Working and the statement of its result that follows are one attempt.
 The same value again without new working is a repeat, unless a rejection or a fresh start stands between.
 """
 
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -17,18 +19,24 @@ from r1rl.aha.detect.announced import MAX_CANDIDATES, MAX_TEXT, Candidate, annou
 from r1rl.aha.detect.arithmetic import Check
 from r1rl.aha.detect.attempts import Attempt
 from r1rl.aha.detect.line_ends import with_line_ends
+from r1rl.aha.detect.long_text import long_candidates, worked_anew
 from r1rl.aha.detect.reasoning import Reasoning
 from r1rl.aha.detect.statements import results
 from r1rl.verify.verdict import Verdict
 
 VERIFIERS: Final = frozenset({"math", "exact", "choice", "gym"})
-_NO_REJECTION: Final = frozenset({"verify", "hesitate", "aha"})
+_REJECTION: Final = frozenset({"reject", "error"})
+_NO_REJECTION: Final = frozenset({"verify", "hesitate", "aha", "rethink", "doubt"})
 
 
 def candidates(text: Reasoning, *, verifier: str, gold: str, question: str = "") -> list[Candidate]:
     """The committed candidates in the reasoning, in order, none overlapping. Linear in the text."""
     found = announced(text, verifier=verifier, question=question)
-    if verifier == "choice" or not is_number(gold):
+    if verifier == "choice":
+        return worked_anew(found, text) if text.long else found
+    if text.long:
+        return long_candidates(found, text)
+    if not is_number(gold):
         return found
     return with_line_ends(found, text)[:MAX_CANDIDATES]
 
@@ -38,6 +46,7 @@ def math_attempts(
 ) -> list[Attempt]:
     """The candidates `found`, graded; `meta` is JSON. Raises what the verifier raises, such as `ImportError`."""
     attempts: list[Attempt] = []
+    starts = [marker.start for marker in text.markers]
     slips = [check for check in checked if not check.holds] if found else []
     for candidate in found:
         verdict = graded(verifier, candidate.text, gold, meta)
@@ -45,9 +54,10 @@ def math_attempts(
         repeats = False
         if attempts and attempts[-1].value == value and not candidate.worked:
             last = attempts[-1].end
-            repeats = not any(
-                last <= marker.start < candidate.end and marker.kind not in _NO_REJECTION for marker in text.markers
-            )
+            between = (bisect_left(starts, place) for place in (last, candidate.end))
+            kinds = {marker.kind for marker in text.markers[slice(*between)]}
+            # Long texts say "wait, let me check" of what they then find right.
+            repeats = not (kinds & _REJECTION if text.long else kinds - _NO_REJECTION)
         attempts.append(
             Attempt(
                 start=candidate.start,

@@ -14,7 +14,8 @@ class Reasoning:
     """A completion, and what is read of its reasoning before candidate answers are looked for in it.
 
     `folded` is the completion in lower case and of the same length. `spans` say where it reasons; `equations` and
-    `markers`, the strict ones, stand there. `closed`: the reasoning ends by itself, not at the token cap.
+    `markers`, the strict ones, stand there. `closed`: the reasoning ends by itself, not at the token cap. `long`: as
+    `r1rl.aha.detect.text_kind` says.
     """
 
     completion: str
@@ -23,6 +24,7 @@ class Reasoning:
     equations: Sequence[Equation]
     markers: Sequence[Marker]
     closed: bool
+    long: bool = False
 
 
 def reasoning_spans(completion: str, prefill: str = "") -> list[tuple[int, int]]:

@@ -22,6 +22,7 @@ import numpy as np
 from r1rl.aha.detect.annotation import FIRST_TOKENS
 from r1rl.aha.figures.annotations import annotate_part, connection, missing
 from r1rl.aha.figures.bootstrap import Array
+from r1rl.aha.figures.gate import measured
 from r1rl.ground.errors import nearest
 from r1rl.store.schema import SAMPLED_SQL
 
@@ -353,11 +354,24 @@ def by_step(
     return dict(sorted(found.items()))
 
 
+def kinds(run_dir: Path | str, selection: Selection, *, steps: Collection[int] | None = None) -> dict[str, int]:
+    """The kinds of text (`r1rl.aha.detect.text_kind`) of the selected rollouts and how many there are of each."""
+    with connection(run_dir, kind=selection.kind, steps=steps, threads=None if steps is None else 1) as database:
+        found = database.execute(
+            f"SELECT text_kind, count(*) FROM annotations WHERE {selection.where} GROUP BY 1 ORDER BY 2 DESC, 1"
+        ).fetchall()
+    return {str(kind): int(count) for kind, count in found if kind is not None}
+
+
 def of_step(run_dir: Path | str, kind: str, step: int, keys: Sequence[str]) -> dict[str, float]:
-    """Figures of one step, its rollouts annotated first where they are not. Raises ValueError for no rollouts."""
+    """Figures of one step, its rollouts annotated first where they are not; those of `gate.measured`.
+
+    Raises ValueError for no rollouts.
+    """
     for part in missing(run_dir, kind=kind, steps=[step]):
         annotate_part(part)
-    found = by_step(run_dir, Selection(kind), [FIGURES[key] for key in keys], steps=[step]).get(step, {})
+    wanted, _ = measured([FIGURES[key] for key in keys], kinds(run_dir, Selection(kind), steps=[step]))
+    found = by_step(run_dir, Selection(kind), wanted, steps=[step]).get(step, {})
     return {key: found[key] for key in keys if key in found}
 
 

@@ -7,6 +7,7 @@ training steps see other prompts at each, so a change there may be the prompts';
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from r1rl.aha.figures import bootstrap, onset
+from r1rl.aha.figures import bootstrap, gate, onset
 from r1rl.aha.figures.bootstrap import Array, Estimate
 from r1rl.aha.figures.figures import MAIN, Counts, Figure, Selection, by_step, chosen, counts
+from r1rl.aha.figures.figures import kinds as kinds_of
 from r1rl.aha.figures.onset import Onset
 
 TRAINING_INTERVALS: Final = 12
@@ -37,6 +39,7 @@ class Row:
         p: Holm's, adjusted for all figures of the table.
         onsets: one entry a run, None for "no onset".
         clean_first, clean_last, clean_change: the same without unclean rollouts.
+        text_kind: the commonest kind of text among the rollouts, on which its detector was measured.
     """
 
     figure: Figure
@@ -47,6 +50,7 @@ class Row:
     clean_first: Estimate = _NOTHING
     clean_last: Estimate = _NOTHING
     clean_change: Estimate = _NOTHING
+    text_kind: str = ""
 
     @property
     def first(self) -> Estimate:
@@ -77,7 +81,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """The figures of one run, or of several put together (`runs` names them)."""
+    """The figures of one run, or of several put together (`runs` names them).
+
+    `hidden`: sentences on figures that are not shown (`gate.measured`); they have rows without values.
+    """
 
     runs: tuple[str, ...]
     selection: Selection
@@ -86,6 +93,7 @@ class Result:
     rollouts: int  # at each step, over all runs
     rows: Mapping[str, Row]
     left_out: tuple[int, ...] = ()
+    hidden: tuple[str, ...] = ()
 
     @property
     def compared(self) -> bool:
@@ -123,23 +131,37 @@ def measure(
     Raises ValueError where a run has no such rollouts, or the runs have no step in common.
     """
     selection = selection or Selection()
-    wanted = chosen() if figures is None else figures
+    every = chosen() if figures is None else figures
+    kinds = all_kinds(runs, selection)
+    wanted, hidden = gate.measured(every, kinds)
     found = [_counted(name, run, selection, wanted) for name, run in zip(run_names(runs), runs, strict=True)]
-    return _results(found, selection, wanted, resamples, seed)
+    results = _results(found, selection, wanted, resamples, seed)
+    return [_gated(result, every, hidden, gate.main_kind(kinds)) for result in results]
+
+
+def all_kinds(runs: Sequence[Path | str], selection: Selection) -> Counter[str]:
+    """How many rollouts of the runs are of each kind of text."""
+    kinds: Counter[str] = Counter()
+    for run in runs:
+        kinds.update(kinds_of(run, selection))
+    return kinds
 
 
 def of_counts(
     names: Sequence[str],
     every: Sequence[Counts],
     selection: Selection,
-    wanted: Sequence[Figure],
+    figures: Sequence[Figure],
     *,
+    kinds: Mapping[str, int],
     resamples: int | None = None,
     seed: int = 0,
 ) -> list[Result]:
-    """`measure` for runs whose sums were counted otherwise than from annotations alone."""
+    """`measure` for runs whose sums were counted otherwise than from annotations alone, of these kinds of text."""
+    wanted, hidden = gate.measured(figures, kinds)
     found = [_Run(name, one, Counts([], [], 0, {}, []), {}) for name, one in zip(names, every, strict=True)]
-    return _results(found, selection, wanted, resamples, seed)
+    results = _results(found, selection, wanted, resamples, seed)
+    return [_gated(result, figures, hidden, gate.main_kind(kinds)) for result in results]
 
 
 def _results(
@@ -152,6 +174,14 @@ def _results(
     if len(found) > 1:
         results.append(_together(found, selection, wanted, prompts, drawn, results))
     return results
+
+
+def _gated(result: Result, every: Sequence[Figure], hidden: Sequence[str], kind: str) -> Result:
+    """A row for every figure, those that are not shown without values, and each with its kind of text."""
+    empty = (_NOTHING,) * len(result.steps)
+    rows = {f.key: result.rows.get(f.key) or Row(f, empty, onsets=(None,) * len(result.runs)) for f in every}
+    rows = {key: replace(row, text_kind=kind) for key, row in rows.items()}
+    return replace(result, rows=rows, hidden=tuple(hidden))
 
 
 def _counted(name: str, run: Path | str, selection: Selection, wanted: Sequence[Figure]) -> _Run:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from r1rl.aha.detect.annotation import DETECTOR_VERSION
+from r1rl.aha.detect.text_kind import COUNTDOWN
 from r1rl.aha.figures.conclusion import change, conclude, number, onset_words
 from r1rl.aha.figures.suite import Result, Row
 
@@ -20,8 +21,11 @@ _LABEL_WIDTH: Final = 24
 _WIDE_ENOUGH: Final = {6: 126, 5: 108, 4: 80, 3: 0}  # columns beside the label -> least width of the terminal
 
 
-def detector_scores() -> dict[str, str]:
-    """Detector -> its precision and recall on hand-labelled rollouts, "0.97 / 0.91"; none of an older version."""
+def detector_scores(text_kind: str = "") -> dict[str, str]:
+    """Detector -> its precision and recall on labelled text of a kind, "0.97 / 0.91", without one on all short texts.
+
+    None of an older version.
+    """
     try:
         from r1rl.aha.validate import validation
 
@@ -30,11 +34,33 @@ def detector_scores() -> dict[str, str]:
         return {}
     if stored.get("detector_version") != DETECTOR_VERSION:
         return {}
+    corpus = validation.CORPUS_OF_KIND.get(text_kind, "labelled")
     return {
-        row["detector"]: f"{row['precision']:.2f} / {row['recall']:.2f}"
+        row["detector"]: " / ".join(
+            "-" if row[name] is None else f"{row[name]:.2f}" for name in ("precision", "recall")
+        )
         for row in stored["scores"]
-        if row["corpus"] == "labelled" and row["precision"] is not None and row["recall"] is not None
+        if row["corpus"] == corpus and row["texts"]
     }
+
+
+def detector_lines(rows: Iterable[Row]) -> list[str]:
+    """The detectors of the rows' figures with precision, recall and intervals on their kind of free text.
+
+    None for Countdown, which is read exactly: its intervals stand in `r1rl aha validate`.
+    """
+    from r1rl.aha.validate import validation
+
+    free = validation.CORPUS_OF_KIND.keys() - {COUNTDOWN}
+    known = {
+        (row.figure.detector, row.text_kind): None
+        for row in rows
+        if row.figure.detector is not None and row.last.value is not None and row.text_kind in free
+    }
+    return [
+        f"{detector} on {kind}: {validation.figure(detector, validation.CORPUS_OF_KIND[kind])}"
+        for detector, kind in known
+    ]
 
 
 def print_result(result: Result, console: Console, keys: Collection[str] = (), more: Sequence[Row] = ()) -> None:
@@ -55,6 +81,8 @@ def print_result(result: Result, console: Console, keys: Collection[str] = (), m
     console.print(Text.assemble((title, "dim"), (_visible(", ".join(result.runs)), "bold"), "  ", " · ".join(facts)))
     rows = [*(row for key, row in result.rows.items() if not keys or key in keys), *more]
     console.print(table(result.steps, rows, console.width))
+    for line in [*result.hidden, *detector_lines(rows)]:
+        console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2)))
     if keys:
         return
     if not result.selection.clean_only and (main := _clean_table(result)) is not None:
@@ -85,13 +113,15 @@ def as_json(result: Result, keys: Collection[str] = ()) -> dict[str, Any]:
         "rollouts_per_step": result.rollouts,
         "emerged": conclusion.emerged,
         "conclusion": [conclusion.figures, *conclusion.words],
+        "not_measured": list(result.hidden),
         "figures": figures_json([row for key, row in result.rows.items() if not keys or key in keys]),
     }
 
 
 def figures_json(rows: Iterable[Row]) -> dict[str, Any]:
     """Figures by their keys, as JSON values."""
-    scores = detector_scores()
+    rows = list(rows)
+    scores = detector_scores(rows[0].text_kind if rows else "")
     return {
         row.figure.key: {
             "label": row.figure.label,
@@ -110,14 +140,27 @@ def figures_json(rows: Iterable[Row]) -> dict[str, Any]:
             },
             "detector": row.figure.detector,
             "detector_precision_recall": scores.get(row.figure.detector or ""),
+            "detector_intervals": intervals(row),
         }
         for row in rows
     }
 
 
+def intervals(row: Row) -> dict[str, Any] | None:
+    """Precision and recall of the figure's detector on its kind of text, with intervals; None where not measured."""
+    from r1rl.aha.validate import validation
+
+    corpus = validation.CORPUS_OF_KIND.get(row.text_kind)
+    if row.figure.detector is None or corpus is None:
+        return None
+    score = validation.shipped_score(row.figure.detector, corpus)
+    return None if score is None else {key: value for key, value in score.items() if key != "detector"}
+
+
 def table(steps: Sequence[int], rows: Iterable[Row], width: int) -> Table:
     """The figures that are known, section by section, with as many columns as the terminal is wide enough for."""
-    scores = detector_scores()
+    rows = list(rows)
+    scores = detector_scores(rows[0].text_kind if rows else "")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("", min_width=_LABEL_WIDTH)
     first, last = (f"step {steps[i]}" for i in (0, -1))

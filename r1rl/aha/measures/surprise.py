@@ -9,8 +9,9 @@ Ours departs: of each token only the log-probability of the token that was drawn
 entropy is known. What is measured is surprise, -log p of the drawn tokens, in nats under the sampling distribution (so
 at the sampling temperature). The mean surprise of a token is the entropy of its distribution, so over many tokens the
 two agree; for a single reflection it is a noisy stand-in. It is taken over the last WINDOW tokens before a strict
-marker. A reflection counts as made in doubt if that is in the uppermost fifth of all reflections of the run's measured
-steps. Greedy rollouts are never surprised in that sense, so nothing is said of them.
+marker. A reflection counts as made in doubt if that is in the uppermost fifth of all reflections of its step: so the
+two are to be compared at one step, and not over steps. Greedy rollouts are never surprised in that sense, so nothing is
+said of them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _FIGURES: Final = (
     Figure("surprise_of_marker", "nats of a marker's first token", "surprise of the first token", "markers",
            "-log p of the token that begins a strict marker / markers", "nats", section=_SECTION),
     Figure("effective_in_doubt", "effective, made in doubt", "effective ones", "reflections in doubt",
-           "markers followed by wrong → right / markers in the uppermost fifth of surprise before them",
+           "markers followed by wrong → right / markers in the uppermost fifth of their step by surprise before",
            detector="markers: strict", section=_SECTION),
     Figure("effective_otherwise", "effective, otherwise", "effective ones", "other reflections",
            "markers followed by wrong → right / the other markers", detector="markers: strict", section=_SECTION),
@@ -75,11 +76,12 @@ def count(prompts: Prompts) -> Iterator[Term]:
             found.append(_Reflection(prompt, step, nats / len(before), marker.label == "effective"))
         others = [one for i, (_, _, one) in enumerate(surprises) if i not in window]
         yield Term(prompt, step, "surprise_elsewhere", sum(others), len(others))
-    if not found:
-        return
-    bound = float(np.quantile([one.before for one in found], DOUBT))
+    bounds = {
+        step: float(np.quantile([one.before for one in found if one.step == step], DOUBT))
+        for step in {one.step for one in found}
+    }
     for one in found:
-        key = "effective_in_doubt" if one.before > bound else "effective_otherwise"
+        key = "effective_in_doubt" if one.before > bounds[one.step] else "effective_otherwise"
         yield Term(one.prompt, one.step, key, one.effective, 1)
 
 

@@ -15,74 +15,43 @@ How what is found is matched with what is labelled (the guide says what the labe
   a goal test ("that's not 22") is neither; hits outside the reasoning are not looked at.
 - *hygiene flags*, *guess*: per rollout.
 
-Intervals are Wilson's, at 95 %, and take the spans of one rollout as independent, which they are not quite.
+- *outcomes*: of strict markers that are labelled as reflective, what they led to, as hand and rule say.
+
+Intervals are Wilson's, at 95 %, and take the spans of one rollout as independent, which they are not quite. On long
+texts (`r1rl.aha.validate.long_texts`) whole texts are drawn again.
 Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference (JASA 22, 1927).
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any, Final, TypeAlias
 
 from r1rl.aha.detect import markers
 from r1rl.aha.detect.annotation import DETECTOR_VERSION, annotate
+from r1rl.aha.detect.text_kind import COUNTDOWN, KINDS
+from r1rl.aha.validate.scores import Score, shown
 
 GUIDE_VERSION: Final = 2
+OUTCOMES: Final = ("effective", "confirmatory", "harmful", "idle")
 HYGIENE: Final = ("truncated", "repetition_loop", "continues_after_answer", "code_only", "mixed_language")
 MODELS: Final = ("tiny", "smollm2")
 HELD_OUT: Final = "held out"
 """How the stratum of a rollout begins that was drawn and labelled after the detectors had been written."""
 
 SYNTHETIC: Final = "synthetic"
-_Z: Final = 1.959963984540054  # 97.5 % point of the normal distribution
+TUNED: Final = ", tuned"
+UNTOUCHED: Final = ", untouched"
+"""How the corpora of long text end: the half that the detectors were mended on, and the one measured afterwards."""
+
+CORPUS_OF_KIND: Final = {COUNTDOWN: "tiny", "short maths": "smollm2"} | {
+    kind: kind + UNTOUCHED for kind in KINDS if kind.startswith("long ")
+}
+"""Kind of text -> the corpus whose figures stand for it; of other kinds nothing was labelled."""
 _FOLDER: Final = "labels"
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Hits (`tp`), false alarms (`fp`) and misses (`fn`) of one detector on one set of rollouts."""
-
-    detector: str
-    corpus: str
-    tp: int = 0
-    fp: int = 0
-    fn: int = 0
-
-    @property
-    def precision(self) -> float | None:
-        """Share of what was found that is right; None where nothing was found."""
-        return self.tp / (self.tp + self.fp) if self.tp + self.fp else None
-
-    @property
-    def recall(self) -> float | None:
-        """Share of what is there that was found; None where nothing is there."""
-        return self.tp / (self.tp + self.fn) if self.tp + self.fn else None
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "detector": self.detector,
-            "corpus": self.corpus,
-            **{"tp": self.tp, "fp": self.fp, "fn": self.fn},
-            "precision": _rounded(self.precision),
-            "precision_ci": [_rounded(bound) for bound in wilson(self.tp, self.tp + self.fp)],
-            "recall": _rounded(self.recall),
-            "recall_ci": [_rounded(bound) for bound in wilson(self.tp, self.tp + self.fn)],
-        }
-
-
-def wilson(hits: int, of: int) -> tuple[float, float]:
-    """95 % interval of the share hits / of; (0, 1) where `of` is zero."""
-    if not of:
-        return 0.0, 1.0
-    share, square = hits / of, _Z * _Z / of
-    middle = (share + square / 2) / (1 + square)
-    half = _Z * math.sqrt(share * (1 - share) / of + square / (4 * of)) / (1 + square)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def labelled() -> list[dict[str, Any]]:
@@ -91,23 +60,33 @@ def labelled() -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def run() -> dict[str, Any]:
+def labelled_long() -> list[dict[str, Any]]:
+    """The hand-labelled traces of long text, in order, without their texts; see `r1rl.aha.validate.long_texts`."""
+    path = resources.files("r1rl.aha.validate").joinpath(_FOLDER, "long_texts.jsonl")
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def run(long: Sequence[Score] | None = None) -> dict[str, Any]:
     """The content of results.json: figures on the hand labels, measured now, and on synthetic traces, as stored.
 
-    Stored figures of another version of the detectors are left out.
+    `long` are those on long texts, measured now; as stored without them. Stored figures of another version of the
+    detectors are left out.
     """
-    real, shipped = labelled(), stored()
+    real, traces, shipped = labelled(), labelled_long(), stored()
     current = shipped["detector_version"] == DETECTOR_VERSION
     scores = [one for model in MODELS for one in score([row for row in real if row["model"] == model], model)]
     scores += score([row for row in real if row["stratum"].startswith(HELD_OUT)], HELD_OUT)
+    known = [row for row in shipped["scores"] if current and row["corpus"].endswith((TUNED, UNTOUCHED))]
     return {
         "detector_version": DETECTOR_VERSION,
         "guide_version": GUIDE_VERSION,
         "synthetic": shipped["synthetic"] if current else None,
         "labelled": {"rollouts": len(real), "spans": sum(len(row["spans"]) for row in real)},
+        "long_texts": {"traces": len(traces), "spans": sum(len(row["spans"]) for row in traces)},
         "scores": [
             *(row for row in shipped["scores"] if current and row["corpus"] == SYNTHETIC),
             *(one.as_dict() for one in [*score(real, "labelled"), *scores]),
+            *(known if long is None else [one.as_dict() for one in long]),
         ],
     }
 
@@ -127,7 +106,7 @@ def shipped_score(detector: str, corpus: str = "labelled") -> dict[str, Any] | N
     results = stored()
     if results["detector_version"] == DETECTOR_VERSION:
         for row in results["scores"]:
-            if row["detector"] == detector and row["corpus"] == corpus and row["tp"] + row["fp"] + row["fn"]:
+            if row["detector"] == detector and row["corpus"] == corpus and row["texts"]:
                 return dict(row)
     return None
 
@@ -135,26 +114,35 @@ def shipped_score(detector: str, corpus: str = "labelled") -> dict[str, Any] | N
 def figure(detector: str, corpus: str = "labelled") -> str:
     """What to show beside a detector: "precision 0.97 (0.92 to 0.99), recall …", or that nothing was measured."""
     row = shipped_score(detector, corpus)
-    if row is None:
+    if row is None or not row["tp"] + row["fp"] + row["fn"]:
         return "precision and recall not measured"
-    return f"precision {_shown(row, 'precision')}, recall {_shown(row, 'recall')}"
+    return f"precision {shown(row, 'precision')}, recall {shown(row, 'recall')}"
 
 
 def score(rows: Iterable[Mapping[str, Any]], corpus: str) -> list[Score]:
     """Every detector's hits on labelled rows, in a fixed order."""
-    sums: dict[str, list[int]] = {name: [0, 0, 0] for name in detectors()}
-    for row in rows:
-        found = annotate(row)
-        for name, counts in _judge(row, found):
-            for place, count in enumerate(counts):
-                sums[name][place] += count
-    return [Score(name, corpus, *counts) for name, counts in sums.items()]
+    return score_annotated([(row, annotate(row)) for row in rows], corpus)
+
+
+def score_annotated(
+    rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], corpus: str, *, clustered: bool = False
+) -> list[Score]:
+    """`score` of rows that are annotated already."""
+    counts: dict[str, list[_Counts]] = {name: [] for name in detectors()}
+    for row, found in rows:
+        for name, one in _judge(row, found):
+            counts[name].append(one)
+    scores = []
+    for name, each in counts.items():
+        tp, fp, fn = (sum(one[place] for one in each) for place in range(3))
+        scores.append(Score(name, corpus, tp, fp, fn, len(each), tuple(each) if clustered else ()))
+    return scores
 
 
 def detectors() -> list[str]:
     """Names of everything that is measured, in the order of the table."""
     names = ["attempts", *(f"attempts: {status}" for status in ("complete", "partial", "illegal"))]
-    names += ["transitions", "goal tests", "slips", "guess"]
+    names += ["transitions", "goal tests", "slips", "guess", *(f"outcomes: {outcome}" for outcome in OUTCOMES)]
     return [*names, *(f"markers: {name}" for name in markers.LEXICONS), *(f"hygiene: {flag}" for flag in HYGIENE)]
 
 
@@ -164,26 +152,48 @@ _Span: TypeAlias = Mapping[str, Any]
 
 def _judge(row: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[tuple[str, _Counts]]:
     spans = row["spans"]
-    attempts = [span for span in spans if span["type"] == "attempt" and not span["repeat"]]
-    seen = [attempt for attempt in found["attempts"] or () if not attempt["repeat"]]
-    countdown = row["verifier"] == "countdown"
-    yield "attempts", _matched(attempts, seen)
-    if countdown:
-        for status in ("complete", "partial", "illegal"):
-            planted, hits = ([one for one in side if one["status"] == status] for side in (attempts, seen))
-            yield f"attempts: {status}", _matched(planted, hits)
-    yield "transitions", _subsequence(row["transitions"], found["transitions"] or ())
-    tests = [span for span in spans if span["type"] == "goal_test"]
     phrases = [span for span in spans if span["type"] == "marker" and span["reflective"]]
-    yield "goal tests", _said(tests, found["goal_tests"] or (), _same_test, phrases)
+    tests = [span for span in spans if span["type"] == "goal_test"]
+    if found["attempts"] is not None:
+        yield from _judge_attempts(row, found, tests, phrases)
     slips = row["counts"]["slips"] if "counts" in row else sum(span["type"] == "slip" for span in spans)
     yield "slips", _subsequence(["slip"] * slips, ["slip"] * (found["slips"] or 0))
     if row["guess"] is not None:
         yield "guess", _flag(row["guess"], bool(found["guess"]))
     for name in markers.LEXICONS:
         yield f"markers: {name}", _markers(row, name, tests)
+    if found["attempts"] is not None and any("outcome" in phrase for phrase in phrases):
+        for outcome in OUTCOMES:
+            yield f"outcomes: {outcome}", _outcome(phrases, found["markers"], outcome)
     for flag in HYGIENE:
         yield f"hygiene: {flag}", _flag(flag in row["hygiene"], bool(found[flag]))
+
+
+def _judge_attempts(
+    row: Mapping[str, Any], found: Mapping[str, Any], tests: Sequence[_Span], phrases: Sequence[_Span]
+) -> Iterator[tuple[str, _Counts]]:
+    attempts = [span for span in row["spans"] if span["type"] == "attempt" and not span["repeat"]]
+    seen = [attempt for attempt in found["attempts"] or () if not attempt["repeat"]]
+    yield "attempts", _matched(attempts, seen)
+    if row["verifier"] == "countdown":
+        for status in ("complete", "partial", "illegal"):
+            planted, hits = ([one for one in side if one["status"] == status] for side in (attempts, seen))
+            yield f"attempts: {status}", _matched(planted, hits)
+    yield "transitions", _subsequence(row["transitions"], found["transitions"] or ())
+    yield "goal tests", _said(tests, found["goal_tests"] or (), _same_test, phrases)
+
+
+def _outcome(phrases: Sequence[_Span], hits: Sequence[_Span], outcome: str) -> _Counts:
+    """Of the phrases that a marker hits: those that led to `outcome`, as the label and as the first hit's says."""
+    counts = [0, 0, 0]
+    for phrase in phrases:
+        hit = next((marker for marker in hits if _overlap(phrase, marker)), None)
+        if hit is not None:
+            found, planted = hit["label"] == outcome, phrase["outcome"] == outcome
+            counts[0] += found and planted
+            counts[1] += found and not planted
+            counts[2] += planted and not found
+    return counts[0], counts[1], counts[2]
 
 
 def _overlap(a: _Span, b: _Span) -> bool:
@@ -248,17 +258,6 @@ def _flag(label: bool, hit: bool) -> _Counts:
     return int(label and hit), int(hit and not label), int(label and not hit)
 
 
-def _rounded(share: float | None) -> float | None:
-    return None if share is None else round(share, 4)
-
-
-def _shown(row: Mapping[str, Any], name: str) -> str:
-    if row[name] is None:
-        return "none"
-    low, high = row[f"{name}_ci"]
-    return f"{row[name]:.3f} ({low:.2f} to {high:.2f})"
-
-
 def lines(results: Mapping[str, Any]) -> list[dict[str, str]]:
     """Rows of the terminal table, detectors without a label in a corpus left out."""
     return [
@@ -266,8 +265,9 @@ def lines(results: Mapping[str, Any]) -> list[dict[str, str]]:
             "detector": row["detector"],
             "corpus": row["corpus"],
             "labels": str(row["tp"] + row["fn"]),
-            "precision (95 %)": _shown(row, "precision"),
-            "recall (95 %)": _shown(row, "recall"),
+            "texts": str(row["texts"]),
+            "precision (95 %)": shown(row, "precision"),
+            "recall (95 %)": shown(row, "recall"),
         }
         for row in results["scores"]
         if row["tp"] + row["fp"] + row["fn"]

@@ -74,6 +74,7 @@ class Chart:
     format: str  # share, points, number or integer
     series: list[dict[str, Any]]
     detector: str = ""
+    text_kind: str = ""
     stacked: bool = False
     events: list[dict[str, Any]] = field(default_factory=list)
 
@@ -81,7 +82,7 @@ class Chart:
 def head(chart: Chart) -> dict[str, Any]:
     """What a page says of a chart before it is drawn."""
     return {"key": chart.key, "title": chart.title, "note": chart.note, "detector": chart.detector,
-            "reach": short_reach(chart.detector or None)}  # fmt: skip
+            "reach": short_reach(chart.detector or None, chart.text_kind)}  # fmt: skip
 
 
 def overview(runs: Sequence[Shown], together: Sequence[Result] = ()) -> dict[str, list[Chart]]:
@@ -119,7 +120,9 @@ def figure_chart(runs: Sequence[Shown], figure: Figure, together: Sequence[Resul
                 series += _measured(f"{run.name}, greedy", greedy, greedy.rows["accuracy"], run.colour, dashed=True)
     definition = f"{figure.definition[0].upper()}{figure.definition[1:]}"
     title = f"{figure.label[0].upper()}{figure.label[1:]}"
-    return Chart(figure.key, title, definition, _FORMATS.get(figure.unit, "number"), series, figure.detector or "")
+    kinds = (run.data.measured.rows[figure.key].text_kind for run in runs if figure.key in run.data.measured.rows)
+    unit = _FORMATS.get(figure.unit, "number")
+    return Chart(figure.key, title, definition, unit, series, figure.detector or "", next(kinds, ""))
 
 
 def flow(run: Shown, matched: Result | None) -> list[Chart]:

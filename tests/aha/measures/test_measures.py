@@ -91,9 +91,10 @@ def test_surprise_before_a_marker_by_hand() -> None:
 def test_reflections_in_doubt_are_the_uppermost_fifth() -> None:
     effective, idle = f"{MISS} , try again : {HIT}", f"{MISS} , try again"
     calm = [doubtful(idle, [0.1]) for _ in range(4)]
-    found = sums(surprise.MEASURE, [doubtful(effective, [2.0]), *calm])
-    assert found["effective_in_doubt"] == [(1, 1)]
-    assert found["effective_otherwise"] == [(0, 4)]
+    later = [doubtful(effective, [0.2]), doubtful(idle, [0.3])]
+    found = sums(surprise.MEASURE, [doubtful(effective, [2.0]), *calm], later)
+    assert found["effective_in_doubt"] == [(1, 1), (0, 1)]
+    assert found["effective_otherwise"] == [(0, 4), (1, 1)]
 
 
 @pytest.mark.parametrize(
