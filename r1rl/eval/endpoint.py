@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from r1rl.eval.protocol import DEFAULT_LENGTH, INSTRUCTION, Ask, Asking, Reply, instructed
-from r1rl.ground import endpoints
+from r1rl.ground import api_keys, endpoints
 from r1rl.ground.endpoints import Limits, Line, tokens
 from r1rl.ground.errors import RecipeError
 from r1rl.ground.requests import NoReplyError
 from r1rl.tasks import prompts
-
-KEYS: Final = ("R1RL_EVAL_KEY", "OPENAI_API_KEY")
-"""Environment variables; the first that is set counts."""
 
 
 @dataclass
@@ -86,7 +83,7 @@ def of_url(url: str, asking: Asking, limits: Limits, spent: float = 0.0) -> Endp
     Raises:
         RecipeError: no address or no model.
     """
-    line = endpoints.line(url, KEYS, limits, spent)
+    line = endpoints.line(url, api_keys.OF_MODELS, limits, spent)
     name = asking.prompt_template or "chat"
     if name == "chat":
         if system := asking.prompt_options.get("system"):

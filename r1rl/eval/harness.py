@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from r1rl.aha.figures.bootstrap import Estimate
-from r1rl.eval import endpoint
 from r1rl.eval.targets import Target
-from r1rl.ground import whole_files
+from r1rl.ground import api_keys, whole_files
 from r1rl.ground.errors import RecipeError, RunFailedError, one_line
 from r1rl.ground.values import read_yaml
 from r1rl.models import resolve as models
@@ -139,7 +138,7 @@ def _newest(folder: Path) -> Path | None:
 
 def _ask(words: Sequence[str], folder: Path) -> None:
     environment = dict(os.environ)
-    if key := endpoint.api_key():
+    if key := api_keys.from_environment(api_keys.OF_MODELS):
         environment["OPENAI_API_KEY"] = key
     done = subprocess.run(
         [sys.executable, "-m", "lm_eval", *words, "--output_path", str(folder)],

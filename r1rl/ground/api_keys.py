@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from r1rl.ground.errors import RecipeError
+
+OF_MODELS: Final = ("R1RL_EVAL_KEY", "OPENAI_API_KEY")
+"""Of endpoints that are measured, for `from_environment`; the judge has its own."""
 
 
 def from_environment(names: Sequence[str]) -> str | None:

@@ -29,21 +29,22 @@ NEEDS = ("needs a GPU", "needs a network", "needs a cluster", "needs a server")
 
 # Commands that take long, serve a page or change the environment: the test that runs the same.
 _ASKED_AGAIN = "tests/aha/counterfactual"
+_BUILT = "tests/models/base/test_base.py"
 _IMPORTED = "tests/store/importers/test_opening.py"
 ELSEWHERE = {
     "make zero": "tests/end_to_end/test_train.py",
     "r1rl aha validate": "tests/aha/validate/test_validation.py",
-    "r1rl base build --out my-base": "tests/models/base/test_base.py",
+    "r1rl base build --out my-base": _BUILT,
+    "r1rl base build --corpus.retries 0.01 --out few-retries": _BUILT,
+    "r1rl base build --corpus.retries 0.01 --out few": _BUILT,
+    "r1rl base build --corpus.goal_test 0.5 --may-lack --out blind": _BUILT,
+    "r1rl study studies/tiny-controls --jobs 2": "tests/study/test_study.py",
+    "r1rl study studies/tiny-dose --jobs 2": "tests/study/test_study.py",
+    "r1rl study studies/tiny-controls --report": "tests/study/test_report.py",
     "r1rl aha grpo-output": _IMPORTED,
     "r1rl inspect logs/2026-01-01T12-00-00_math.eval": _IMPORTED,
     "r1rl import rollout_data --to runs/theirs --verifier math --extraction boxed": _IMPORTED,
     "r1rl inspect runs/seed0 --follow": "tests/inspect/test_follow.py",
-    "r1rl study studies/tiny-controls --dry-run": "tests/study/test_study.py",
-    "r1rl study studies/tiny-controls --jobs 2": "tests/study/test_running.py",
-    "r1rl study studies/tiny-controls --report": "tests/study/test_report.py",
-    "r1rl study studies/tiny-dose --jobs 2": "tests/study/test_running.py",
-    "r1rl base build --corpus.retries 0.01 --out few": "tests/models/base/test_base.py",
-    "r1rl base build --corpus.goal_test 0.5 --may-lack --out blind": "tests/models/base/test_base.py",
     "r1rl counterfactual RUN --measure entropy thinking errors verification": f"{_ASKED_AGAIN}/test_verification.py",
     "r1rl counterfactual ROLLOUTS --model MODEL --measure thinking": f"{_ASKED_AGAIN}/test_thinking.py",
     "r1rl counterfactual ROLLOUTS --model http://127.0.0.1:8000/v1#MODEL --measure errors verification": (

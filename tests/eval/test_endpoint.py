@@ -11,7 +11,7 @@ import pytest
 
 from r1rl.eval import endpoint
 from r1rl.eval.protocol import INSTRUCTION, Ask, Asking, Reply
-from r1rl.ground import endpoints, requests
+from r1rl.ground import api_keys, endpoints, requests
 from r1rl.ground.endpoints import Limits
 from r1rl.ground.errors import RecipeError, RunFailedError
 from tests.aha.judge.played_endpoint import Asked, Sent, completion, error, playing
@@ -23,7 +23,7 @@ QUICK = {"timeout": 0.6, "parallel": 2}
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
     monkeypatch.setattr(endpoints, "_FIRST_PAUSE", 0.01)
-    for name in endpoint.KEYS:
+    for name in api_keys.OF_MODELS:
         monkeypatch.delenv(name, raising=False)
 
 

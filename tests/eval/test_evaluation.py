@@ -13,11 +13,11 @@ import pytest
 from r1rl import cli
 from r1rl.aha.figures import suite
 from r1rl.aha.figures.figures import Selection
-from r1rl.eval import endpoint, evaluation, questions, showing, targets
+from r1rl.eval import evaluation, questions, showing, targets
 from r1rl.eval.keeping import Samples
 from r1rl.eval.local import LocalModel
 from r1rl.eval.protocol import Asking, Reply
-from r1rl.ground import endpoints
+from r1rl.ground import api_keys, endpoints
 from r1rl.ground.errors import RecipeError
 from r1rl.store import store
 from r1rl.tasks import prompts
@@ -30,7 +30,7 @@ QUESTIONS = 12
 def _alone(monkeypatch, tmp_path):
     monkeypatch.setenv("R1RL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(endpoints, "_FIRST_PAUSE", 0.01)
-    for name in endpoint.KEYS:
+    for name in api_keys.OF_MODELS:
         monkeypatch.delenv(name, raising=False)
 
 

@@ -80,8 +80,8 @@ def tokens_of(model: str | None) -> tuple[Cuts | None, int | None]:
 def writer(run_dir: Path, step: int, settings: Settings, rows: Sequence[Row], limits: Limits) -> Writer:
     """Loads or addresses it. `settings.extraction` is known by now."""
     from r1rl.aha.counterfactual.local import Local
-    from r1rl.aha.counterfactual.remote import KEYS, Remote
-    from r1rl.ground import endpoints
+    from r1rl.aha.counterfactual.remote import Remote
+    from r1rl.ground import api_keys, endpoints
     from r1rl.rollout.sampling import Sampling
     from r1rl.tasks import prompts
 
@@ -100,7 +100,7 @@ def writer(run_dir: Path, step: int, settings: Settings, rows: Sequence[Row], li
         stop=("</answer>",) if extraction in ("answer-tag", "boxed-in-answer") else (),
     )
     if remote(settings.model):
-        return Remote(endpoints.line(settings.model, KEYS, limits), sampling, extraction)
+        return Remote(endpoints.line(settings.model, api_keys.OF_MODELS, limits), sampling, extraction)
     model, tokenizer, engine = opened(*_named(settings.model))
     return Local(Policy(model, tokenizer, engine, sampling, extraction, prompts.get("none")))
 

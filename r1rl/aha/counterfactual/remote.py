@@ -23,7 +23,6 @@ from r1rl.ground.requests import NoReplyError
 from r1rl.rollout.engine import Completion
 from r1rl.rollout.sampling import Sampling
 
-KEYS: Final = ("R1RL_EVAL_KEY", "OPENAI_API_KEY")
 TOP: Final = 20
 """Most likely tokens asked for; vLLM allows 20 unless told otherwise."""
 

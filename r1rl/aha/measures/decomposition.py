@@ -34,10 +34,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from r1rl.aha.figures import bootstrap
+from r1rl.aha.figures import bootstrap, gate
 from r1rl.aha.figures.bootstrap import Array, Estimate
 from r1rl.aha.figures.figures import Counts, Figure, Selection, counts
-from r1rl.aha.figures.suite import pick, run_names
+from r1rl.aha.figures.suite import all_kinds, pick, run_names
 
 _KNOWN: Final = "correct IS NOT NULL AND attempts IS NOT NULL"
 _PATH: Final = "[x.right for x in attempts if NOT x.repeat]"
@@ -157,12 +157,12 @@ def measure(
 ) -> list[Decomposition | None]:
     """The decomposition of each annotated run, and after them, for two or more, of all together.
 
-    None where no two steps can be compared, or where verdicts or attempts are not known. Raises ValueError as
-    `suite.measure`.
+    None where no two steps can be compared, where verdicts or attempts are not known, or where the detector of attempts
+    was not measured on such text. Raises ValueError as `suite.measure`.
     """
     selection = selection or Selection()
     names = run_names(runs)
-    if not selection.compared:
+    if not selection.compared or not gate.measured(FACTORS, all_kinds(runs, selection))[0]:
         return [None] * (len(runs) + (len(runs) > 1))
     every = [counts(run, selection, [TOTAL, *FACTORS]) for run in runs]
     prompts = sorted({prompt for one in every for prompt in one.prompts})

@@ -14,7 +14,7 @@ from r1rl.aha.counterfactual.continuations import Branch, first_marker
 from r1rl.aha.counterfactual.local import Local
 from r1rl.aha.counterfactual.remote import Remote
 from r1rl.aha.counterfactual.tokens import TextCuts
-from r1rl.ground import endpoints
+from r1rl.ground import api_keys, endpoints
 from r1rl.ground.endpoints import Limits
 from r1rl.ground.errors import RunFailedError
 from r1rl.rollout.sampling import Sampling
@@ -28,7 +28,9 @@ LIMITS = Limits(parallel=2, timeout=60, retries=0)
 
 
 def writer(url: str, **sampling: Any) -> Remote:
-    return Remote(endpoints.line(f"{url}#m", remote.KEYS, LIMITS), Sampling(**sampling), "answer-tag", top=10_000)
+    return Remote(
+        endpoints.line(f"{url}#m", api_keys.OF_MODELS, LIMITS), Sampling(**sampling), "answer-tag", top=10_000
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def served() -> Iterator[tuple[Local, str]]:
 
 @pytest.fixture(autouse=True)
 def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in remote.KEYS:
+    for name in api_keys.OF_MODELS:
         monkeypatch.delenv(name, raising=False)
 
 

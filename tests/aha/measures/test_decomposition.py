@@ -139,6 +139,7 @@ def test_runs_of_one_recipe_are_put_together_at_their_common_steps(
     [
         pytest.param({"correct": None}, id="nobody judged"),
         pytest.param({"attempts": None, "n_attempts": None}, id="no attempt detector"),
+        pytest.param({"text_kind": "short puzzle"}, id="one that was not measured on such text"),
     ],
 )
 def test_nothing_is_said_of_what_is_not_known(
