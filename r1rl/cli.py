@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from r1rl import __version__
 from r1rl.commands import (
@@ -108,8 +108,8 @@ def _parser() -> Parser:
 
 def help_of(name: str) -> str:
     """What `r1rl NAME --help` prints."""
-    listed: Any = next(action for action in _parser()._actions if isinstance(action.choices, dict))
-    return str(listed.choices[name].format_help())
+    commands = next(action.choices for action in _parser()._actions if isinstance(action.choices, dict))
+    return str(commands[name].format_help())
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ _PROGRAMS = ("r1rl", "make", "python", "pip", "accelerate", "git", "ssh", "expor
 NEEDS = ("needs a GPU", "needs a network", "needs a cluster", "needs a server")
 
 # Commands that take long, serve a page or change the environment: the test that runs the same.
-_ASKED_AGAIN = "tests/aha/counterfactual"
 _BUILT = "tests/models/base/test_base.py"
+_ASKED_AGAIN = "tests/aha/counterfactual"
 _IMPORTED = "tests/store/importers/test_opening.py"
 ELSEWHERE = {
     "make zero": "tests/end_to_end/test_train.py",
@@ -45,6 +45,7 @@ ELSEWHERE = {
     "r1rl inspect logs/2026-01-01T12-00-00_math.eval": _IMPORTED,
     "r1rl import rollout_data --to runs/theirs --verifier math --extraction boxed": _IMPORTED,
     "r1rl inspect runs/seed0 --follow": "tests/inspect/test_follow.py",
+    "r1rl study studies/tiny-controls --dry-run": "tests/study/test_study.py",
     "r1rl counterfactual RUN --measure entropy thinking errors verification": f"{_ASKED_AGAIN}/test_verification.py",
     "r1rl counterfactual ROLLOUTS --model MODEL --measure thinking": f"{_ASKED_AGAIN}/test_thinking.py",
     "r1rl counterfactual ROLLOUTS --model http://127.0.0.1:8000/v1#MODEL --measure errors verification": (

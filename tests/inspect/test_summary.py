@@ -20,7 +20,7 @@ from r1rl.store.store import write_shard
 KEYS = [
     "run", "task", "model", "seed", "steps", "rollouts", "wall_seconds", "first_step", "last_step",
     "heldout_prompts", "kind", "greedy", "reward", "figures", "emerged", "conclusion", "warnings",
-    "outcomes", "detectors",
+    "outcomes", "detectors", "not_measured",
 ]  # fmt: skip
 
 
@@ -85,13 +85,15 @@ def test_many_rollouts_that_were_cut_are_told_in_words(
 
 
 def test_the_detectors_that_figures_rest_on_are_scored(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scored = summarise(run_dir)["detectors"]
+    scored = summarise(run_dir)["detectors", "not_measured"]
     assert list(scored) == ["attempts", "transitions", "markers: strict"]
     for detector, score in scored.items():
         assert score == validation.shipped_score(detector)
         assert score["precision_ci"][0] <= score["precision"] <= score["precision_ci"][1]
     monkeypatch.setattr(validation, "stored", lambda: {"detector_version": None, "scores": []})
-    assert set(summarise(run_dir)["detectors"].values()) == {None}, "figures of other detectors are none of these"
+    assert set(summarise(run_dir)["detectors", "not_measured"].values()) == {None}, (
+        "figures of other detectors are none of these"
+    )
 
 
 def test_facts(run_dir: Path) -> None:

@@ -22,8 +22,10 @@ PLANNED = {
 }
 NO_GPUS = {
     "tiny/countdown.yaml",
+    "gemma3-270m/countdown-check.yaml",
     "smollm2-135m/addition.yaml",
     "smollm2-135m/countdown-check.yaml",
+    "smollm2-135m/countdown.yaml",
     "smollm2-135m/mawps.yaml",
 }
 ROW = re.compile(r"^\| \[.*?\]\((.*?)\) \|(.*)\|$", re.MULTILINE)

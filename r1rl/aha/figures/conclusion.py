@@ -48,7 +48,10 @@ def conclude(result: Result) -> Conclusion:
             None, line, (f"One evaluation so far (step {result.steps[0]}): nothing to compare it with yet.",)
         )
     if rows["wrong_to_right"].last.value is None:
-        head = "Not measured: this task has no attempt detector, so nothing can be said about self-correction."
+        why = "this task has no attempt detector"
+        if rows["wrong_to_right"].text_kind and result.hidden:
+            why = f"attempts are not measured on {rows['wrong_to_right'].text_kind}"
+        head = f"Not measured: {why}, so nothing can be said about self-correction."
         return Conclusion(None, line, (head, *_markers(rows["marker_strict_rate"]), _limits(result)))
     if rows["wrong_to_right"].change.low is None:
         return Conclusion(None, line, ("Too few prompts for an interval: nothing can be said about a change.",))

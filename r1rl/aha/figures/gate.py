@@ -15,7 +15,7 @@ from r1rl.aha.validate import validation
 if TYPE_CHECKING:
     from r1rl.aha.figures.figures import Figure
 
-_LEAST: Final = 0.9
+_TENTHS: Final = 10
 _ENOUGH: Final = 10
 
 
@@ -38,7 +38,7 @@ def measured(figures: Iterable[Figure], kinds: Mapping[str, int]) -> tuple[list[
             if figure.detector not in missing:
                 missing[figure.detector] = [kind for kind in kinds if not is_measured(figure.detector, kind)]
             lacking = missing[figure.detector]
-            if sum(kinds[kind] for kind in lacking) > (1 - _LEAST) * total:
+            if _TENTHS * sum(kinds[kind] for kind in lacking) > total:
                 hidden.setdefault(tuple(lacking), []).append(figure.label)
                 continue
         shown.append(figure)
