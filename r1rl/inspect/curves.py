@@ -145,7 +145,9 @@ def _gain(data: RunData) -> Chart:
     if data.gain is None:
         return _chart("gain", "", "", [])
     steps, parts = data.gain.steps, data.gain.parts
-    told = ", ".join(f"{part.label} {change(part.change, 'share')}" for part in parts)
+    told = ", ".join(f"{part.label} {change(part.with_detector or part.change, 'share')}" for part in parts)
+    if any(part.with_detector is not None for part in parts):
+        told += " (the attempt detector's errors taken out, which they are not in the lines)"
     note = (
         f"Points of held-out accuracy since step {steps[0]}, by what changed; they add up to the whole change. "
         f"At step {steps[-1]}: {told}; together {change(data.gain.total[-1], 'share')}."

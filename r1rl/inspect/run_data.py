@@ -20,7 +20,7 @@ from r1rl.aha.figures import suite
 from r1rl.aha.figures.annotations import compute, connection
 from r1rl.aha.figures.figures import FIGURES, Selection
 from r1rl.aha.figures.suite import Result
-from r1rl.aha.measures import decomposition
+from r1rl.aha.measures import decomposition, detector_errors
 from r1rl.aha.measures.decomposition import Decomposition
 from r1rl.ground.machine import cores_of_a_rank
 from r1rl.store import store
@@ -212,7 +212,7 @@ def load(run_dir: Path | str, *, measured: RunData | None = None) -> RunData:
         )
     if measured is None:
         figures, greedy = _measured(path, "train" if imported else "eval")
-        (gain,) = decomposition.measure([path], figures.selection)
+        (gain,) = detector_errors.taken_out([path], figures.selection, decomposition.measure([path], figures.selection))
         rollouts_shown = _rollouts(path, figures)
     else:
         figures, greedy, gain = measured.measured, measured.greedy, measured.gain

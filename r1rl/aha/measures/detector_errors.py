@@ -24,21 +24,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from r1rl.aha.detect.annotation import verifier_of
-from r1rl.aha.figures import bootstrap
+from r1rl.aha.detect.text_kind import COUNTDOWN
+from r1rl.aha.figures import bootstrap, gate
 from r1rl.aha.figures.annotations import connection
 from r1rl.aha.figures.bootstrap import Array, Estimate
-from r1rl.aha.figures.figures import Selection
+from r1rl.aha.figures.figures import Selection, kinds
 from r1rl.aha.measures.decomposition import FACTORS, PARTS, Decomposition, divide, with_errors
 from r1rl.aha.validate import validation
-from r1rl.store import store
 
 DRAWS: Final = 200
 _PARABOLA: Final = (3.0, -3.0, 1.0)
 """What a parabola through the values at 1, 2 and 3 has at 0."""
-
-FREE_TEXT: Final = "smollm2"
-"""The corpus of hand-labelled rollouts whose attempts stand in words."""
 
 PATHS: Final = (
     "SELECT prompt_id, step, correct, [x.right for x in attempts if NOT x.repeat] AS path FROM annotations "
@@ -53,18 +49,18 @@ def taken_out(
 
     Without where they are exact, or where the detector was not measured.
     """
-    score = validation.shipped_score("attempts", FREE_TEXT)
-    if score is None:
-        return list(found)
-    words = [not exact(run, selection.kind) for run in runs]
+    scores = [labelled_score(run, selection) for run in runs]
     every: list[Decomposition | None] = []
     for i, one in enumerate(found):
         mine = slice(None) if i == len(runs) else slice(i, i + 1)  # the last is of all together
-        if one is None or not all(words[mine]):
+        known = [score for score in scores[mine] if score is not None]
+        if one is None or len(known) < len(scores[mine]):
             every.append(one)
             continue
         paths = [_paths(run, selection, one.steps[0], one.steps[-1]) for run in runs[mine]]
-        terms = [simulated(each, score, seed=seed + number) for number, each in enumerate(paths)]
+        terms = [
+            simulated(each, score, seed=seed + j) for j, (each, score) in enumerate(zip(paths, known, strict=True))
+        ]
         few = min(each.prompts for each in paths) < bootstrap.LEAST_PROMPTS
         spans = {key: _put_together([each[:, j] for each in terms]) for j, key in enumerate(PARTS)}
         every.append(with_errors(one, {key: Estimate(span.value) if few else span for key, span in spans.items()}))
@@ -85,10 +81,13 @@ def _paths(run: Path | str, selection: Selection, first: int, last: int) -> Path
     return Paths([(prompt, step == last, correct, path) for prompt, step, correct, path in rows])
 
 
-def exact(run: Path | str, kind: str) -> bool:
-    """Whether all rollouts of a kind are Countdown's."""
-    sql = f"SELECT DISTINCT task, verifier FROM rollouts WHERE kind = '{kind}'"
-    return all(verifier_of(row) == "countdown" for row in store.query(run, sql).to_pylist())
+def labelled_score(run: Path | str, selection: Selection) -> dict[str, Any] | None:
+    """Hits, false alarms and misses of the attempt detector on labelled text of the run's kind; None for Countdown,
+    where attempts are exact, and for text of which nothing was labelled.
+    """
+    kind = gate.main_kind(kinds(run, selection))
+    corpus = None if kind == COUNTDOWN else validation.CORPUS_OF_KIND.get(kind)
+    return None if corpus is None else validation.shipped_score("attempts", corpus)
 
 
 class Paths:

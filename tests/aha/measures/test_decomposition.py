@@ -236,13 +236,17 @@ def terms_of_total(rows: Rows, weight: Any) -> float:
 
 
 @pytest.mark.parametrize(
-    ("verifier", "carried"),
-    [pytest.param("countdown", False, id="found by exact arithmetic"), pytest.param("math", True, id="free text")],
+    ("kind", "carried"),
+    [
+        pytest.param("countdown", False, id="found by exact arithmetic"),
+        pytest.param("short maths", True, id="free text"),
+        pytest.param("a kind of its own", False, id="text of which nothing was labelled"),
+    ],
 )
 def test_errors_are_taken_out_in_free_text_alone(
-    drawn_run: Path, monkeypatch: pytest.MonkeyPatch, verifier: str, carried: bool
+    drawn_run: Path, monkeypatch: pytest.MonkeyPatch, kind: str, carried: bool
 ) -> None:
-    monkeypatch.setattr(detector_errors, "verifier_of", lambda row: verifier)
+    monkeypatch.setattr(detector_errors, "kinds", lambda run, selection: {kind: 1})
     monkeypatch.setattr(detector_errors, "DRAWS", 40)
     (drawn_run.parent / "again").symlink_to(drawn_run)
     monkeypatch.setattr(decomposition, "run_names", lambda runs: [str(run) for run in runs])
