@@ -85,15 +85,13 @@ def test_many_rollouts_that_were_cut_are_told_in_words(
 
 
 def test_the_detectors_that_figures_rest_on_are_scored(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scored = summarise(run_dir)["detectors", "not_measured"]
+    scored = summarise(run_dir)["detectors"]
     assert list(scored) == ["attempts", "transitions", "markers: strict"]
     for detector, score in scored.items():
         assert score == validation.shipped_score(detector)
         assert score["precision_ci"][0] <= score["precision"] <= score["precision_ci"][1]
     monkeypatch.setattr(validation, "stored", lambda: {"detector_version": None, "scores": []})
-    assert set(summarise(run_dir)["detectors", "not_measured"].values()) == {None}, (
-        "figures of other detectors are none of these"
-    )
+    assert set(summarise(run_dir)["detectors"].values()) == {None}, "figures of other detectors are none of these"
 
 
 def test_facts(run_dir: Path) -> None:

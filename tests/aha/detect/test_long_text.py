@@ -31,10 +31,10 @@ NEW, AGAIN = ("18", True, False), ("18", True, True)
     ("text", "expected"),
     [
         pytest.param("14 + 4 = 18 eggs.", [NEW, LAST], id="an equation"),
-        pytest.param("20 - 6 is 14, and 14 + 4 is 18. Yep.", [NEW, LAST], id="worked in words"),
-        pytest.param("So, f(-2) should be 18.", [NEW, LAST], id="a conclusion"),
+        pytest.param("25 - 9 is 16, and 16 + 2 is 18. Right.", [NEW, LAST], id="worked in words"),
+        pytest.param("So, g(3) should be 18.", [NEW, LAST], id="a conclusion"),
         pytest.param("So he sells 18 eggs in all.", [NEW, LAST], id="a conclusion about something"),
-        pytest.param("14 + 4 = 18. So f(-2) is 18.", [NEW, LAST], id="a working and its statement are one"),
+        pytest.param("14 + 4 = 18. So g(3) is 18.", [NEW, LAST], id="a working and its statement are one"),
         pytest.param(
             "14 + 4 = 18. Wait, let me double-check. So it is 18.", [NEW, AGAIN, LAST], id="a check rejects nothing"
         ),
