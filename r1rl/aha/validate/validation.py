@@ -47,7 +47,7 @@ TUNED: Final = ", tuned"
 UNTOUCHED: Final = ", untouched"
 """How the corpora of long text end: the half that the detectors were mended on, and the one measured afterwards."""
 
-CORPUS_OF_KIND: Final = {COUNTDOWN: "tiny", "short maths": "smollm2"} | {
+CORPUS_OF_KIND: Final = {COUNTDOWN: "labelled", "short maths": "smollm2"} | {
     kind: kind + UNTOUCHED for kind in KINDS if kind.startswith("long ")
 }
 """Kind of text -> the corpus whose figures stand for it; of other kinds nothing was labelled."""
