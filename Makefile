@@ -90,7 +90,7 @@ $(SITE_INSTALLED): docs/requirements.txt
 site: $(INSTALLED) $(SITE_INSTALLED)
 	$(PY) docs/build_pages.py build/pages
 	.venv-site/bin/zensical build --strict --clean
-	@echo "open build/site/index.html"
+	@echo "open build/site/index.html; with search: $(PY) -m http.server --directory build/site"
 
 clean:
 	rm -rf .venv .venv-vllm .venv-site .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

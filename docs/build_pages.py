@@ -24,7 +24,7 @@ PLACES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
 }
-_SHOWN = (".webp", ".png", ".svg", ".ipynb")
+_SHOWN = (".webp", ".png", ".svg", ".ipynb", ".css")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 _FENCE = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
 NEEDS = re.compile(r"^<!-- (needs [^>]+?) -->$", re.MULTILINE)

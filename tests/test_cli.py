@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import types
@@ -271,6 +272,12 @@ def test_base(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     assert cli.main(["base", "build", "--corpus.checks", "0.15", "--steps", "9", "--may-lack"]) == 0
     assert (built[-1][0].corpus.checks, built[-1][0].steps, built[-1][1]) == (0.15, 9, True)
     capsys.readouterr()
+    with pytest.raises(SystemExit):
+        cli.main(["base", "--help"])
+    told = capsys.readouterr().out
+    plain = {key: r1rl.models.base.plain_option("countdown", key) for key in r1rl.models.base.OPTIONS}
+    for key, value in plain.items():
+        assert re.search(rf"\b{key.removeprefix('corpus.')}\b[^()]*\((default: )?{value}\)", told), key
     assert cli.main(["base", "--corpus.checks", "0.15"]) == 2
     assert "--corpus.checks: only with build" in capsys.readouterr().err
     assert cli.main(["base", "build", "countdwn"]) == 2

@@ -179,4 +179,5 @@ def _validate(texts: Path | None, *, as_json: bool) -> None:
         table.add_column(name, no_wrap=True)
     for row in rows:
         table.add_row(*row.values())
-    Console().print(table)
+    console = Console() if sys.stdout.isatty() else Console(width=_FILE_WIDTH)
+    console.print(table)

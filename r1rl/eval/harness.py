@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from r1rl.aha.figures.bootstrap import Estimate
+from r1rl.aha.figures.bootstrap import LEAST_PROMPTS, Estimate
 from r1rl.eval.targets import Target
 from r1rl.ground import api_keys, whole_files
 from r1rl.ground.errors import RecipeError, RunFailedError, one_line
@@ -119,16 +119,19 @@ def read(folder: Path, label: str) -> list[Figure]:
                 if not comma or metric.endswith("_stderr") or isinstance(value, str):
                     continue
                 error = figures.get(f"{metric}_stderr,{name}")
-                found.append(Figure(label, task, asked, metric, name, _estimate(float(value), error)))
+                found.append(Figure(label, task, asked, metric, name, _estimate(float(value), error, asked)))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise RunFailedError(f"{path}: is not what lm-eval writes: {one_line(error)}") from error
     return found
 
 
-def _estimate(value: float, error: Any) -> Estimate:
-    if not isinstance(error, int | float):  # lm-eval says "N/A" where it has none
+def _estimate(value: float, error: Any, asked: int | None) -> Estimate:
+    """With an interval where a standard error says something: not of few questions, nor where all say the same."""
+    few = asked is not None and asked < LEAST_PROMPTS
+    if few or not isinstance(error, int | float) or not error:  # lm-eval says "N/A" where it has none
         return Estimate(value)
-    return Estimate(value, value - _WIDTH * error, value + _WIDTH * error)
+    low, high = value - _WIDTH * error, value + _WIDTH * error
+    return Estimate(value, max(0.0, low), min(1.0, high)) if 0 <= value <= 1 else Estimate(value, low, high)
 
 
 def _newest(folder: Path) -> Path | None:

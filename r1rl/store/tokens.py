@@ -26,10 +26,9 @@ class Token:
 def tokens_of(run: Path, row: dict[str, Any]) -> list[Token] | None:
     """The stored tokens of a rollout with their log-probabilities; None where they or their texts are not known."""
     ids, logprobs = row.get("token_ids"), row.get("logprobs")
-    if not ids or (path := _tokenizer_of(run)) is None:
+    if not ids or (tokenizer := tokenizer_of(run)) is None:
         return None
-    tokenizer = _loaded(path, path.stat().st_mtime_ns)
-    return None if tokenizer is None else aligned(tokenizer, row["completion"] or "", ids, logprobs)
+    return aligned(tokenizer, row["completion"] or "", ids, logprobs)
 
 
 def aligned(
@@ -63,9 +62,11 @@ def aligned(
     return found if len(text) - at <= 0 or text[at:].isspace() else None
 
 
-def _tokenizer_of(run: Path) -> Path | None:
+def tokenizer_of(run: Path) -> Tokenizer | None:
+    """The tokenizer of the run's newest checkpoint; None where there is none, or none that can be read."""
     found = [path for path in run.glob("checkpoints/*/tokenizer.json") if path.stat().st_size <= _LARGEST]
-    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+    path = max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+    return None if path is None else _loaded(path, path.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=4)

@@ -80,7 +80,8 @@ class Curriculum:
                 raise RunFailedError(f"task_options.curriculum: level {level} has no training problem")
             self._rows[part, level] = dataset_rows(found, self.task, self.prompt)
         rows = self._rows[part, level]
-        return rows[self._places[row["prompt_id"]] % len(rows)]
+        # Columns of other parts' data are in every row.
+        return dict.fromkeys(row) | rows[self._places[row["prompt_id"]] % len(rows)]
 
     def move(self) -> Iterator[dict[str, Any]]:
         """Change level where the window is full and the rate says so; each change as what an event says of it."""

@@ -8,6 +8,7 @@ import re
 import runpy
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import jsonschema
 import pytest
 import yaml
 
-from r1rl import cli
+from r1rl import cli, verify
 from r1rl.recipe import schema
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,16 +28,29 @@ _PROGRAMS = ("r1rl", "make", "python", "pip", "accelerate", "git", "ssh", "expor
 NEEDS = ("needs a GPU", "needs a network", "needs a cluster", "needs a server")
 
 # Commands that take long, serve a page or change the environment: the test that runs the same.
+_BUILT = "tests/models/base/test_base.py"
+_ASKED_AGAIN = "tests/aha/counterfactual"
 _IMPORTED = "tests/store/importers/test_opening.py"
 ELSEWHERE = {
     "make zero": "tests/end_to_end/test_train.py",
-    'export PATH="$PWD/.venv/bin:$PATH"': "tests/test_packaging.py",
     "r1rl aha validate": "tests/aha/validate/test_validation.py",
-    "r1rl base build --out my-base": "tests/models/base/test_base.py",
+    "r1rl base build --out my-base": _BUILT,
+    "r1rl base build --corpus.retries 0.01 --out few-retries": _BUILT,
+    "r1rl base build --corpus.retries 0.01 --out few": _BUILT,
+    "r1rl base build --corpus.goal_test 0.5 --may-lack --out blind": _BUILT,
+    "r1rl study studies/tiny-controls --jobs 2": "tests/study/test_study.py",
+    "r1rl study studies/tiny-dose --jobs 2": "tests/study/test_study.py",
+    "r1rl study studies/tiny-controls --report": "tests/study/test_report.py",
     "r1rl aha grpo-output": _IMPORTED,
     "r1rl inspect logs/2026-01-01T12-00-00_math.eval": _IMPORTED,
     "r1rl import rollout_data --to runs/theirs --verifier math --extraction boxed": _IMPORTED,
     "r1rl inspect runs/seed0 --follow": "tests/inspect/test_follow.py",
+    "r1rl study studies/tiny-controls --dry-run": "tests/study/test_study.py",
+    "r1rl counterfactual RUN --measure entropy thinking errors verification": f"{_ASKED_AGAIN}/test_verification.py",
+    "r1rl counterfactual ROLLOUTS --model MODEL --measure thinking": f"{_ASKED_AGAIN}/test_thinking.py",
+    "r1rl counterfactual ROLLOUTS --model http://127.0.0.1:8000/v1#MODEL --measure errors verification": (
+        f"{_ASKED_AGAIN}/test_remote.py"
+    ),
 }
 _SERVED, _SERVES = "tests/inspect/reader/test_serve.py", " --serve"
 _PLANNED = "tests/plan/test_plan.py"  # compares every line that docs/plan.md shows
@@ -80,7 +94,8 @@ def blocks(path: Path) -> Iterator[Block]:
 BLOCKS = [block for path in build_pages.sources() for block in blocks(path)]
 FREE = [block for block in BLOCKS if not block.needs and block.page != "docs/plan.md"]
 PAGES = sorted({block.page for block in FREE if block.commands or block.language == "python"})
-LONG = ("docs/evaluating.md", "docs/schedules.md", "docs/tiny-base.md")  # other tests run most of what they show
+# Other tests run most of what these show.
+LONG = ("docs/evaluating.md", "docs/measures.md", "docs/schedules.md", "docs/tiny-base.md")
 
 
 def elsewhere(command: str) -> str | None:
@@ -92,6 +107,13 @@ def test_every_need_is_one_that_is_known() -> None:
     assert {block.needs for block in BLOCKS} <= {"", *NEEDS}
     marked = [line for path in build_pages.sources() for line in build_pages.NEEDS.findall(path.read_text())]
     assert len(marked) == sum(bool(block.needs) for block in BLOCKS)  # none stands apart from its block
+
+
+def test_a_block_of_commands_holds_nothing_else() -> None:
+    """So a program that this file does not know cannot hide among others."""
+    for block in (block for block in BLOCKS if block.commands and "$ r1rl" not in block.text):
+        lines = [line for line in block.text.replace("\\\n", " ").splitlines() if line.strip()]
+        assert len(block.commands) == len(lines), f"{block.page}: {block.text}"
 
 
 def test_the_table_of_other_tests_is_true() -> None:
@@ -137,6 +159,8 @@ def run(command: str) -> int:
     for pattern, smaller in SMALLER:
         command = re.sub(pattern, smaller, command)
     words = shlex.split(command.partition(" > ")[0])
+    if words[0] == "export":
+        return subprocess.run(["sh", "-c", command], check=False).returncode
     if words[0] == "python":
         runpy.run_path(words[1], run_name="__main__")
         return 0
@@ -177,14 +201,21 @@ def test_a_page_can_be_followed(
     assert done or all(elsewhere(command) for block in FREE if block.page == page for command in block.commands)
 
 
-def test_the_tutorial_makes_the_data_that_it_says(
+def test_the_tutorial_trains_on_what_can_be_right(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every problem of the tutorial's file has the solution that makes its answer."""
-    text = next(block.text for block in BLOCKS if block.text.startswith("# make_problems.py"))
-    (tmp_path / "make_problems.py").write_text(text)
+    """Its problems are read and judged as Countdown's, and every one has a solution."""
     monkeypatch.chdir(tmp_path)
+    for block in (block for block in FREE if block.page == "docs/your-own.md" and block.language == "python"):
+        Path(block.text.split()[1]).write_text(block.text)
     runpy.run_path("make_problems.py", run_name="__main__")
-    rows = list(csv.DictReader((tmp_path / "problems.csv").open()))
+    rows = list(csv.DictReader(Path("problems.csv").read_text().splitlines()))
     assert len(rows) == 220
-    assert all(sorted(map(int, row["nums"].split())) for row in rows)
+    for row in rows:
+        a, b, c = map(int, row["nums"].split())
+        assert verify.get("countdown")(f"{c} + {b} - {a}", row["target"], {"numbers": [a, b, c]}).status == "correct"
+    init = next(
+        command for block in FREE for command in block.commands if command.startswith("r1rl init --model base:")
+    )
+    assert run(init) == 0
+    assert yaml.safe_load(Path("mine.yaml").read_text())["task_options"]["verifier"] == "countdown"

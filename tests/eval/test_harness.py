@@ -26,7 +26,7 @@ with open(os.environ["SEEN"], "a") as stream:
 figures = {"alias": "sums", "exact_match,strict": 0.25, "exact_match_stderr,strict": 0.1, "ppl,none": 7.5,
            "ppl_stderr,none": "N/A"}
 (folder / "results_2026-01-01T00-00-00.json").write_text(
-    json.dumps({"results": {options["--tasks"]: figures}, "n-samples": {options["--tasks"]: {"effective": 4}}}))
+    json.dumps({"results": {options["--tasks"]: figures}, "n-samples": {options["--tasks"]: {"effective": 40}}}))
 """
 
 
@@ -143,6 +143,26 @@ def test_without_lm_eval_the_error_says_how_to_get_it(model, tmp_path, monkeypat
 def test_what_the_harness_decides_is_refused(seen, model, tmp_path, words, message, capsys) -> None:
     assert ask(tmp_path, model, "--task", "gsm8k", *words) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "asked", "expected"),
+    [
+        pytest.param(0.5, 0.1, 40, (0.304, 0.696), id="1.96 standard errors"),
+        pytest.param(0.1, 0.1, 40, (0.0, 0.296), id="a share is none below 0"),
+        pytest.param(7.5, 1.0, 40, (5.54, 9.46), id="a figure that is no share"),
+        pytest.param(0.0, 0.0, 40, (None, None), id="all questions say the same"),
+        pytest.param(0.5, 0.1, 4, (None, None), id="too few questions"),
+        pytest.param(0.5, "N/A", 40, (None, None), id="no standard error"),
+    ],
+)
+def test_intervals(tmp_path, value, error, asked, expected) -> None:
+    figures = {"acc,none": value, "acc_stderr,none": error}
+    content = {"results": {"t": figures}, "n-samples": {"t": {"effective": asked}}}
+    (tmp_path / "results_1.json").write_text(json.dumps(content))
+    (figure,) = harness.read(tmp_path, "m")
+    low, high = figure.estimate.low, figure.estimate.high
+    assert (low, high) == (expected if expected == (None, None) else pytest.approx(expected))
 
 
 @pytest.mark.parametrize(

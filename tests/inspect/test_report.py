@@ -160,7 +160,17 @@ def test_a_random_rollout_stands_beside_itself_at_step_0(run_dir: Path) -> None:
         ("retry_after_miss", ["training", "held out, sampled"]),
         ("wrong_to_right", ["training", "held out, sampled"]),
         ("marker_strict_rate", ["training", "held out, sampled"]),
-        ("gain", ["first attempts hit", "misses are retried", "retries hit", "hits are kept", "right without a hit"]),
+        (
+            "gain",
+            [
+                "an attempt is made",
+                "first attempts hit",
+                "misses are retried",
+                "retries hit",
+                "hits are kept",
+                "right without a hit",
+            ],
+        ),
         ("entropy", ["Entropy, nats per token"]),
         ("grad_norm", ["Gradient norm"]),
         ("learning_rate", ["Learning rate"]),

@@ -20,7 +20,7 @@ from r1rl.store.store import write_shard
 KEYS = [
     "run", "task", "model", "seed", "steps", "rollouts", "wall_seconds", "first_step", "last_step",
     "heldout_prompts", "kind", "greedy", "reward", "figures", "emerged", "conclusion", "warnings",
-    "outcomes", "detectors",
+    "outcomes", "detectors", "not_measured",
 ]  # fmt: skip
 
 

@@ -87,7 +87,7 @@ def test_attempts_in_free_text_are_shown_too(tmp_path: Path, monkeypatch: pytest
     print_summary(run, Console(file=out, width=200))
     told = " ".join(out.getvalue().split())
     assert "7 + 5 = 11 ✗. Wait, 7 + 5 = 12 ✓" in told
-    assert f"of these, on free text {figure('attempts', 'smollm2')}" in told
+    assert f"on short maths {figure('attempts', 'smollm2')}" in told
     html = write_report(run).read_text(encoding="utf-8")
     assert "attempt 2 of 2, right; 7 + 5 = 12; claimed 12" in html
     assert "true value" not in html.split('<script type="application/json"')[0].split("How it was measured")[0].replace(

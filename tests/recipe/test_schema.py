@@ -20,7 +20,9 @@ from r1rl.recipe.keys import DERIVED, LIMITS
 from r1rl.recipe.load import known_keys, load
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name != "accelerate")
+SHIPPED = sorted(
+    path for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name not in ("accelerate", "studies")
+)
 SMALL: dict[str, Any] = {"model_name_or_path": "base:countdown", "prompt_template": "none"}
 
 

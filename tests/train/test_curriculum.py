@@ -6,10 +6,12 @@ import shutil
 import pytest
 from tiny_training import TINY, folder_of, metric_lines, run
 
+from r1rl import tasks
 from r1rl.plan import plan, text
 from r1rl.plan.work import Machines
 from r1rl.store import store
-from r1rl.tasks import curriculum
+from r1rl.tasks import curriculum, prompts
+from r1rl.tasks.dataset import dataset_rows
 from r1rl.train import curriculum as following
 from r1rl.verify.verdict import Verdict
 
@@ -74,6 +76,27 @@ def test_a_full_window_decides_and_a_bad_gold_does_not_count():
     its.take([[8, 8, 8]])
     assert [change["value"] for change in its.move()] == [1]
     assert its.standing[""].recent == []
+
+
+def test_in_a_mix_only_the_parts_own_rows_change_and_every_row_keeps_its_columns(tmp_path):
+    data = tmp_path / "sums.jsonl"
+    data.write_text(
+        "".join(json.dumps({"question": f"{n} + 1?", "answer": n + 1, "hint": "h"}) + "\n" for n in range(9))
+    )
+    gym = {"dataset": "spell_backward", "curriculum": {"window": 1}}
+    task = tasks.get("mix", parts=[{"task": "file", "options": {"path": str(data)}}, {"task": "gym", "options": gym}])
+    train, prompt = task.rows("train", 8), prompts.get("none")
+    its = following.following(task, train, prompt)
+    rows = dataset_rows(train, task, prompt)
+    assert its.at_level(rows) == rows, "the first level's are the data set's own"
+    its.take([[1, 1, 1]])
+    assert [change["key"] for change in its.move()] == ["1/level"]
+    changed = its.at_level(rows)
+    assert [row["level"] for row in changed] == [None, 1] * 4
+    assert {tuple(sorted(row)) for row in changed} == {tuple(sorted(rows[0]))}
+    assert [row["hint"] for row in changed] == ["h", None] * 4
+    assert changed[0::2] == rows[0::2]
+    assert len({row["prompt_id"] for row in changed}) == 8
 
 
 def test_the_plan_says_the_levels(small_run):

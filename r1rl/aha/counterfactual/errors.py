@@ -175,7 +175,7 @@ def figures(runs: Sequence[str], step: int, rows_of_runs: Sequence[Sequence[Mapp
     for arm in ("own_error", "mistake"):
         found[f"{arm}_wait_gain"] = ratios.difference(f"gain of a word behind {arm}", f"{arm}_wait", arm)
     found["foreign_beyond_own"] = ratios.difference("somebody else's beyond its own", "foreign_error", "own_error")
-    if {"own_error", "foreign_error"} <= set(ratios.names):
+    if found["foreign_error"].estimate.above_zero:  # else there is nothing that it could be blind to
         found["blind_spot"] = ratios.figure(
             "blind spot: 1 - own / somebody else's", "own_error", lambda r: 1 - r["own_error"] / r["foreign_error"],
             change=True,

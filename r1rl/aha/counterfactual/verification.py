@@ -35,7 +35,10 @@ SCHEMA: Final = pa.schema([
         "prompt_right": pa.int32(), "prompt_rollouts": pa.int32(),  # of the sources
     }),
 ])  # fmt: skip
-ABOUT: Final = "Saying yes or no when asked is not the check inside a rollout: a model may do one without the other."
+ABOUT: Final = (
+    "Saying yes or no when asked is not the check inside a rollout, and half of all verdicts are true by a coin: "
+    "verification and generation have other floors."
+)
 QUESTION: Final = (
     "{question}\n\nProposed answer: {answer}\n\nIs the proposed answer to the question right? Say Yes or No."
 )
@@ -146,9 +149,6 @@ def figures(runs: Sequence[str], step: int, rows_of_runs: Sequence[Sequence[Mapp
         found |= {
             "balanced": ratios.figure("verdicts that are true, right and wrong ones alike", "accepts_right", balanced),
             "beyond_chance": ratios.difference("called right: right beyond wrong", "accepts_right", "accepts_wrong"),
-            "beyond_generation": ratios.figure(
-                "verification beyond generation", "accepts_right", lambda r: balanced(r) - r["generation"], change=True
-            ),
         }
     every = [row for rows in rows_of_runs for row in rows]
     notes = {

@@ -6,7 +6,7 @@ calls its answer, somewhere, in a box or as "the answer is": every place that co
 
 - What the text announces in so many words is a candidate whatever its value.
 - "So the total is 250" is one if its value is an answer's, or if the text doubts it at once ("Wait, no").
-- Any other result ("14 + 4 is 18", "So, f(-2) is 18", "Thus, 18 eggs") is one if its value is an answer's. One that is
+- Any other result ("16 + 2 is 18", "So, g(3) is 18", "Thus, 18 eggs") is one if its value is an answer's. One that is
   supposed ("if it is 18"), asked, denied, or worked with further is none.
 
 So a wrong result that the text never calls an answer and does not doubt at once is taken for a step.

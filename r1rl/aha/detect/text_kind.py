@@ -18,10 +18,10 @@ LONG: Final = 200
 """So many words of reasoning, and a text is long; a sentence that comes again and again counts once."""
 
 _SUBJECTS: Final = {"math": "maths", "choice": "multiple choice", "exact": "puzzle", "gym": "puzzle"}
-_PROSE: Final = "prose"
+PROSE: Final = "prose"
 KINDS: Final = (
     COUNTDOWN,
-    *(f"{length} {what}" for what in (*dict.fromkeys(_SUBJECTS.values()), _PROSE) for length in ("short", "long")),
+    *(f"{length} {what}" for what in (*dict.fromkeys(_SUBJECTS.values()), PROSE) for length in ("short", "long")),
     CODE,
     FOREIGN,
 )
@@ -49,7 +49,7 @@ def text_kind(completion: str, spans: Sequence[tuple[int, int]], verifier: str |
     if _is_foreign(reasoning[:_SAMPLE]):
         return FOREIGN
     length = "long" if is_long(completion, spans) else "short"
-    return f"{length} {_SUBJECTS.get(verifier or '', _PROSE)}"
+    return f"{length} {_SUBJECTS.get(verifier or '', PROSE)}"
 
 
 def is_long(completion: str, spans: Sequence[tuple[int, int]]) -> bool:

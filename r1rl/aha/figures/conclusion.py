@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from r1rl.aha.detect.text_kind import CODE, PROSE
 from r1rl.aha.figures.bootstrap import Estimate
 from r1rl.aha.figures.figures import Unit
 from r1rl.aha.figures.onset import Onset
@@ -48,7 +49,10 @@ def conclude(result: Result) -> Conclusion:
             None, line, (f"One evaluation so far (step {result.steps[0]}): nothing to compare it with yet.",)
         )
     if rows["wrong_to_right"].last.value is None:
-        head = "Not measured: this task has no attempt detector, so nothing can be said about self-correction."
+        kind = rows["wrong_to_right"].text_kind
+        none = kind in ("", CODE) or kind.endswith(PROSE) or not result.hidden
+        why = "this task has no attempt detector" if none else f"attempts are not measured on {kind}"
+        head = f"Not measured: {why}, so nothing can be said about self-correction."
         return Conclusion(None, line, (head, *_markers(rows["marker_strict_rate"]), _limits(result)))
     if rows["wrong_to_right"].change.low is None:
         return Conclusion(None, line, ("Too few prompts for an interval: nothing can be said about a change.",))

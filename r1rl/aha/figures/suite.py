@@ -132,27 +132,36 @@ def measure(
     """
     selection = selection or Selection()
     every = chosen() if figures is None else figures
-    kinds: Counter[str] = Counter()
-    for run in runs:
-        kinds.update(kinds_of(run, selection))
+    kinds = all_kinds(runs, selection)
     wanted, hidden = gate.measured(every, kinds)
     found = [_counted(name, run, selection, wanted) for name, run in zip(run_names(runs), runs, strict=True)]
     results = _results(found, selection, wanted, resamples, seed)
     return [_gated(result, every, hidden, gate.main_kind(kinds)) for result in results]
 
 
+def all_kinds(runs: Sequence[Path | str], selection: Selection) -> Counter[str]:
+    """How many rollouts of the runs are of each kind of text."""
+    kinds: Counter[str] = Counter()
+    for run in runs:
+        kinds.update(kinds_of(run, selection))
+    return kinds
+
+
 def of_counts(
     names: Sequence[str],
     every: Sequence[Counts],
     selection: Selection,
-    wanted: Sequence[Figure],
+    figures: Sequence[Figure],
     *,
+    kinds: Mapping[str, int],
     resamples: int | None = None,
     seed: int = 0,
 ) -> list[Result]:
-    """`measure` for runs whose sums were counted otherwise than from annotations alone."""
+    """`measure` for runs whose sums were counted otherwise than from annotations alone, of these kinds of text."""
+    wanted, hidden = gate.measured(figures, kinds)
     found = [_Run(name, one, Counts([], [], 0, {}, []), {}) for name, one in zip(names, every, strict=True)]
-    return _results(found, selection, wanted, resamples, seed)
+    results = _results(found, selection, wanted, resamples, seed)
+    return [_gated(result, figures, hidden, gate.main_kind(kinds)) for result in results]
 
 
 def _results(

@@ -45,13 +45,17 @@ def detector_scores(text_kind: str = "") -> dict[str, str]:
 
 
 def detector_lines(rows: Iterable[Row]) -> list[str]:
-    """The detectors of the rows' figures with precision, recall and intervals on their kind of text."""
+    """The detectors of the rows' figures with precision, recall and intervals on their kind of free text.
+
+    None for Countdown, which is read exactly: its intervals stand in `r1rl aha validate`.
+    """
     from r1rl.aha.validate import validation
 
+    free = validation.CORPUS_OF_KIND.keys() - {COUNTDOWN}
     known = {
         (row.figure.detector, row.text_kind): None
         for row in rows
-        if row.figure.detector is not None and row.last.value is not None and row.text_kind in validation.CORPUS_OF_KIND
+        if row.figure.detector is not None and row.last.value is not None and row.text_kind in free
     }
     return [
         f"{detector} on {kind}: {validation.figure(detector, validation.CORPUS_OF_KIND[kind])}"
@@ -77,18 +81,13 @@ def print_result(result: Result, console: Console, keys: Collection[str] = (), m
     console.print(Text.assemble((title, "dim"), (_visible(", ".join(result.runs)), "bold"), "  ", " · ".join(facts)))
     rows = [*(row for key, row in result.rows.items() if not keys or key in keys), *more]
     console.print(table(result.steps, rows, console.width))
-    for line in [*result.hidden, *(detector_lines(rows) if _of_free_text(rows) else ())]:
+    for line in [*result.hidden, *detector_lines(rows)]:
         console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2)))
     if keys:
         return
     if not result.selection.clean_only and (main := _clean_table(result)) is not None:
         console.print(main)
     print_conclusion(result, console)
-
-
-def _of_free_text(rows: Sequence[Row]) -> bool:
-    """Countdown's detectors are exact; its intervals stand in `r1rl aha validate` alone."""
-    return any(row.text_kind != COUNTDOWN for row in rows)
 
 
 def print_conclusion(result: Result, console: Console) -> None:

@@ -50,7 +50,7 @@ def count(prompts: Prompts) -> Iterator[Term]:
 def _surprises(sample: Sample) -> list[float]:
     if sample.row["temperature"] == 0:
         return []
-    return [-one for one in sample.row["logprobs"] or () if math.isfinite(one)]
+    return [-one for one in sample.row.get("logprobs") or () if math.isfinite(one)]
 
 
 MEASURE: Final = Measure("answer_entropy", "arXiv 2507.14843", _FIGURES, count)

@@ -12,13 +12,15 @@ Every miss is retried or not, with share `r = R / M`; every retry hits or misses
 and the share of rollouts with a hit is h = m f + q R. These are identities of the counts and not a model: nothing is
 assumed to be independent. With `k` of those that hit answering right at the end, and `u` of those that never did,
     accuracy = h k + (1 - h) u.
-`u` is what attempts do not explain: a guess, or an attempt that the detector missed; on clean Countdown it is zero.
+A hit is not kept where a later attempt replaces it, and also where the answer never comes, is cut off or has the wrong
+form. `u` is what attempts do not explain: a guess, or an attempt that the detector missed; on clean Countdown it is
+zero.
 
-The change between two steps is divided by Shapley's value over five parts: first (f), decision (r), sampling (q),
-keeping (k), rest (m and u). A part's term is what swapping it adds to the accuracy, averaged over all orders in which
-the parts can be swapped. So no order is preferred, and the terms add up to the change exactly. A share that is not
-defined at one of the steps (no retry at all, so no hits per retry) is taken from the other one, where it then explains
-nothing; the mixed policies in between retry without a length limit.
+The change between two steps is divided by Shapley's value over these six: attempting (m), first (f), decision (r),
+sampling (q), keeping (k), rest (u). A part's term is what swapping it adds to the accuracy, averaged over all orders
+in which the parts can be swapped. So no order is preferred, and the terms add up to the change exactly. A share that
+is not defined at one of the steps (no retry at all, so no hits per retry) is taken from the other one, where it then
+explains nothing; the mixed policies in between retry without a length limit.
 
 Source of the division: Shapley, A Value for n-Person Games (1953); of its use here: Shorrocks, Decomposition
 Procedures for Distributional Analysis (2013).
@@ -34,10 +36,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from r1rl.aha.figures import bootstrap
+from r1rl.aha.figures import bootstrap, gate
 from r1rl.aha.figures.bootstrap import Array, Estimate
 from r1rl.aha.figures.figures import Counts, Figure, Selection, counts
-from r1rl.aha.figures.suite import pick, run_names
+from r1rl.aha.figures.suite import all_kinds, pick, run_names
 
 _KNOWN: Final = "correct IS NOT NULL AND attempts IS NOT NULL"
 _PATH: Final = "[x.right for x in attempts if NOT x.repeat]"
@@ -68,14 +70,15 @@ FACTORS: Final = (
     _factor("right_unseen", "right without a hit", f"({_HIT} = 0 AND correct)::INT", f"({_HIT} = 0)::INT",
             "right answers of rollouts without a hit / rollouts without a hit"),
 )  # fmt: skip
-PARTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "first": ("first attempts hit", ("first_hit",)),
-    "decision": ("misses are retried", ("retry_per_miss",)),
-    "sampling": ("retries hit", ("hit_per_retry",)),
-    "keeping": ("hits are kept", ("right_kept",)),
-    "rest": ("right without a hit", ("attempted", "right_unseen")),
+PARTS: Final[Mapping[str, tuple[str, str]]] = {
+    "attempting": ("an attempt is made", "attempted"),
+    "first": ("first attempts hit", "first_hit"),
+    "decision": ("misses are retried", "retry_per_miss"),
+    "sampling": ("retries hit", "hit_per_retry"),
+    "keeping": ("hits are kept", "right_kept"),
+    "rest": ("right without a hit", "right_unseen"),
 }
-"""Part -> its name for readers, and its factors."""
+"""Part -> its name for readers, and its factor."""
 
 _KEYS: Final = [figure.key for figure in FACTORS]
 
@@ -85,7 +88,7 @@ class Part:
     """A part's share of the change of accuracy.
 
     Args:
-        factors: the keys of what is swapped.
+        factor: the key of what is swapped.
         series: its term from the first step to each step.
         p: that the last is zero, adjusted for the number of parts (Holm).
         with_detector: the last with the detector's errors carried through, where attempts are read from free text.
@@ -93,7 +96,7 @@ class Part:
 
     key: str
     label: str
-    factors: tuple[str, ...]
+    factor: str
     series: tuple[Estimate, ...]
     p: float | None = None
     with_detector: Estimate | None = None
@@ -134,13 +137,13 @@ def divide(before: Array, after: Array) -> Array:
     """Factors at two steps, [..., factors] each -> the terms of the change, [..., parts]; they add up to it."""
     before, after = np.where(np.isnan(before), after, before), np.where(np.isnan(after), before, after)
     before, after = np.nan_to_num(before), np.nan_to_num(after)
-    parts = [[_KEYS.index(key) for key in keys] for _, keys in PARTS.values()]
+    parts = [_KEYS.index(key) for _, key in PARTS.values()]
     worth = {}
     for swapped in range(1 << len(parts)):
         mixed = before.copy()
-        for i, factors in enumerate(parts):
+        for i, factor in enumerate(parts):
             if swapped >> i & 1:
-                mixed[..., factors] = after[..., factors]
+                mixed[..., factor] = after[..., factor]
         worth[swapped] = accuracy(mixed)
     terms = np.zeros((*before.shape[:-1], len(parts)))
     for i in range(len(parts)):
@@ -157,12 +160,12 @@ def measure(
 ) -> list[Decomposition | None]:
     """The decomposition of each annotated run, and after them, for two or more, of all together.
 
-    None where no two steps can be compared, or where verdicts or attempts are not known. Raises ValueError as
-    `suite.measure`.
+    None where no two steps can be compared, where verdicts or attempts are not known, or where the detector of attempts
+    was not measured on such text. Raises ValueError as `suite.measure`.
     """
     selection = selection or Selection()
     names = run_names(runs)
-    if not selection.compared:
+    if not selection.compared or not gate.measured(FACTORS, all_kinds(runs, selection))[0]:
         return [None] * (len(runs) + (len(runs) > 1))
     every = [counts(run, selection, [TOTAL, *FACTORS]) for run in runs]
     prompts = sorted({prompt for one in every for prompt in one.prompts})
@@ -222,8 +225,8 @@ def _decomposition(
         {key: column[-1][1] if len(steps) > 1 else None for key, column in zip(PARTS, columns[1:], strict=True)}
     )
     parts = tuple(
-        Part(key, label, keys, tuple(one for one, _ in column), adjusted[key])
-        for (key, (label, keys)), column in zip(PARTS.items(), columns[1:], strict=True)
+        Part(key, label, factor, tuple(one for one, _ in column), adjusted[key])
+        for (key, (label, factor)), column in zip(PARTS.items(), columns[1:], strict=True)
     )
     factors = {
         key: tuple(_mean([bootstrap.values(one.sums[key])[one.steps.index(step)] for one in every]) for step in steps)

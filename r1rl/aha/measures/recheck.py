@@ -24,15 +24,12 @@ from r1rl.aha.figures.figures import Figure, Unit
 from r1rl.aha.measures.samples import Measure, Prompts, Sample, Span, Term, every
 
 _SECTION: Final = "recheck or rethink"
-UNMEASURED: Final = "reflections: class"
-"""Whether a reflection rechecks or rethinks: nobody has labelled that by hand."""
-
 _CLASS_OF: Final = {"verify": "recheck", "retry": "rethink"}  # kind of a marker -> class
 _LABELS: Final[Sequence[str]] = get_args(Label)
 
 
 def _figure(key: str, label: str, above: str, below: str, unit: Unit = "share") -> Figure:
-    return Figure(key, label, above, below, f"{above} / {below}", unit, UNMEASURED, section=_SECTION)
+    return Figure(key, label, above, below, f"{above} / {below}", unit, "markers: strict", section=_SECTION)
 
 
 _FIGURES: Final = (

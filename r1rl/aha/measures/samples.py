@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from r1rl.aha.detect.annotation import KEY, verifier_of
 from r1rl.aha.detect.math_attempts import VERIFIERS, graded
@@ -14,13 +17,19 @@ from r1rl.aha.detect.reasoning import reasoning_spans
 from r1rl.aha.figures.annotations import connection
 from r1rl.aha.figures.figures import Figure, Selection
 from r1rl.store import store
-from r1rl.store.tokens import Token, tokens_of
+from r1rl.store.tokens import Token, aligned, tokenizer_of
 from r1rl.verify import expression as expressions
 from r1rl.verify.extraction import answer_tag, boxed
 
-_ROWS: Final = (
-    *KEY, "task", "verifier", "prefill", "completion", "token_ids", "logprobs", "gold", "meta",
-)  # fmt: skip
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+MOST_TOKENS: Final = 3_000_000
+"""Of so many tokens at most it is looked where they stand in the text, which takes seconds; of more, of those of every
+second prompt, or third, …, and lengths are then counted in characters."""
+
+_ROWS: Final = (*KEY, "task", "verifier", "prefill", "completion", "n_tokens", "gold", "meta")
+_TOKENS: Final = (*KEY, "token_ids", "logprobs")
 _ANNOTATIONS: Final = (*KEY, "correct", "attempts", "markers", "goal_tests")
 
 
@@ -38,11 +47,17 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """One rollout: its row of the store and its annotations. `run` is the folder it lies in."""
+    """One rollout: its row of the store and its annotations.
 
-    run: Path
+    Args:
+        tokenizer: that of the run, where it is known and the row has its tokens.
+        in_tokens: whether lengths are counted in tokens; else in characters, so that all of a run are alike.
+    """
+
     row: Mapping[str, Any]
     annotation: Mapping[str, Any]
+    tokenizer: Tokenizer | None = None
+    in_tokens: bool = False
 
     @property
     def correct(self) -> bool | None:
@@ -76,16 +91,20 @@ class Sample:
 
     @cached_property
     def tokens(self) -> list[Token] | None:
-        """The stored tokens over the text; None where ids or the run's tokenizer are missing."""
-        return tokens_of(self.run, dict(self.row))
+        """The stored tokens over the text; None where ids or the tokenizer are missing."""
+        ids = self.row.get("token_ids")
+        if not ids or self.tokenizer is None:
+            return None
+        return aligned(self.tokenizer, self.row["completion"] or "", ids, self.row.get("logprobs"))
 
     def length(self, start: int, end: int) -> int:
-        """Tokens that end in a stretch of the completion, as many begin with the blank before it; its characters where
-        the tokens are not known.
+        """Tokens that end in a stretch of the completion, as many begin with the blank before it; or its characters.
+
+        0 of a rollout whose tokens do not spell its text, where others are counted in tokens.
         """
-        if self.tokens is None:
+        if not self.in_tokens:
             return max(0, end - start)
-        return sum(start < token.end <= end for token in self.tokens)
+        return sum(start < token.end <= end for token in self.tokens or ())
 
     @cached_property
     def answer(self) -> str | None:
@@ -154,13 +173,33 @@ def load(run: Path | str, selection: Selection, steps: Sequence[int]) -> dict[st
         columns = ", ".join(_ANNOTATIONS)
         answer = database.sql(f"SELECT {columns} FROM annotations WHERE {selection.where}").to_arrow_table()
     annotated = {_key(row): row for row in answer.to_pylist()}
+    rows = store.read(run, kind=selection.kind, steps=steps, columns=_ROWS).to_pylist()
+    total = sum(row["n_tokens"] or 0 for row in rows)
+    every_nth = max(1, -(-total // MOST_TOKENS))
+    tokens = _tokens(run, selection, steps, sorted({row["prompt_id"] for row in rows})[::every_nth])
+    tokenizer = tokenizer_of(Path(run)) if tokens else None
+    in_tokens = tokenizer is not None and every_nth == 1
     place = {step: i for i, step in enumerate(steps)}
     found: dict[str, list[list[Sample]]] = {}
-    for row in store.read(run, kind=selection.kind, steps=steps, columns=_ROWS).to_pylist():
-        if (annotation := annotated.get(_key(row))) is not None:
+    for row in rows:
+        key = _key(row)
+        if (annotation := annotated.get(key)) is not None:
             at = found.setdefault(row["prompt_id"], [[] for _ in steps])
-            at[place[row["step"]]].append(Sample(Path(run), row, annotation))
+            at[place[row["step"]]].append(Sample(row | tokens.get(key, {}), annotation, tokenizer, in_tokens))
     return found
+
+
+def _tokens(
+    run: Path | str, selection: Selection, steps: Sequence[int], prompts: Sequence[str]
+) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Ids and log-probabilities of the rollouts of some prompts."""
+    table = store.read(run, kind=selection.kind, steps=steps, columns=_TOKENS)
+    table = table.filter(pc.is_in(table["prompt_id"], pa.array(prompts, pa.string())))
+    return {
+        _key(row): {"token_ids": row["token_ids"], "logprobs": row["logprobs"]}
+        for row in table.to_pylist()
+        if row["token_ids"] or row["logprobs"]
+    }
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -52,7 +52,10 @@ def measure(
         _counted(run, selection, measures, sorted({one.steps[0], one.steps[-1], *common[:1], *common[-1:]}), one)
         for run, one in zip(runs, whole, strict=True)
     ]
-    return suite.of_counts(suite.run_names(runs), every, selection, wanted, resamples=resamples, seed=seed)
+    return suite.of_counts(
+        suite.run_names(runs), every, selection, wanted,
+        kinds=suite.all_kinds(runs, selection), resamples=resamples, seed=seed,
+    )  # fmt: skip
 
 
 def _counted(

@@ -32,7 +32,7 @@ def gain(decomposition: Decomposition) -> list[Row]:
     errors = any(part.with_detector is not None for part in decomposition.parts)
     section = f"{_GAIN}, in points of accuracy" + (", detector's errors taken out" if errors else "")
     found = [
-        _row(decomposition, part.factors[-1], part.label, section, part.with_detector or part.change, part.p)
+        _row(decomposition, part.factor, part.label, section, part.with_detector or part.change, part.p)
         for part in decomposition.parts
     ]
     return [*found, _row(decomposition, TOTAL.key, "all together: right answers", section, decomposition.total[-1])]
@@ -64,7 +64,7 @@ def gain_json(decomposition: Decomposition | None) -> dict[str, Any] | None:
 def _part_json(part: Part) -> dict[str, Any]:
     return {
         "label": part.label,
-        "factors": list(part.factors),
+        "factor": part.factor,
         "series": [asdict(one) for one in part.series],
         "p_adjusted": part.p,
         "with_detector_errors": None if part.with_detector is None else asdict(part.with_detector),

@@ -265,7 +265,6 @@ def lines(results: Mapping[str, Any]) -> list[dict[str, str]]:
             "detector": row["detector"],
             "corpus": row["corpus"],
             "labels": str(row["tp"] + row["fn"]),
-            "texts": str(row["texts"]),
             "precision (95 %)": shown(row, "precision"),
             "recall (95 %)": shown(row, "recall"),
         }

@@ -98,7 +98,7 @@ def test_half_is_put_right_silently() -> None:
 def test_zero_where_nothing_is_put_right_and_where_all_is() -> None:
     nothing = values(MadeUp(says=lambda before: MISS))
     assert nothing["own_error"] == nothing["own_error_wait_gain"] == nothing["foreign_beyond_own"] == 0.0
-    assert nothing["blind_spot"] is None, "there is nothing that it could put right"
+    assert "blind_spot" not in nothing, "there is nothing that it could put right"
     everything = values(MadeUp(says=lambda before: HIT))
     assert everything["blind_spot"] == everything["error_cost"] == everything["mistake_wait_gain"] == 0.0
 

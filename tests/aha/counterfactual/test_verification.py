@@ -32,7 +32,7 @@ def values(found: Any) -> dict[str, float | None]:
 def test_who_knows() -> None:
     found = measured(MadeUp(says=lambda before: " Yes." if "1 + 2 + 3" in before else " No."))
     assert values(found) == {"generation": 0.25, "accepts_right": 1.0, "accepts_wrong": 0.0, "balanced": 1.0,
-                             "beyond_chance": 1.0, "beyond_generation": 0.75}  # fmt: skip
+                             "beyond_chance": 1.0}  # fmt: skip
     assert found.notes == {"parsed": 1.0, "replies": 24, "form": "asked"}
     assert (found.figures["accepts_right"].of, found.figures["accepts_wrong"].of) == (12, 12)
 

@@ -47,6 +47,15 @@ def hits(text: str, lexicon: str = "strict") -> list[str]:
         pytest.param("I made a mistake in", ["I made a mistake"], "error", id="made a mistake"),
         pytest.param("the mistake I made was", ["mistake I made"], "error", id="mistake I made"),
         pytest.param("there is an arithmetic error", ["there is an arithmetic error"], "error", id="error"),
+        pytest.param("Hmm, not sure about that", ["Hmm"], "hesitate", id="hmm before a doubt"),
+        pytest.param("Let me go through it once more", ["Let me go through it once more"], "verify", id="once more"),
+        pytest.param("Let me make sure of it", ["Let me make sure"], "verify", id="make sure"),
+        pytest.param("But just to be thorough,", ["just to be thorough"], "verify", id="to be thorough"),
+        pytest.param("8. Alternatively, add them", ["Alternatively"], "rethink", id="alternatively"),
+        pytest.param("Another way to think about it", ["Another way"], "rethink", id="another way"),
+        pytest.param("Is that correct?", ["Is that correct"], "doubt", id="a question to itself"),
+        pytest.param("Maybe I misread the task", ["Maybe I misread"], "doubt", id="maybe misread"),
+        pytest.param("Is there any chance of 7?", ["Is there any chance"], "doubt", id="any chance"),
     ],
 )
 def test_strict_hits(text: str, expected: list[str], kind: str) -> None:
@@ -71,6 +80,9 @@ def test_strict_hits(text: str, expected: list[str], kind: str) -> None:
         pytest.param("however, but", id="connectives are not strict"),
         pytest.param("Let me try (3 * 5) + 7 = 22 yes", id="a plain attempt"),
         pytest.param("Ohm and rhythm, hum", id="letters of hmm"),
+        pytest.param("How many? Hmm, let me think. Hmm, 3 times 5", id="hmm before a thought"),
+        pytest.param("online or, alternatively, at the door", id="alternatively of a choice"),
+        pytest.param("There is another way in. Let me add them", id="another way of a path"),
         pytest.param("", id="empty"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from r1rl.aha.detect.annotation import annotate
@@ -24,7 +24,7 @@ def sample(reasoning: str, answer: str = "17 - 6 + 1", *, correct: bool | None =
         "p", 0, completion=f"<think> {reasoning} </think> <answer> {answer} </answer>", gold="12", verdict=verdict,
         meta=json.dumps({"numbers": [1, 6, 17]}), verifier="countdown",
     ) | changes  # fmt: skip
-    found = Sample(Path("nowhere"), row, annotate(row))
+    found = Sample(row, annotate(row))
     found.__dict__["tokens"] = None
     return found
 
@@ -32,6 +32,7 @@ def sample(reasoning: str, answer: str = "17 - 6 + 1", *, correct: bool | None =
 def with_tokens(found: Sample, surprises: Sequence[float]) -> Sample:
     """The same with its words as tokens, whose surprises these are, the last one for all that are left."""
     text = found.row["completion"]
+    found = replace(found, in_tokens=True)
     tokens, at = [], 0
     for i, word in enumerate(text.split(" ")):
         end = at + len(word)

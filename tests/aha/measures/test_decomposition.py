@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from r1rl.aha.figures import annotations, bootstrap
-from r1rl.aha.figures.figures import Selection, counts
+from r1rl.aha.figures.figures import Counts, Selection, counts
 from r1rl.aha.measures import decomposition, detector_errors
 from r1rl.aha.measures.decomposition import FACTORS, PARTS, TOTAL, accuracy, divide, measure, pair
 from tests.aha.annotated_runs import Annotation, attempts_of, drawn_annotation, write_run
@@ -53,6 +53,7 @@ def test_what_factors_make(changes: dict[str, float], wanted: float) -> None:
                      {"first": 0.15, "decision": 0.35}, id="two parts: the mean over both orders"),
         pytest.param({"retry_per_miss": 0.5}, {"retry_per_miss": 0.5, "right_kept": 0.5}, {"keeping": -0.25},
                      id="hits are lost"),
+        pytest.param({"attempted": 0.5}, {"attempted": 1.0}, {"attempting": 0.125}, id="more rollouts make an attempt"),
         pytest.param({"right_unseen": 0.0}, {"right_unseen": 0.4}, {"rest": 0.3}, id="guesses"),
     ],
 )  # fmt: skip
@@ -130,7 +131,7 @@ def test_runs_of_one_recipe_are_put_together_at_their_common_steps(
     assert second is not None
     assert together is not None
     assert (first.steps, second.steps, together.steps) == ((0, 10, 20), (0, 20, 30), (0, 20))
-    assert [part.change.value for part in together.parts] == pytest.approx([0, 0.5, 0, 0, 0])
+    assert [part.change.value for part in together.parts] == pytest.approx([0, 0, 0.5, 0, 0, 0])
     assert together.factors["judged_accuracy"] == (0.0, 0.5)
 
 
@@ -139,6 +140,7 @@ def test_runs_of_one_recipe_are_put_together_at_their_common_steps(
     [
         pytest.param({"correct": None}, id="nobody judged"),
         pytest.param({"attempts": None, "n_attempts": None}, id="no attempt detector"),
+        pytest.param({"text_kind": "short puzzle"}, id="one that was not measured on such text"),
     ],
 )
 def test_nothing_is_said_of_what_is_not_known(
@@ -256,3 +258,46 @@ def test_errors_are_taken_out_in_free_text_alone(
         if carried:
             summed = sum(part.with_detector.value or 0 for part in after.parts if part.with_detector is not None)
             assert summed == pytest.approx(after.total[-1].value, abs=0.05)
+
+
+def counted(generator: np.random.Generator, prompts: int, samples: int = 4) -> Counts:
+    """Two steps of a policy on problems of different difficulty, which loses some hits and guesses a little."""
+    hard = generator.beta(2, 4, prompts)
+    sums = {figure.key: np.zeros((prompts, 2, 2)) for figure in (TOTAL, *FACTORS)}
+    for step, retry in enumerate((0.2, 0.8)):
+        chance = np.repeat(np.minimum(1, hard * (1, 1.05)[step]), samples)
+        prompt = np.repeat(np.arange(prompts), samples)
+        hit, tried, going = np.zeros(len(chance), int), np.zeros(len(chance), int), np.ones(len(chance), bool)
+        for attempt in range(1, 40):
+            tried += going
+            now = going & (generator.random(len(chance)) < chance)
+            hit[now] = attempt
+            going = going & ~now & (generator.random(len(chance)) < retry)
+        got = hit > 0
+        correct = generator.random(len(chance)) < np.where(got, 0.97, 0.03)
+        misses, every = np.where(got, hit - 1, tried), np.ones(len(chance))
+        retries = np.where(got, hit - 1, tried - 1)
+        columns = {
+            "judged_accuracy": (correct, every), "attempted": (every, every), "first_hit": (hit == 1, every),
+            "retry_per_miss": (retries, misses), "hit_per_retry": (hit > 1, retries),
+            "right_kept": (got & correct, got), "right_unseen": (~got & correct, ~got),
+        }  # fmt: skip
+        for key, parts in columns.items():
+            for side, values in enumerate(parts):
+                sums[key][:, step, side] = np.bincount(prompt, weights=values, minlength=prompts)
+    return Counts([0, 1], [f"p{i:06}" for i in range(prompts)], prompts * samples, sums, [])
+
+
+@pytest.mark.long
+def test_intervals_hold_the_true_terms_as_often_as_they_say() -> None:
+    generator = np.random.default_rng(1)
+    true = pair(counted(generator, 200_000), 0, 1)[1]
+    held = np.zeros(len(PARTS))
+    for i in range(300):
+        one = counted(generator, 128)
+        terms = decomposition._terms(one, [0, 1], bootstrap.draws(128, 500, i))[1:, 1, 1:]
+        low, high = np.quantile(terms, [0.025, 0.975], axis=0)
+        held += (low <= list(true.values())) & (list(true.values()) <= high)
+    shares = dict(zip(PARTS, held / 300, strict=True))
+    assert shares.pop("attempting") == 1  # every rollout makes an attempt, so its term is exactly zero
+    assert all(0.88 < share <= 0.99 for share in shares.values()), shares

@@ -1,4 +1,4 @@
-"""The detectors' shipped figures: `python -m tests.aha.validate.shipped_figures FOLDER` measures and stores them.
+"""The figures of the detectors that ship; `python -m tests.aha.validate.shipped_figures FOLDER` stores them anew.
 
 To be run after a change of the detectors and of DETECTOR_VERSION; FOLDER holds the labelled long texts, as `r1rl aha
 validate --texts` wants them. Without it their figures stay as stored, if they are of this version.

@@ -8,6 +8,7 @@ from typing import Any
 
 from r1rl.aha.figures.conclusion import conclude
 from r1rl.aha.figures.suite import Result
+from r1rl.aha.figures.terminal import detector_lines
 from r1rl.inspect.reader import charts
 from r1rl.inspect.reader.charts import Chart, Shown
 from r1rl.inspect.reader.state import RunState, State
@@ -100,4 +101,6 @@ def _table(result: Result, name: str) -> dict[str, Any]:
     for row in charts.cells(result.rows):
         rows.append(cells(row) | {"section": row.figure.section if row.figure.section != section else ""})
         section = row.figure.section
-    return {"name": name, "first": result.steps[0], "last": result.steps[-1], "compared": result.compared, "rows": rows}
+    notes = [*result.hidden, *detector_lines(result.rows.values())]
+    ends = {"first": result.steps[0], "last": result.steps[-1], "compared": result.compared}
+    return {"name": name, **ends, "rows": rows, "notes": notes}
