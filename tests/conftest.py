@@ -33,8 +33,8 @@ SLOW = (
     *("models/base", "tasks/test_audit", "tasks/test_gold", "tasks/test_gym", "tasks/test_mix", "tasks/test_presets"),
     *("tasks/test_registry", "eval/test_evaluation", "eval/test_vllm_engine", "eval/test_voting"),
     *("verify/test_code", "verify/test_gym", "verify/test_hostile", "verify/test_math", "verify/test_pool"),
-    *("verify/test_sandbox", "rewards/test_code", "rewards/test_registry", "study/test_report", "study/test_running"),
-    *("docs/test_commands", "docs/test_notebook"),
+    *("verify/test_sandbox", "rewards/test_code", "rewards/test_registry"),
+    *("eval/study/test_report", "eval/study/test_running", "docs/test_commands", "docs/test_notebook"),
 )
 # Repeats of what a shorter version checks, in other settings: `make test-long`.
 LONG = pytest.mark.skipif(not os.environ.get("R1RL_TEST_LONG"), reason="set R1RL_TEST_LONG=1: make test-long")

@@ -13,8 +13,8 @@ from r1rl.ground.errors import RecipeError, RunFailedError
 from r1rl.run import exits
 
 if TYPE_CHECKING:
-    from r1rl.study.arms import Study
-    from r1rl.study.work import Job
+    from r1rl.eval.study.arms import Study
+    from r1rl.eval.study.work import Job
 
 SUMMARY = "Train a recipe in several arms and seeds, and tell them side by side."
 EXAMPLES = """\
@@ -51,7 +51,7 @@ def run(parsed: argparse.Namespace) -> int:
         raise RecipeError(f"--profile {parsed.profile}: only with --slurm")
     if parsed.slurm and parsed.report:
         raise RecipeError("--slurm, --report: one trains and the other does not; leave one out")
-    from r1rl.study import arms, work
+    from r1rl.eval.study import arms, work
 
     study = arms.load(parsed.study, parsed.out)
     jobs = work.jobs(study)
@@ -69,8 +69,8 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _train(study: Study, jobs: list[Job], parsed: argparse.Namespace) -> int:
     """Do what is missing; the exit code."""
-    from r1rl.study import running
-    from r1rl.study.progress import Progress
+    from r1rl.eval.study import running
+    from r1rl.eval.study.progress import Progress
 
     with Progress(study, jobs, parsed.jobs) as progress:
         outcome = running.run(
@@ -92,8 +92,8 @@ def _train(study: Study, jobs: list[Job], parsed: argparse.Namespace) -> int:
 
 
 def _report(study: Study) -> None:
+    from r1rl.eval.study import measured, report
     from r1rl.ground.machine import cores_of_a_rank
-    from r1rl.study import measured, report
 
     def tell(name: str) -> None:
         if sys.stderr.isatty():
@@ -108,8 +108,8 @@ def _report(study: Study) -> None:
 
 def _submit(study: Study, jobs: list[Job], parsed: argparse.Namespace) -> int:
     """The runs that are not done as an array of jobs; the bases they need are built here first."""
+    from r1rl.eval.study import running
     from r1rl.launch import slurm, slurm_jobs
-    from r1rl.study import running
 
     profile = slurm.profile(parsed.profile or "example")
     bases = [job for job in jobs if job.kind == "base" and not job.done()]

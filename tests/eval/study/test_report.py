@@ -11,11 +11,11 @@ import pytest
 from r1rl import cli
 from r1rl.aha.figures import suite
 from r1rl.aha.figures.conclusion import conclude
+from r1rl.eval.study import measured, report
+from r1rl.eval.study.arms import Study
 from r1rl.ground.errors import RecipeError
 from r1rl.models import base
-from r1rl.study import measured, report
-from r1rl.study.arms import Study
-from tests.study.made_up_study import STEPS, finish, load
+from tests.eval.study.made_up_study import STEPS, finish, load
 
 RESAMPLES = 4000  # fewer, and no p-value survives the correction
 

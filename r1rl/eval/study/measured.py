@@ -22,10 +22,10 @@ from r1rl.aha.figures.conclusion import Conclusion, conclude
 from r1rl.aha.figures.figures import FIGURES, Counts, Selection, counts
 from r1rl.aha.figures.onset import Onset
 from r1rl.aha.figures.suite import Result, Row
+from r1rl.eval.study.arms import BASE, Arm, Study
 from r1rl.ground import whole_files
 from r1rl.ground.errors import RecipeError
 from r1rl.models import base
-from r1rl.study.arms import BASE, Arm, Study
 
 ALPHA: Final = 0.05
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from r1rl.study import running, work
-from r1rl.study.work import Job
+from r1rl.eval.study import running, work
+from r1rl.eval.study.work import Job
 
 # Stands for `r1rl`: FOLDER WHAT. Slow jobs take note of a signal as a run does that saves a checkpoint.
 PROGRAM = textwrap.dedent("""
@@ -114,8 +114,8 @@ def test_a_signal_asks_the_runs_for_a_checkpoint_and_begins_no_other(
     """In a process of its own, as a user's shell starts it."""
     code = textwrap.dedent(f"""
         import pathlib, sys
-        from r1rl.study import running
-        from r1rl.study.work import Job
+        from r1rl.eval.study import running
+        from r1rl.eval.study.work import Job
         running.PROGRAM = (sys.executable, {str(program)!r})
         folder = pathlib.Path({str(tmp_path)!r})
         jobs = [Job("run", name, (str(folder / name), "slow"), folder / name) for name in "abc"]

@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Literal
 
+from r1rl.eval.study.arms import BASE, Study
 from r1rl.ground import whole_files
 from r1rl.models import base
 from r1rl.run import overview
-from r1rl.study.arms import BASE, Study
 
 _SPENT = "seconds.json"  # what a base took to build
 

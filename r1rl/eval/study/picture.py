@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from r1rl.aha.figures.bootstrap import Estimate
 from r1rl.aha.figures.figures import FIGURES
-from r1rl.study.measured import ArmFigures, Measured, dose_of
+from r1rl.eval.study.measured import ArmFigures, Measured, dose_of
 
 COLOURS: Final = ("#1f6fb2", "#c2611a", "#2a8765", "#93478f", "#77731f", "#3f8098", "#b0405f", "#5b5fc7")
 _WIDTH, _HEIGHT = 3.9, 2.8  # of one chart, in inches

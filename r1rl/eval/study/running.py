@@ -19,9 +19,9 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Final
 
+from r1rl.eval.study.work import Job, note_seconds
 from r1rl.ground import machine
 from r1rl.run import exits
-from r1rl.study.work import Job, note_seconds
 
 PROGRAM: Final = (sys.executable, "-m", "r1rl.cli")
 _POLL_SECONDS: Final = 0.5

@@ -15,10 +15,10 @@ from r1rl.aha.detect.annotation import DETECTOR_VERSION
 from r1rl.aha.figures.conclusion import change, number, onset_words
 from r1rl.aha.figures.figures import FIGURES, Selection, sql
 from r1rl.aha.figures.terminal import detector_scores
+from r1rl.eval.study import picture
+from r1rl.eval.study.measured import ArmFigures, Measured, dose_of
 from r1rl.ground import whole_files
 from r1rl.models.base.examine import Skills
-from r1rl.study import picture
-from r1rl.study.measured import ArmFigures, Measured, dose_of
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _PICTURES: Final = {"curves": "curves.svg", "dose": "dose.svg"}

@@ -6,8 +6,8 @@ import sys
 from types import TracebackType
 from typing import Any, TextIO
 
-from r1rl.study.arms import Study
-from r1rl.study.work import Job, clock, minutes_left
+from r1rl.eval.study.arms import Study
+from r1rl.eval.study.work import Job, clock, minutes_left
 
 
 class Progress:

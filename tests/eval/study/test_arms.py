@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from r1rl import cli
+from r1rl.eval.study import arms
 from r1rl.ground.errors import RecipeError
 from r1rl.models import base
 from r1rl.recipe.load import load as load_recipe
-from r1rl.study import arms
-from tests.study.made_up_study import load, write
+from tests.eval.study.made_up_study import load, write
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = sorted((ROOT / "recipes" / "studies").glob("*.yaml"))
 assert SHIPPED, "no studies found"
 

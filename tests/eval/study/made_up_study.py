@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from r1rl.study import arms
+from r1rl.eval.study import arms
 from tests.aha.annotated_runs import Annotation, attempts_of, write_run
 
 STEPS = (0, 10, 20, 30)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from r1rl import cli
-from r1rl.study import arms, work
-from tests.study.made_up_study import write
+from r1rl.eval.study import arms, work
+from tests.eval.study.made_up_study import write
 
 
 @pytest.mark.processes

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from r1rl.study.progress import Progress
-from r1rl.study.work import Job, jobs
-from tests.study.made_up_study import load
+from r1rl.eval.study.progress import Progress
+from r1rl.eval.study.work import Job, jobs
+from tests.eval.study.made_up_study import load
 
 
 class Terminal(io.StringIO):
