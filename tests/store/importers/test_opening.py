@@ -141,6 +141,7 @@ def test_kinds_are_asked_for(source: Path, tmp_path: Path) -> None:
 
 def test_what_is_not_known_is_no_figure(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without finish reasons none was seen to be cut, which is not that none was."""
+    source.write_text('{"prompt": "q", "completion": "a", "verifier": "math"}\n')  # whose detectors are measured
     assert cli.main(["aha", str(source), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)["figures"]
     assert [figures[name]["last"]["value"] for name in ("truncated", "accuracy", "tokens")] == [None, None, None]
@@ -150,7 +151,9 @@ def test_what_is_not_known_is_no_figure(source: Path, capsys: pytest.CaptureFixt
 def test_length_is_matched_by_characters_without_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The only rollout with a marker is the longest and right: nothing of its length is without one."""
     texts = {"Wait, " + "so it is long. " * 50: "correct", "it is short": "wrong"}
-    rows = [{"prompt": "q", "completion": text, "verdict": verdict} for text, verdict in texts.items()]
+    rows = [
+        {"prompt": "q", "completion": text, "verdict": verdict, "verifier": "math"} for text, verdict in texts.items()
+    ]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert cli.main(["aha", str(tmp_path / "a.jsonl"), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)["figures"]
