@@ -25,10 +25,10 @@ def guarded(call: Callable[[], int | None]) -> int:
             sys.stderr.write(f"error: {error}\n")
         return code
     except KeyboardInterrupt:
-        if first:
-            sys.stderr.write("\ninterrupted\n")
-        return INTERRUPTED
+        return _interrupted(first)
     except Exception as error:
+        if _within_ctrl_c(error):
+            return _interrupted(first)
         line = disk.said(error)
         if line is None and isinstance(error, UnicodeError) and "surrogates" in str(error):
             line = f"a name is not in this locale's encoding ({sys.getfilesystemencoding()}); try LANG=C.UTF-8"
@@ -41,3 +41,17 @@ def guarded(call: Callable[[], int | None]) -> int:
         if not rank_errors.recording():
             traceback.print_exc()
         return FAILURE
+
+
+def _interrupted(first: bool) -> int:
+    if first:
+        sys.stderr.write("\ninterrupted\n")
+    return INTERRUPTED
+
+
+def _within_ctrl_c(error: BaseException) -> bool:
+    """Whether it was raised while a Ctrl-C unwound: a library's clean-up may fail then (`shutil.rmtree` does)."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__context__
+    return cause is not None
