@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, get_type_hints
@@ -143,3 +143,38 @@ def located(name: str, options: dict[str, Any], recipe_folder: Path) -> dict[str
 def is_heldout(problem: str, share: float) -> bool:
     """Whether a stable hash puts a problem, told by a text, on the held-out side: the splits share none."""
     return int.from_bytes(hashlib.sha256(problem.encode()).digest()[:8], "big") < share * 2**64
+
+
+def generated(row: Callable[[str, int], Row], split: str, count: int, *, instead: str) -> list[Row]:
+    """`count` distinct problems of a stream where there are as many, else repeats after every distinct one.
+
+    Problems with the same `meta["numbers"]`, in any order, and gold are one. Held-out ones never repeat.
+
+    Args:
+        row: row `index` of a split.
+        instead: what may be changed where too few held-out problems exist, for the message.
+
+    Raises:
+        RecipeError: fewer than `count` held-out problems were found.
+    """
+    rows: list[Row] = []
+    seen: set[tuple[tuple[int, ...], str]] = set()
+    index = misses = 0
+    while len(rows) < count:
+        made = row(split, index)
+        index += 1
+        key = (tuple(sorted(made.meta["numbers"])), made.gold)
+        if key in seen:
+            misses += 1
+            if misses < 10 * (len(seen) + 20):
+                continue
+            if split == "heldout":
+                raise RecipeError(
+                    f"heldout_size={count}: only about {len(rows)} distinct held-out problems exist with these "
+                    f"task_options; ask for fewer, {instead}"
+                )
+            seen.clear()
+            misses = 0
+        seen.add(key)
+        rows.append(made)
+    return rows

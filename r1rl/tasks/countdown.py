@@ -129,24 +129,4 @@ class Countdown:
 
         Held-out rows never repeat: there, too few distinct problems raise RecipeError.
         """
-        rows: list[Row] = []
-        seen: set[tuple[tuple[int, ...], str]] = set()
-        index = misses = 0
-        while len(rows) < count:
-            row = self.row(split, index)
-            index += 1
-            key = (tuple(sorted(row.meta["numbers"])), row.gold)
-            if key in seen:
-                misses += 1
-                if misses < 10 * (len(seen) + 20):
-                    continue
-                if split == "heldout":
-                    raise RecipeError(
-                        f"heldout_size={count}: only about {len(rows)} distinct held-out problems exist with these "
-                        "task_options; ask for fewer, widen the ranges, or raise heldout_share"
-                    )
-                seen.clear()
-                misses = 0
-            seen.add(key)
-            rows.append(row)
-        return rows
+        return tasks.generated(self.row, split, count, instead="widen the ranges, or raise heldout_share")

@@ -67,25 +67,4 @@ class Sums:
         Raises:
             RecipeError: fewer than `count` held-out problems were found.
         """
-        rows: list[Row] = []
-        seen: set[tuple[tuple[int, ...], str]] = set()
-        index = misses = 0
-        while len(rows) < count:
-            row = self.row(split, index)
-            index += 1
-            key = (tuple(sorted(row.meta["numbers"])), row.gold)
-            if key not in seen:
-                seen.add(key)
-                rows.append(row)
-                continue
-            misses += 1
-            if misses < 10 * (len(seen) + 20):
-                continue
-            if split == "heldout":
-                raise RecipeError(
-                    f"heldout_size={count}: only about {len(rows)} distinct held-out problems exist with these "
-                    "task_options; ask for fewer, or more digits or terms"
-                )
-            seen.clear()
-            misses = 0
-        return rows
+        return tasks.generated(self.row, split, count, instead="or more digits or terms")
