@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed, unknown = parser.parse_known_args(words)
     if unknown:
         parsed.parser.refuse(unknown)
-    return exits.guarded(lambda: parsed.command(parsed))
+    return exits.guarded(lambda: parsed.command(parsed), last=arguments is None)
 
 
 def _complete(parser: Parser) -> None:

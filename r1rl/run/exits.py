@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 
 from r1rl.ground.errors import RecipeError, RunFailedError
-from r1rl.run import disk, rank_errors
+from r1rl.run import disk, rank_errors, signals
 
 SUCCESS, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
-def guarded(call: Callable[[], int | None]) -> int:
-    """Call a command and return its exit code: 2 and one line for a user's error, 130 for Ctrl-C, 1 for a failure."""
+def guarded(call: Callable[[], int | None], *, last: bool = False) -> int:
+    """Call a command and return its exit code: 2 and one line for a user's error, 130 for Ctrl-C, 1 for a failure.
+
+    `last`: the process ends with it, which takes a while, and a signal in that while no longer changes the code.
+    """
+    try:
+        code = _called(call)
+    except KeyboardInterrupt:  # one more, while the first was being told
+        code = INTERRUPTED
+    if last:
+        for number in signals.NUMBERS:
+            signal.signal(number, signal.SIG_IGN)
+    return code
+
+
+def _called(call: Callable[[], int | None]) -> int:
     first = os.environ.get("RANK", "0") == "0"
     try:
         return call() or SUCCESS

@@ -5,4 +5,4 @@ import sys
 from r1rl.run import exits
 from r1rl.train import main
 
-sys.exit(exits.guarded(main.main))
+sys.exit(exits.guarded(main.main, last=True))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -48,3 +52,37 @@ def defect() -> None:
 )
 def test_how_it_ended(call: Callable[[], int | None], code: int) -> None:
     assert exits.guarded(call) == code
+
+
+ENDING = """
+import atexit, sys, time
+from r1rl.run import exits
+
+def slow_end():
+    print("ending", flush=True)
+    sys.stdin.read()
+
+def ctrl_c():
+    raise KeyboardInterrupt
+
+atexit.register(slow_end)
+sys.exit(exits.guarded(ctrl_c, last=True))
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_python_ends_changes_nothing(number: int) -> None:
+    command = [sys.executable, "-c", ENDING]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ending\n"
+        os.kill(process.pid, number)
+        _, errors = process.communicate("", timeout=60)
+    assert process.returncode == exits.INTERRUPTED
+    assert errors == "\ninterrupted\n"
+
+
+def test_a_second_ctrl_c_while_the_first_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exits, "_interrupted", lambda first: ctrl_c())
+    assert exits.guarded(ctrl_c) == exits.INTERRUPTED
