@@ -18,7 +18,7 @@ from r1rl.ground.errors import RecipeError, one_line
 from r1rl.recipe import changes, checks, launchers
 from r1rl.recipe import load as recipe
 from r1rl.recipe.load import LoadedRecipe
-from r1rl.run import budget, cpu_processes, disk, exits, heartbeats, lock, manifest, parent, tell, watchdog
+from r1rl.run import budget, cpu_processes, disk, exits, heartbeats, lock, manifest, parent, tell, trackers, watchdog
 from r1rl.run import folder as run_folder
 from r1rl.run import guards as guard_table
 from r1rl.run.signals import Signals
@@ -183,7 +183,6 @@ def open_folder(
         take: called with the folder before anything is written into it.
     """
     folder = loaded.folder
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder.tensorboard)  # transformers asks the environment alone
     with loaded.grpo.main_process_first(desc="run folder"):
         if loaded.grpo.process_index == 0:
             folder = run_folder.create(folder.name, loaded.recipe.runs_dir, resume=loaded.recipe.resume)
@@ -191,6 +190,7 @@ def open_folder(
             loaded.write(folder.recipe)
             whole_files.write_json(folder.environment, run_folder.environment(loaded.world_size))
             heartbeats.clear(folder.path)
+            trackers.name_run(folder, loaded.grpo.report_to)
     return folder
 
 
