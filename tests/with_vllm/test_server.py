@@ -20,6 +20,7 @@ import torch
 from with_vllm.machine import ENVIRONMENT, ROOT
 
 from r1rl.models import resolve
+from r1rl.run import manifest
 from r1rl.run.folder import RunFolder
 from r1rl.store import store
 
@@ -147,7 +148,7 @@ def test_a_server_that_dies_ends_the_run_in_one_line_and_the_run_can_go_on(train
     assert address in line
     assert "--resume" in line
     folder = RunFolder(tmp_path / "run")
-    assert folder.last_checkpoint().name == "checkpoint-1"
+    assert manifest.newest_whole(folder.checkpoints)[0].name == "checkpoint-1"
     with serving(tmp_path / "second.log") as (address, _):
         here = ("--vllm_server_base_url", address)
         done = train("vllm_alone,stand_in", TINY, *WORDS, *words, *here, "--resume", "true")
