@@ -84,7 +84,8 @@ def test_a_signal_in_the_first_evaluation_leaves_cleanly(small_run):
     ("numbers", "launcher"),
     [
         pytest.param([signal.SIGUSR1], [], id="SIGUSR1 saves", marks=pytest.mark.long),
-        pytest.param([signal.SIGINT, signal.SIGINT], [], id="two Ctrl-C end at once"),
+        # Steps that last: the second comes in the step of the first.
+        pytest.param([signal.SIGINT, signal.SIGINT], ["--prompts_per_step", "32"], id="two Ctrl-C end at once"),
         pytest.param([signal.SIGTERM], ["--launcher", "cpu_ddp2"], id="SIGTERM, two processes"),
     ],
 )
