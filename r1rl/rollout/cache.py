@@ -77,7 +77,9 @@ class GroupLayer(CacheLayerMixin):
         for name, like in (("keys", key_states), ("values", value_states)):
             # Pages that nothing is written to take no memory, and the first touch of one costs more than its zeros.
             make = like.new_empty if cache.even else like.new_zeros
-            setattr(self, name, make(len(cache.lengths), like.shape[1], cache.cap, like.shape[3], dtype=_stored(like)))
+            setattr(
+                self, name, make(len(cache.lengths), like.shape[1], cache.cap, like.shape[3], dtype=stored_dtype(like))
+            )
         self.is_initialized = True
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object) -> Any:
@@ -153,7 +155,7 @@ class GroupCache(Cache):
                 parts = [part for part in (None if old is None else old[kept], new) if part is not None]
                 like = parts[-1]
                 shape = len(self.prompt_lengths), like.shape[1], width, like.shape[3]
-                both = like.new_zeros(shape, dtype=_stored(like))
+                both = like.new_zeros(shape, dtype=stored_dtype(like))
                 start = 0
                 for part in parts:
                     filled = min(width, part.shape[2])
@@ -239,7 +241,7 @@ class GroupCache(Cache):
         return self._masks[window, kv_heads]
 
 
-def _stored(like: torch.Tensor) -> torch.dtype:
+def stored_dtype(like: torch.Tensor) -> torch.dtype:
     """Keys and values are float32 on a CPU: its products of a few rows are slower in half precision, and less exact."""
     return torch.float32 if like.device.type == "cpu" else like.dtype
 

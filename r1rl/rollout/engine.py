@@ -19,7 +19,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r1rl.ground.machine import accelerator_memory
-from r1rl.rollout.cache import ATTENTION, GroupCache, PrefillCache
+from r1rl.rollout.cache import ATTENTION, GroupCache, PrefillCache, stored_dtype
 from r1rl.rollout.decoder import decoder_for
 from r1rl.rollout.prefix import distinct
 from r1rl.rollout.prefix import shared as shared_prefix
@@ -80,7 +80,8 @@ class Engine:
         tokenizer: for stop strings and padding.
         eos_token_ids: every id that ends a completion.
         max_rows: most rows decoded at the same time.
-        memory: bytes for keys and values; None: a quarter of what is free. Every row is given room up to the cap.
+        memory: bytes for keys and values, as they are stored; None: a quarter of what is free. Every row is given room
+            up to the cap.
 
     Attributes:
         work: what the last call of `generate` computed.
@@ -204,7 +205,8 @@ class _Batch:
         """How many rows of so many tokens, the prompt included, the memory allows at once."""
         config = self.model.config.get_text_config()
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        per_token = 2 * config.num_hidden_layers * kv_heads * size * next(self.model.parameters()).element_size()
+        per_value = stored_dtype(next(self.model.parameters())).itemsize
+        per_token = 2 * config.num_hidden_layers * kv_heads * size * per_value
         memory = _free_memory(self.device) * _MEMORY_SHARE if self.engine.memory is None else self.engine.memory
         # A row alone on its prompt is the worst case.
         return max(1, min(self.engine.max_rows, int(memory // (per_token * tokens))))

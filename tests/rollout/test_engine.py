@@ -75,6 +75,16 @@ def test_logprobs_equal_a_full_forward_pass(name, tokenizer):
             assert torch.allclose(torch.tensor(completion.logprobs), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_more_rows_at_once_than_the_memory_holds(tokenizer, dtype):
+    model, cap = model_of("llama").to(dtype), 20
+    a_token = 2 * 3 * 2 * 8 * 4  # keys and values, layers, key heads, head size, bytes: float32 whatever the weights
+    memory = int(3.5 * (9 + cap) * a_token)
+    engine = Engine(tokenizer, [1], memory=memory)
+    engine.generate(model, prompts_of(8, [9]), range(8), Sampling(max_completion_length=cap))
+    assert max(engine.work.widths) == 3
+
+
 def test_a_rollout_does_not_depend_on_its_batch(tokenizer):
     model, prompts = model_of("llama"), prompts_of(6)
     keys = [row_key("alone", i) for i in range(6)]
