@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from r1rl.verify import math
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several workers share the cores
 # Started in a shell's background, Python and all its children ignore Ctrl-C, which some tests send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# On a busy machine an example may take as long as it likes; the other settings stay, those of CI too.
+with contextlib.suppress(ImportError):  # the environment of the tests with vLLM has none
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile(
+        "any machine", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("any machine")
+
+# What is asked of the pool that all share is no matter of seconds; pools that watch the clock are made where that is
+# tested.
+math._pool.limits = replace(math._pool.limits, item_seconds=30.0, batch_seconds=240.0)
 
 ROOT = Path(__file__).resolve().parents[1]
 

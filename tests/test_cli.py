@@ -188,7 +188,7 @@ def test_a_missing_recipe_is_reported_at_once(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 2
     assert done.stderr == f"error: recipe {tmp_path / 'none.yaml'}: no such file\n"

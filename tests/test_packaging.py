@@ -64,7 +64,7 @@ def test_the_wheel_is_whole_and_finds_its_files(tmp_path: Path) -> None:
     # -I: neither the folder nor PYTHONPATH leads to the clone.
     found = subprocess.run(
         [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {look}"],
-        cwd=tmp_path, check=True, capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, check=True, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     launcher, template = found.stdout.splitlines()
     assert launcher == str(site / "r1rl" / "recipes" / "accelerate" / "zero2.yaml")
@@ -76,7 +76,7 @@ def test_an_installed_wheel_trains_plans_and_renders_a_job(tmp_path: Path, small
     built(tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
     fresh = tmp_path / "fresh"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", fresh], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", fresh], check=True, timeout=300)
     site = Path(sysconfig.get_path("purelib", vars={"base": str(fresh), "platbase": str(fresh)}))
     # The dependencies of this environment, but not the clone: the path files inside a folder named here are not read.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -91,13 +91,13 @@ def test_an_installed_wheel_trains_plans_and_renders_a_job(tmp_path: Path, small
         "--no-deps",
         "--no-index",
     ]
-    subprocess.run([*pip, wheel], check=True, timeout=120)
+    subprocess.run([*pip, wheel], check=True, timeout=300)
     assert (site / "r1rl" / "recipes").is_dir()
 
     def r1rl(*words: str) -> str:
         done = subprocess.run(
             [fresh / "bin" / "r1rl", *words],
-            cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+            cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False,
             env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -72,7 +72,7 @@ def test_a_part_that_fails_is_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     ("code", "seconds", "message"),
     [
         pytest.param("import time; time.sleep(60)", 0.5, "failed: no result within 0 s", id="too slow"),
-        pytest.param("import os; os._exit(9)", 30, "failed: exit code 9", id="killed"),
+        pytest.param("import os; os._exit(9)", 300, "failed: exit code 9", id="killed"),
     ],
 )
 def test_a_process_that_gives_no_rows_is_a_row(

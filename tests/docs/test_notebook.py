@@ -22,7 +22,8 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     small = '"--heldout_size", "4", "--prompts_per_step", "4", "--num_generations", "4", "--num_generations_eval", "2"'
     training.source = training.source.replace('"--max_steps"', f'{small}, "--max_steps"')
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    resources = {"metadata": {"path": tmp_path}}
+    NotebookClient(notebook, timeout=900, startup_timeout=300, kernel_name="python3", resources=resources).execute()
     said = [output.text for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
             if output.output_type == "stream" and output.name == "stdout"]  # fmt: skip
     assert any(text.startswith("step 0, ") for text in said)

@@ -24,7 +24,7 @@ def train(small_run, name, *words):
             "--reward_funcs", "accuracy", "--reward_weights", "1.0",  # most groups of a small base are all wrong
             *words,
         ],
-        capture_output=True, text=True, timeout=300, env=ENVIRONMENT, cwd=ROOT, check=False,
+        capture_output=True, text=True, timeout=900, env=ENVIRONMENT, cwd=ROOT, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder_of(small_run, name)

@@ -40,7 +40,7 @@ def train(small_run, tmp_path, trouble, *words):
     ]  # fmt: skip
     return subprocess.run(
         [sys.executable, "-m", "r1rl.cli", "train", str(TINY), *words],
-        capture_output=True, text=True, timeout=120, env=environment, cwd=ROOT, check=False,
+        capture_output=True, text=True, timeout=600, env=environment, cwd=ROOT, check=False,
     )  # fmt: skip
 
 
@@ -68,14 +68,15 @@ def test_the_first_error_is_shown_once(small_run, tmp_path):
     ],
 )
 def test_the_process_that_holds_the_run_up_is_named(small_run, tmp_path, trouble, expected):
-    started = time.monotonic()
-    done = train(small_run, tmp_path, trouble, "--watchdog_seconds", "6")
+    # Loading takes longer than a step, and much longer on a busy machine.
+    done = train(small_run, tmp_path, trouble, "--watchdog_seconds", "40")
+    ended, folder = time.time(), heartbeats(small_run)
     assert done.returncode == 1, done.stderr[-3000:]
-    assert time.monotonic() - started < 90  # else torch's agent waited for the stopped process
-    assert done.stderr.count("stalled: no process has made progress for 6 s") == 1
+    judged = json.loads((folder / "stalled.json").read_text())["time"]
+    assert ended - judged < 60  # else torch's agent waited for the stopped process
+    assert done.stderr.count("stalled: no process has made progress for 40 s") == 1
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
-    folder = heartbeats(small_run)
     assert "most recent call first" in (folder / "rank_00000.stack.txt").read_text()
     if trouble == "sleep":
         assert "in trouble" in (folder / "rank_00001.stack.txt").read_text()

@@ -108,7 +108,7 @@ def starter():
     made = Starter()
     yield made
     made.forks.stdin.close()
-    made.forks.wait(30)
+    made.forks.wait(120)
 
 
 def left_by(folder):

@@ -36,7 +36,7 @@ def train(small_run, launcher, *words):
     ]
     return subprocess.run(
         [sys.executable, "-m", "r1rl.cli", "train", str(TINY), *words],
-        capture_output=True, text=True, timeout=300, env=ENVIRONMENT, cwd=ROOT, check=False,
+        capture_output=True, text=True, timeout=900, env=ENVIRONMENT, cwd=ROOT, check=False,
     )  # fmt: skip
 
 

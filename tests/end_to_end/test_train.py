@@ -19,7 +19,7 @@ pytestmark = pytest.mark.processes
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def r1rl(*words, timeout=300, **kwargs):
+def r1rl(*words, timeout=900, **kwargs):
     return subprocess.run(
         [sys.executable, "-m", "r1rl.cli", *map(str, words)],
         capture_output=True, text=True, timeout=timeout, env=ENVIRONMENT, cwd=ROOT, check=False, **kwargs,
@@ -88,18 +88,32 @@ def test_a_launcher_that_starts_too_few_processes_is_caught(small_run, tmp_path)
     assert not (folder_of(small_run) / "metrics.jsonl").exists()
 
 
-def test_ctrl_c_leaves_a_run_that_can_be_resumed(small_run):
+# From its third step on a run waits until it may go on.
+GATE = """
+import pathlib, time
+
+def gate(completions, trainer_state, **columns):
+    while trainer_state.global_step >= 2 and not pathlib.Path({!r}).exists():
+        time.sleep(0.05)
+    return [0.0] * len(completions)
+"""
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(small_run, tmp_path):
+    (tmp_path / "gate.py").write_text(GATE.format(str(tmp_path / "open")))
     train = ["train", str(TINY), *small_run, "--max_steps", "8"]
+    train += ["--reward_funcs", "accuracy", f"{tmp_path / 'gate.py'}:gate"]
     words = [sys.executable, "-m", "r1rl.cli", *train, "--name", "run"]
     folder = folder_of(small_run)
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=ROOT) as process:
-        deadline = time.time() + 240
+        deadline = time.time() + 600
         while not (folder / "metrics.jsonl").exists() or not metric_lines(folder):
             assert process.poll() is None, process.stderr.read()
-            assert time.time() < deadline, "no step within four minutes"
+            assert time.time() < deadline, "no step within ten minutes"
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
+        (tmp_path / "open").touch()
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     stopped = len(metric_lines(folder))
     assert 1 <= stopped < 8

@@ -53,7 +53,7 @@ def right(asked: Asked, _: int) -> Sent:
 
 
 def command(*words: str) -> int:
-    return cli.main(["eval", *words, "--retries", "0", "--timeout", "5"])
+    return cli.main(["eval", *words, "--retries", "0", "--timeout", "60"])
 
 
 def stored(folder: Path) -> Counter[tuple[str, int]]:

@@ -39,7 +39,7 @@ def dom(page: Path, profile: Path) -> str:
     for attempt in (1, 2, 3):
         command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}-{attempt}", "--dump-dom", page.resolve().as_uri()]
         try:
-            return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+            return subprocess.run(command, capture_output=True, text=True, timeout=60 * attempt, check=True).stdout
         except subprocess.TimeoutExpired:
             continue
     raise AssertionError("chromium hung three times")
@@ -130,15 +130,21 @@ def on_a_phone(page: Path, folder: Path, from_width: int = PHONE) -> dict[str, A
     assert CHROMIUM is not None
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        # With a port to be debugged at, headless Chromium stays until it is stopped.
-        command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'phone'}", "--remote-debugging-port=0"]
-        command.append(f"http://127.0.0.1:{server.server_port}/")
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as browser:
-            try:
-                return told.get(timeout=60)
-            finally:
-                browser.terminate()
-                server.shutdown()
+        try:
+            for attempt in (1, 2, 3):  # see `dom`
+                # With a port to be debugged at, headless Chromium stays until it is stopped.
+                command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / f'phone-{attempt}'}"]
+                command += ["--remote-debugging-port=0", f"http://127.0.0.1:{server.server_port}/"]
+                with subprocess.Popen(command, stderr=subprocess.DEVNULL) as browser:
+                    try:
+                        return told.get(timeout=60 * attempt)
+                    except queue.Empty:
+                        browser.kill()
+                    finally:
+                        browser.terminate()
+            raise AssertionError("chromium hung three times")
+        finally:
+            server.shutdown()
 
 
 @pytest.mark.parametrize("from_width", [pytest.param(PHONE, id="opened"), pytest.param(1200, id="made narrower")])

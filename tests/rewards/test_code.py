@@ -48,7 +48,7 @@ def test_a_batch_is_judged_in_order():
 @needs_bwrap
 def test_the_verdicts_say_why():
     completions = ["<answer>print(0)</answer>", "none", "<answer>while True: pass</answer>"]
-    reward = rewards.get("code", timeout_seconds=2)
+    reward = rewards.get("code", timeout_seconds=6, cpu_seconds=60)
     verdicts = reward.verdicts(completions, meta=[STDIN] * 3)
     assert verdicts[0] == Verdict(
         "wrong", "1/3", "1 of 3 tests passed; first failure: test 2: line 1: expected '1', got '0'"

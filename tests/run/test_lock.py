@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from r1rl.ground.errors import RecipeError, RunFailedError
@@ -104,7 +105,8 @@ def test_a_lock_of_another_machine_holds_while_it_is_touched(run: Path, monkeypa
 def test_a_rank_that_outlives_its_launcher_holds_the_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "_DYING_SECONDS", 1.0)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as rank:
-        named = process.myself() | {"pid": rank.pid, "started": time.time(), "phase": "sampling"}
+        started = psutil.Process(rank.pid).create_time()
+        named = process.myself() | {"pid": rank.pid, "started": started, "phase": "sampling"}
         (run / "heartbeats" / "rank_00001.json").write_text(json.dumps(named))
         with pytest.raises(RecipeError, match=f"process {rank.pid}"):
             lock.refuse(run)
@@ -140,7 +142,9 @@ def test_a_process_whose_run_was_taken_over_ends(run: Path, monkeypatch: pytest.
     with lock.held(run) as held:
         held.check()
         (run / lock.FILE_NAME).write_text(json.dumps(held.content | {"token": "another"}))
-        time.sleep(0.5)
+        until = time.monotonic() + 60
+        while not held._lost and time.monotonic() < until:
+            time.sleep(0.05)
         with pytest.raises(RunFailedError, match="has taken over"):
             held.check()
     assert json.loads((run / lock.FILE_NAME).read_text())["token"] == "another", "not ours to give back"

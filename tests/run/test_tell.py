@@ -17,7 +17,8 @@ from r1rl.run import tell
 ALARM = {"run": "zero", "event": "alarm", "message": "größer; $(touch x)"}
 
 
-def test_a_command_reads_json_and_gets_no_shell(tmp_path: Path) -> None:
+def test_a_command_reads_json_and_gets_no_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tell, "_SECONDS", 300)  # in which any machine starts Python
     code = "import os, sys; open(sys.argv[1], 'w').write(os.environ['R1RL_EVENT'] + sys.stdin.buffer.read().decode())"
     tell.tell(f'{shlex.quote(sys.executable)} -c "{code}" {tmp_path / "told"}', ALARM)
     text = (tmp_path / "told").read_text()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,8 @@ def test_defaults(stated, processes, expected):
     assert watchdog.seconds_for(stated, processes) == expected
 
 
-def test_heartbeats_count_phases_and_write_seldom(tmp_path):
+def test_heartbeats_count_phases_and_write_seldom(tmp_path, monkeypatch):
+    monkeypatch.setattr(heartbeats, "_REWRITE_SECONDS", 600.0)  # a hundred beats may take more than a second
     beat = heartbeats.Heartbeat(tmp_path, 3, 4)
     path = tmp_path / "heartbeats" / "rank_00003.json"
     assert json.loads(path.read_text())["phase"] == "started"
@@ -101,14 +103,20 @@ def test_heartbeats_count_phases_and_write_seldom(tmp_path):
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_run_that_moves_is_left_alone(tmp_path):
-    """Another process that beats keeps this one alive; nothing here may end pytest."""
+def test_a_run_that_moves_is_left_alone(tmp_path, monkeypatch):
+    """Another process that beats keeps this one alive."""
+    now = [NOW]  # a clock that waits for this test, however busy the machine
+    clock = types.SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0], sleep=time.sleep)
+    monkeypatch.setattr(heartbeats, "time", clock)
+    monkeypatch.setattr(watchdog, "time", clock)
     mine, other = heartbeats.Heartbeat(tmp_path, 0, 2), heartbeats.Heartbeat(tmp_path, 1, 2)
-    watching = watchdog.Watchdog(mine, 0.4)
+    watching = watchdog.Watchdog(mine, 30)
+    watching.poll, watching._exit = 0.02, watching.stop  # nothing here may end pytest
     watching.start()
-    for i in range(10):
+    for i in range(20):
         other.beat(f"phase {i}")
-        time.sleep(0.1)
+        now[0] += 10
+        time.sleep(0.05)
     watching.stop()
     assert not watching.verdict.exists()
     assert not [path for path in mine.folder.iterdir() if "stall" in path.name]
@@ -117,7 +125,7 @@ def test_a_run_that_moves_is_left_alone(tmp_path):
 # Each: what rank 1 does while rank 0 waits for it, and what is said of it.
 HANGS = {
     "stopped": ("os.kill(os.getpid(), signal.SIGSTOP)", "rank 1 of 2 does not answer"),
-    "asleep": ("time.sleep(100)", "rank 1 of 2 is behind the others"),
+    "asleep": ("time.sleep(300)", "rank 1 of 2 is behind the others"),
     # A regular expression that backtracks for ever holds the interpreter's lock.
     "lock held": ("import re; re.match('(a+)+$', 'a' * 60 + 'b')", "rank 1 of 2 does not answer"),
 }
@@ -126,6 +134,7 @@ HANGS = {
 @pytest.mark.parametrize("name", HANGS)
 def test_a_hang_ends_every_process(tmp_path, name):
     hang, expected = HANGS[name]
+    answers = name == "asleep"
     script = tmp_path / "process.py"
     script.write_text(
         textwrap.dedent(f"""
@@ -134,10 +143,18 @@ def test_a_hang_ends_every_process(tmp_path, name):
             from r1rl.run import heartbeats, watchdog
             rank = int(sys.argv[1])
             beat = heartbeats.Heartbeat(Path({str(tmp_path)!r}), rank, 2)
-            watchdog.Watchdog(beat, 1.5).start()
+            # Both are there before one moves on, however long one of them took to start.
+            while rank == 0 and beat.all_states()[1] is None:
+                time.sleep(0.02)
             if rank == 0:
                 beat.beat("update")
-                threading.Event().wait(100)
+            while (beat.all_states()[0] or {{}}).get("phase") != "update":
+                time.sleep(0.02)
+            if {answers}:
+                watchdog._ANSWER_SECONDS = 60.0
+            watchdog.Watchdog(beat, 6).start()
+            if rank == 0:
+                threading.Event().wait(300)
             {hang}
             """)
     )
@@ -147,7 +164,7 @@ def test_a_hang_ends_every_process(tmp_path, name):
         for rank in (0, 1)
     ]
     try:
-        said = "".join(process.communicate(timeout=60)[1] for process in processes)
+        said = "".join(process.communicate(timeout=240)[1] for process in processes)
     finally:
         for process in processes:
             process.kill()
@@ -221,7 +238,7 @@ def test_guarded_records_for_a_launcher_and_prints_otherwise(tmp_path, capsys, m
     [
         pytest.param("raise RecipeError('key=1: need 2')", 2, "error: key=1: need 2\n", id="usage"),
         pytest.param(
-            "os.kill(os.getpid(), 9) if rank else time.sleep(60)", 1, "killed by SIGKILL (out of memory?", id="killed"
+            "os.kill(os.getpid(), 9) if rank else time.sleep(240)", 1, "killed by SIGKILL (out of memory?", id="killed"
         ),
     ],
 )
@@ -242,7 +259,7 @@ def test_two_processes_under_accelerate(tmp_path, body, code, expected):
     words += ["--num_processes", "2", "--num_machines", "1", "--main_process_port", str(launch.free_port())]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*words, str(script)], capture_output=True, text=True, timeout=90, cwd=ROOT, env=environment, check=False
+        [*words, str(script)], capture_output=True, text=True, timeout=300, cwd=ROOT, env=environment, check=False
     )
     assert done.returncode == code, done.stderr
     assert done.stderr.count(expected) == 1

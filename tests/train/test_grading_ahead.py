@@ -158,7 +158,7 @@ def test_closing_waits_for_the_item_under_way_and_drops_what_waits():
     assert judge.in_thread.wait(HANG_SECONDS)
     for index in (1, 2):
         grading.finished(index, completion("later"))
-    threading.Timer(0.2, release.set).start()
+    threading.Thread(target=lambda: grading._stop.wait(HANG_SECONDS) and release.set()).start()
     grading.close()
     assert not grading_threads()
     assert judged_ahead(judge) == ["first"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -112,7 +113,10 @@ def test_an_error_is_told_and_the_next_step_is_measured(run_dir: Path, monkeypat
     assert "no annotated train rollouts" in found[2]["error"]
 
 
-def test_the_step_gets_its_figures_and_the_process_ends_with_the_training(run_dir: Path) -> None:
+def test_the_step_gets_its_figures_and_the_process_ends_with_the_training(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_STOP_SECONDS", 300)  # it ends in what other processes leave of the cores
     measure, trainer = callback(run_dir)
     measure.on_train_begin(ARGUMENTS, state(), CONTROL)
     process = measure.process
@@ -147,6 +151,7 @@ def test_a_killed_process_does_not_stop_the_run(run_dir: Path, when: str, caplog
         process.wait()
         ask(0)
     else:
+        process.send_signal(signal.SIGSTOP)
         ask(0)
         process.kill()
     measure.on_step_end(ARGUMENTS, state(), CONTROL)
@@ -192,18 +197,18 @@ def test_it_ends_with_its_parent_though_another_process_holds_the_pipe(run_dir: 
         "quiet = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}\n"
         "child = subprocess.Popen(command, stdin=subprocess.PIPE, **quiet)\n"
         "os.set_inheritable(child.stdin.fileno(), True)\n"
-        "sleeper = subprocess.Popen(['sleep', '60'], close_fds=False, **quiet)\n"
+        "sleeper = subprocess.Popen(['sleep', '600'], close_fds=False, **quiet)\n"
         "print(child.pid, sleeper.pid, flush=True)\n"
         "child.stdin.write(b'{\"step\": 0}\\n'); child.stdin.flush()\n"
         "os.kill(os.getpid(), 9)\n"
     )
     parent = subprocess.run(
-        [sys.executable, "-c", script, str(run_dir)], capture_output=True, text=True, check=False, timeout=60,
+        [sys.executable, "-c", script, str(run_dir)], capture_output=True, text=True, check=False, timeout=300,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     child, sleeper = map(int, parent.stdout.splitlines()[0].split())
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while _alive(child) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert not _alive(child)

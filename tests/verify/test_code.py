@@ -1,6 +1,7 @@
 """The code verifier: which programs pass, what cannot be forged, and bad programs beside good ones."""
 
 import contextlib
+import gc
 import os
 import shutil
 import time
@@ -16,7 +17,7 @@ from r1rl.verify.code import program_of
 from r1rl.verify.sandbox import Limits
 
 needs_bwrap = pytest.mark.skipif(not shutil.which("bwrap"), reason="bubblewrap is not installed")
-LIMITS = Limits(wall_seconds=5.0, cpu_seconds=2.0, memory_bytes=256 << 20, output_bytes=100_000)
+LIMITS = Limits(wall_seconds=60.0, cpu_seconds=10.0, memory_bytes=256 << 20, output_bytes=100_000)
 
 
 def stdin_tests(*cases):
@@ -247,17 +248,19 @@ def test_good_programs_beside_bad_ones_are_unaffected(kind):
         good, meta = "def f(x): return x + 1", NEXT
         bad = ["def f(x):\n" + "".join(f"    {line}\n" for line in program.splitlines()) for program in BAD]
     items = [(program, "", meta) for pair in zip(bad, [good] * len(bad), strict=True) for program in pair]
-    limits = Limits(wall_seconds=4.0, cpu_seconds=2.0, memory_bytes=256 << 20, output_bytes=100_000)
+    limits = Limits(wall_seconds=10.0, cpu_seconds=10.0, memory_bytes=256 << 20, output_bytes=100_000)
     before = sandboxed()
     started = time.monotonic()
     verdicts = code.verify_many(items, limits=limits, workers=4)
     assert [verdict.status for verdict in verdicts[1::2]] == ["correct"] * len(bad)
     assert {verdict.status for verdict in verdicts[::2]} <= {"wrong", "timeout"}
     assert [verdict.value for verdict in verdicts[::2]] == ["0/2"] * len(bad)
-    assert time.monotonic() - started < 120
-    while sandboxed() - before and time.monotonic() - started < 120:
-        time.sleep(0.05)  # other sandboxes on this machine may come and go
-    assert sandboxed() <= before
+    assert time.monotonic() - started < 400
+    left = sandboxed() - before
+    while left and time.monotonic() - started < 500:
+        time.sleep(0.05)
+        left &= sandboxed()  # other sandboxes on this machine come and go
+    assert not left
 
 
 @pytest.mark.parametrize(
@@ -361,6 +364,7 @@ def test_what_a_program_says_is_quoted_and_clipped():
 @needs_bwrap
 def test_no_descriptor_is_left_open():
     judge("def f(x): return 2", NEXT)
+    gc.collect()  # what earlier tests left open is closed now, and not while this counts
     before = len(os.listdir("/proc/self/fd"))
     for program in ("def f(x): return x + 1", "x = (", "import os\ndef f(x): os._exit(0)"):
         judge(program, NEXT)

@@ -231,7 +231,7 @@ def test_a_reply_that_hangs_is_given_up(drip: float) -> None:
 
     def play(_: Asked, __: int) -> Sent:
         if not drip:
-            release.wait(20)
+            release.wait(60)
         return Sent(b" " * 1000, drip=drip or 0.001)
 
     began = time.monotonic()
@@ -240,7 +240,7 @@ def test_a_reply_that_hangs_is_given_up(drip: float) -> None:
     finally:
         release.set()
     assert got == "no reply within 0.3 s"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("content", [None, "", 7, [{"type": "text"}]])
@@ -303,13 +303,16 @@ def test_texts_that_are_refused_do_not_keep_others_from_being_asked() -> None:
 
 
 def test_several_at_a_time_and_no_more() -> None:
-    now, most, lock = [0], [0], threading.Lock()
+    now, most, lock, three = [0], [0], threading.Lock(), threading.Event()
 
     def play(asked: Asked, number: int) -> Sent:
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
-        time.sleep(0.05)
+        if most[0] == 3:
+            three.set()
+        three.wait(15)
+        time.sleep(0.05)  # for one more to come
         with lock:
             now[0] -= 1
         return by_words(asked, number)
@@ -449,7 +452,7 @@ def test_ctrl_c_does_not_wait_for_replies_under_way(tmp_path: Path) -> None:
 
     def play(asked: Asked, number: int) -> Sent:
         if number:
-            release.wait(30)
+            release.wait(60)
         return by_words(asked, number)
 
     items = [item(f"p{i}", completion=str(i)) for i in range(6)]
@@ -458,7 +461,7 @@ def test_ctrl_c_does_not_wait_for_replies_under_way(tmp_path: Path) -> None:
         try:
             with pytest.raises(KeyboardInterrupt):
                 judged.ask(items, Interrupted(tmp_path), endpoint(played, timeout_seconds=60.0))
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 30
         finally:
             release.set()
 

@@ -145,7 +145,7 @@ def test_followed_in_a_thread(wide_run: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(states, "EVERY_SECONDS", 0.01)
     followed = State([wide_run])
     followed.follow()
-    for _ in range(3_000):
+    for _ in range(15_000):
         if followed.ready and not followed.busy and followed.version > 1:
             break
         followed._stop.wait(0.02)
