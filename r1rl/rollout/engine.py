@@ -139,6 +139,7 @@ class Engine:
                 with torch.inference_mode() if plain else nullcontext():
                     batch.step()
         finally:
+            batch.cache.layers.clear()  # they know the cache: garbage that would hold its memory for many steps
             model.train(training)
             self.work = batch.work
             self.work.seconds = time.perf_counter() - started

@@ -1,10 +1,14 @@
 """The embedded engine against transformers' own generate and a full forward pass."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
 from r1rl.models.base import tokenizer as tiny_tokenizer
+from r1rl.rollout.cache import GroupLayer
 from r1rl.rollout.engine import Engine
 from r1rl.rollout.sampling import Sampling, row_key
 
@@ -83,6 +87,23 @@ def test_no_more_rows_at_once_than_the_memory_holds(tokenizer, dtype):
     engine = Engine(tokenizer, [1], memory=memory)
     engine.generate(model, prompts_of(8, [9]), range(8), Sampling(max_completion_length=cap))
     assert max(engine.work.widths) == 3
+
+
+def test_keys_and_values_live_no_longer_than_the_call(tokenizer, monkeypatch):
+    model, plain, stored = model_of("llama"), GroupLayer.lazy_initialization, []
+
+    def noted(layer, *states):
+        plain(layer, *states)
+        stored.extend(map(weakref.ref, (layer.keys, layer.values)))
+
+    monkeypatch.setattr(GroupLayer, "lazy_initialization", noted)
+    gc.disable()
+    try:
+        Engine(tokenizer, [1]).generate(model, prompts_of(4), range(4), Sampling(max_completion_length=5))
+        assert len(stored) == 6
+        assert not any(tensor() is not None for tensor in stored)
+    finally:
+        gc.enable()
 
 
 def test_a_rollout_does_not_depend_on_its_batch(tokenizer):
