@@ -22,7 +22,6 @@ from r1rl.run.lock import Lock
 from r1rl.run.signals import Signals
 from r1rl.store import retention
 from r1rl.train.heldout import HeldoutEvaluation
-from r1rl.update import allocation
 
 if TYPE_CHECKING:
     from r1rl.train.trainer import ZeroTrainer
@@ -98,7 +97,6 @@ class EvaluateEvery(TrainerCallback):
             return
         self.evaluated.add(state.global_step)
         metrics = self.evaluation.run(self.trainer)
-        allocation.give_back_freed_memory()  # it needed other blocks than a step
         self.trainer.log_apart(metrics)
         if state.is_world_process_zero:
             logger.info(
