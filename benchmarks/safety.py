@@ -1,15 +1,20 @@
-"""Guards on real runs of the tiny base: each provoked once, and healthy runs that must not ring.
+"""Guards on real runs of the tiny base: each provoked once, healthy runs that must not ring, and what all of it costs.
 
 `python -m benchmarks.safety FOLDER [--steps 24]` trains them into FOLDER, those that are there are kept, and prints the
-tables of docs/safety.md.
+tables of docs/safety.md. `--only cost` times, in one run of the tiny recipe, what is there for safety alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import subprocess
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from r1rl.ground import whole_files
 from r1rl.run.folder import RunFolder
@@ -101,18 +106,64 @@ def healthy(folder: Path, steps: int) -> None:
     say(f"healthy runs: {rang} alarms")
 
 
+def cost(folder: Path, steps: int) -> None:
+    """One run with a checkpoint every ten steps: seconds a step of each part, and their share of all."""
+    from r1rl.run import disk, manifest
+    from r1rl.train import callbacks, guards
+    from r1rl.train import main as training
+
+    spent: Counter[str] = Counter()
+
+    def timed(call: Callable[..., Any], part: str) -> Callable[..., Any]:
+        @functools.wraps(call)
+        def measured(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                spent[part] += time.perf_counter() - began
+
+        return measured
+
+    parts: dict[str, tuple[Any, ...]] = {
+        "guards": (guards.WatchGuards, callbacks.StopWhenNothingEarned),
+        "heartbeat and lock": (callbacks.Beat,),
+        "budget": (callbacks.SpendBudget, callbacks.KeepRollouts),
+        "signals": (callbacks.FinishOnInterrupt,),
+    }
+    for part, owners in parts.items():
+        for owner in owners:
+            for name in [name for name in vars(owner) if name.startswith("on_")]:
+                setattr(owner, name, timed(getattr(owner, name), part))
+    manifest.write = timed(manifest.write, "manifests")
+    disk.need = timed(disk.need, "free space")
+    training.train = timed(training.train, "all")
+    words = ["--runs_dir", str(folder), "--name", "cost", "--save_steps", "10", "--report_to", "none"]
+    training.main(["--config", str(RECIPE), *words, "--max_steps", str(steps)])
+    everything = spent.pop("all")
+    say("| part | ms a step | share |\n|---|---|---|")
+    for part, seconds in [
+        *spent.most_common(),
+        ("all of it", spent.total()),
+        ("a step and its evaluations", everything),
+    ]:
+        say(f"| {part} | {1000 * seconds / steps:.2f} | {seconds / everything:.2%} |")
+
+
 def main() -> None:
     """Everything, into a folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=24, help="of a healthy run")
-    parser.add_argument("--only", choices=("provoked", "healthy"))
+    parser.add_argument("--only", choices=("provoked", "healthy", "cost"))
     parsed = parser.parse_args()
     parsed.folder.mkdir(parents=True, exist_ok=True)
-    if parsed.only != "healthy":
+    if parsed.only in (None, "provoked"):
         provoked(parsed.folder.resolve())
-    if parsed.only != "provoked":
+    if parsed.only in (None, "healthy"):
         healthy(parsed.folder.resolve(), parsed.steps)
+    if parsed.only in (None, "cost"):
+        cost(parsed.folder.resolve(), parsed.steps)
 
 
 if __name__ == "__main__":
