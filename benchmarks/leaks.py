@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.safety import RECIPE
+from benchmarks.safety import RECIPE, say
 from r1rl.run.folder import RunFolder
 
 SMALL = [
@@ -69,8 +69,8 @@ def main() -> None:
                 seen.append(held)
                 known.update(family)
             time.sleep(SECONDS_BETWEEN)
-    sys.stdout.write("| steps | memory, MB: median (least to greatest) | open files | threads | processes |\n")
-    sys.stdout.write("|---|---|---|---|---|\n")
+    say("| steps | memory, MB: median (least to greatest) | open files | threads | processes |")
+    say("|---|---|---|---|---|")
     for quarter in range(4):
         first, last = parsed.steps * quarter // 4, parsed.steps * (quarter + 1) // 4
         part = [held for held in seen if first < held.step <= last]
@@ -78,9 +78,9 @@ def main() -> None:
         cells = [f"{first + 1} to {last}", f"{statistics.median(memory):.0f} ({min(memory):.0f} to {max(memory):.0f})"]
         for counts in ([h.files for h in part], [h.threads for h in part], [h.processes for h in part]):
             cells.append(f"{statistics.median(counts):.0f} ({min(counts)} to {max(counts)})")
-        sys.stdout.write(f"| {' | '.join(cells)} |\n")
+        say(f"| {' | '.join(cells)} |")
     _, alive = psutil.wait_procs(known, 15)
-    sys.stdout.write(f"exit code {started.returncode}; {len(alive)} of {len(known)} processes left\n")
+    say(f"exit code {started.returncode}; {len(alive)} of {len(known)} processes left")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from r1rl.verify import math
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -26,10 +23,6 @@ with contextlib.suppress(ImportError):  # the environment of the tests with vLLM
         "any machine", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("any machine")
-
-# What is asked of the pool that all share is no matter of seconds; pools that watch the clock are made where that is
-# tested.
-math._pool.limits = replace(math._pool.limits, item_seconds=30.0, batch_seconds=240.0)
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -194,7 +194,7 @@ def test_ctrl_c_in_a_real_process(run_dir: Path, capsys: pytest.CaptureFixture[s
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=80)
-        assert time.monotonic() - began < 60  # else it waited for replies
+        assert time.monotonic() - began < 10
         assert (process.returncode, out, err.strip()) == (130, "", "interrupted")
         assert {asked.headers["authorization"] for asked in played.asked} == {"Bearer sk-very-secret"}
     kept = (run_dir / "annotations" / "judge").glob("*.jsonl")

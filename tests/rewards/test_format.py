@@ -237,7 +237,7 @@ def test_megabytes_are_judged_at_once():
     started = time.monotonic()
     for text in ("<think>" * 500_000, "<" * 5_000_000, "<think>" + " " * 5_000_000 + "</think>"):
         assert failure(text)
-    assert time.monotonic() - started < 10.0  # seconds; a quadratic search takes minutes
+    assert time.monotonic() - started < 1.0
 
 
 @given(st.lists(st.sampled_from([*TAGS, "a", " ", "\n"]), max_size=10).map("".join))

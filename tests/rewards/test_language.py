@@ -108,7 +108,7 @@ class TestWithTheLibrary:
             "\\" * 10**6,
         ):
             rewards.get("language")([text])
-        assert time.monotonic() - started < 60.0  # seconds; a quadratic search takes hours
+        assert time.monotonic() - started < 10.0
 
 
 @pytest.mark.parametrize("language", ["", "english", "EN", 3, None])

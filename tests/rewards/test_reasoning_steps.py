@@ -49,4 +49,4 @@ def test_megabytes_are_counted_at_once():
     started = time.monotonic()
     for text in ("Step " * 300_000, "\n" * 2_000_000, "1" * 2_000_000, "\n- " * 500_000, " " * 2_000_000):
         rewards.get("reasoning-steps")([text])
-    assert time.monotonic() - started < 20.0  # seconds; a quadratic search takes minutes
+    assert time.monotonic() - started < 5.0

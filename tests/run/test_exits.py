@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -55,7 +54,7 @@ def test_how_it_ended(call: Callable[[], int | None], code: int) -> None:
 
 
 ENDING = """
-import atexit, sys, time
+import atexit, sys
 from r1rl.run import exits
 
 def slow_end():
@@ -77,7 +76,7 @@ def test_a_signal_while_python_ends_changes_nothing(number: int) -> None:
     with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ending\n"
-        os.kill(process.pid, number)
+        process.send_signal(number)
         _, errors = process.communicate("", timeout=60)
     assert process.returncode == exits.INTERRUPTED
     assert errors == "\ninterrupted\n"

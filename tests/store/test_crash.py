@@ -17,7 +17,7 @@ from r1rl.store import shards, store
 
 SCRIPT = Path(__file__).with_name("crashing.py")
 KILLS = 100
-HANGS_SECONDS = 300
+HANGS_SECONDS = 120
 
 # Forked from a process that has imported the store: a new interpreter for each kill would take a minute.
 context = multiprocessing.get_context("forkserver")
@@ -96,13 +96,12 @@ def run(tmp_path: Path) -> Run:
 
 def test_kills_while_writing(run: Run) -> None:
     chance = random.Random(5)
-    reads, pace = 0, 1.0
+    reads = 0
     for attempt in range(1, KILLS + 1):
         # As a resumed run, it may do its last steps again.
         first = max(0, run.last + chance.choice([1, 1, 0, -3]))
         process = start("write", run.path, run.log, first, attempt)
-        before = run.log.stat().st_size
-        timer = kill_after(process, pace * chance.uniform(0.004, 0.04))
+        timer = kill_after(process, chance.uniform(0.004, 0.04))
         while process.is_alive():
             run.check(deep=reads % 8 == 0)
             reads += 1
@@ -110,10 +109,8 @@ def test_kills_while_writing(run: Run) -> None:
         process.join(HANGS_SECONDS)
         assert process.exitcode == -9, "it must work until it is killed"
         run.check()
-        # On a busy machine it needs longer for a shard.
-        pace = 1.5 * pace if run.log.stat().st_size == before else max(1.0, 0.95 * pace)
     assert run.last > KILLS / 10, "the writers did not get anywhere"
-    assert reads > KILLS / 2
+    assert reads > KILLS
     # And the next run goes on and finds nothing in its way.
     shards.clean_temporaries(run.path / "rollouts", older_than_seconds=0)
     run.check(deep=True)

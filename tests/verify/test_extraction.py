@@ -58,7 +58,7 @@ def test_megabytes_of_tags_are_judged_at_once():
     started = time.monotonic()
     assert answer_tag("<answer>" * 500_000) is None
     assert answer_tag("<" * 5_000_000) is None
-    assert time.monotonic() - started < 10.0  # seconds; a quadratic search takes minutes
+    assert time.monotonic() - started < 1.0
 
 
 @given(st.text() | st.lists(st.sampled_from(["<answer>", "</answer>", "a", " "])).map("".join))
@@ -178,7 +178,7 @@ HUGE = {
 def test_megabytes_are_bounded(policy, text):
     started = time.monotonic()
     answer, reason = extraction.get(policy)(text)
-    assert time.monotonic() - started < 10.0
+    assert time.monotonic() - started < 2.0
     assert len(answer or "") <= extraction.MAX_ANSWER_CHARS
     assert len(reason) <= 200
 

@@ -14,7 +14,7 @@ from r1rl.verify.pool import GraderPool, Limits
 from rewards.accuracy import reward_of
 
 GOLD = "12"
-LIMITS = Limits(item_seconds=10.0, batch_seconds=40.0)  # also for honest items on a busy machine
+LIMITS = Limits(item_seconds=1.0, batch_seconds=2.5)
 MEGABYTE = 1 << 20
 
 
@@ -260,11 +260,11 @@ def test_the_workers_are_safe_without_the_cheap_rejections(pool, tmp_path):
     assert not (tmp_path / "c").exists()
 
 
-def test_every_slow_item_is_answered_soon_after_its_limit(pool):
+def test_every_slow_item_is_answered_within_its_limit_plus_a_second(pool):
     pool.verify_many([("1", "1")])
     slow = [box(rf"((9^{{{9990 + number}}})^{{9999}})^{{9999}}") for number in range(2)]
     for text in slow:
         started = time.monotonic()
         (verdict,) = judge([(text, GOLD, 0.0)])
         assert verdict.status in ("timeout", "wrong")
-        assert time.monotonic() - started < LIMITS.item_seconds + 20.0
+        assert time.monotonic() - started < LIMITS.item_seconds + 1.0

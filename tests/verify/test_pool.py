@@ -7,19 +7,16 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from r1rl.ground.errors import RunFailedError
 from r1rl.verify import pool as pool_module
-from r1rl.verify import pool_batch
 from r1rl.verify.pool import GraderPool, Limits
 from r1rl.verify.pool_batch import MAX_ITEM_BYTES
 
-GENEROUS_SECONDS = 120.0
-CALM = Limits(item_seconds=30.0, batch_seconds=600.0)  # nothing is late, however busy the machine
+GENEROUS_SECONDS = 30.0
 QUICK = Limits(item_seconds=0.5, batch_seconds=2.0)
 
 JUDGE = """
@@ -37,7 +34,7 @@ def prepare(answer, gold):
     if answer == "unfit":
         raise KeyError
     if not warm:
-        time.sleep(4)
+        time.sleep(1)
         warm.append(True)
 
 def judge(answer, gold):
@@ -82,7 +79,7 @@ def make(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     made = []
 
-    def build(workers=2, limits=CALM, judge="odd_judge:judge", **options):
+    def build(workers=2, limits=QUICK, judge="odd_judge:judge", **options):
         made.append(GraderPool(judge, name="odd", workers=workers, limits=limits, **options))
         return made[-1]
 
@@ -135,7 +132,7 @@ def test_order_is_kept_over_many_messages(make):
 
 def test_it_judges_in_the_main_thread_under_a_memory_limit(make):
     verdict = make().verify_many([("where", "")])[0]
-    expected = CALM.memory_bytes if sys.platform == "linux" else verdict.value.split()[1]
+    expected = QUICK.memory_bytes if sys.platform == "linux" else verdict.value.split()[1]
     assert verdict.value == f"True {expected}"
 
 
@@ -145,15 +142,14 @@ def test_what_a_judge_prints_or_reads_touches_no_socket(make):
 
 @pytest.mark.parametrize("slow", ["sleep 60", "spin"])
 def test_a_slow_item_is_killed_and_its_neighbours_are_judged(make, slow):
-    pool = make(workers=1, limits=Limits(item_seconds=5, batch_seconds=600))
+    pool = make(workers=1, limits=Limits(item_seconds=0.5, batch_seconds=60))
     ask(pool, "good")
     (pid,) = pool.pids
     answers = [str(number) for number in range(20)]
     verdicts = pool.verify_many([(answer, answer) for answer in [*answers[:10], slow, *answers[10:]]])
     assert [verdict.status for verdict in verdicts] == ["correct"] * 10 + ["timeout"] + ["correct"] * 10
-    assert (verdicts[10].value, verdicts[10].reason) == (None, "no result within 5 s")
-    # Three where the worker's own alarm was quicker than the pool, which then tries the item once more.
-    assert pool.starts in (2, 3)
+    assert (verdicts[10].value, verdicts[10].reason) == (None, "no result within 0.5 s")
+    assert pool.starts == 2
     assert wait_for_death(pid)
 
 
@@ -182,7 +178,7 @@ def test_a_process_that_died_while_idle_is_replaced_unnoticed(make, victim):
 
 
 def test_a_nursery_killed_at_work_costs_nothing(make):
-    pool = make()
+    pool = make(limits=Limits(item_seconds=5))
     ask(pool, "good")
     killer = threading.Timer(0.3, os.kill, (pool.nursery_pid, signal.SIGKILL))
     killer.start()
@@ -202,14 +198,14 @@ def test_an_item_that_exhausts_its_process_is_a_timeout_and_the_worker_goes(make
 
 
 def test_a_worker_is_recycled_after_its_items(make):
-    pool = make(workers=1, limits=replace(CALM, items_per_worker=10))
+    pool = make(workers=1, limits=Limits(items_per_worker=10))
     pids = [verdict.value for verdict in pool.verify_many([(f"pid {number}", "") for number in range(35)])]
     assert len(set(pids)) == pool.starts == 4
     assert max(map(pids.count, pids)) == 10
 
 
 def test_a_worker_that_grew_is_recycled(make):
-    pool = make(workers=1, limits=replace(CALM, resident_bytes=150 << 20))
+    pool = make(workers=1, limits=Limits(resident_bytes=150 << 20))
     assert ask(pool, "grow 1", "grow 200", "good", "grow 2", "x") == ["wrong", "wrong", "correct", "wrong", "wrong"]
     assert pool.starts == 2
 
@@ -264,26 +260,25 @@ def test_sixty_four_hostile_items_cost_a_bounded_time_and_are_not_remembered(mak
     ask(pool, "good")
     started = time.monotonic()
     verdicts = pool.verify_many([(f"sleep 60.{number}", "") for number in range(64)])
-    assert time.monotonic() - started < 40.0  # 96 if each had its 3 seconds
+    assert time.monotonic() - started < 10.0
     assert {verdict.status for verdict in verdicts} == {"timeout"}
     assert all(verdict.reason.endswith("and the batch's time is spent") for verdict in verdicts)
     assert len(pool._cache) == 1
 
 
-def test_hostile_items_do_not_take_the_time_of_others(make, monkeypatch):
-    monkeypatch.setattr(pool_batch, "MIN_TRY_SECONDS", 5.0)  # enough for an honest item on any machine
-    pool = make(workers=1, limits=Limits(item_seconds=8.0, batch_seconds=1.0))
-    statuses = ask(pool, "sleep 60.1", "sleep 60.2", *map(str, range(200)), "good")
-    assert statuses == ["timeout"] * 2 + ["wrong"] * 200 + ["correct"]  # three times the batch's time was spent before
+def test_hostile_items_do_not_take_the_time_of_others(make):
+    pool = make(limits=Limits(item_seconds=1.0, batch_seconds=1.0))
+    statuses = ask(pool, *(f"sleep 60.{number}" for number in range(30)), *map(str, range(200)), "good")
+    assert statuses == ["timeout"] * 30 + ["wrong"] * 200 + ["correct"]
 
 
 def test_an_item_slower_than_its_first_limit_gets_the_time_that_is_left(make):
-    pool = make(workers=1, limits=Limits(item_seconds=30.0, batch_seconds=16.0))
-    assert ask(pool, *map(str, range(63)), "sleep 4.5") == ["wrong"] * 64
-    assert pool.starts >= 2  # its first limit was 2 s, twice that without a core
+    pool = make(workers=1, limits=Limits(item_seconds=5.0, batch_seconds=4.0))
+    assert ask(pool, *map(str, range(63)), "sleep 0.7") == ["wrong"] * 64
+    assert pool.starts == 2  # its first limit was 0.25 s
 
 
-COLD = Limits(item_seconds=3.0, batch_seconds=60.0, prepare_seconds=60.0)  # an item has less than it takes to get warm
+COLD = Limits(item_seconds=0.5, batch_seconds=2.0, prepare_seconds=10.0)
 
 
 def test_what_prepares_an_item_does_not_count_against_its_clock(make):
@@ -295,11 +290,11 @@ def test_what_prepares_an_item_does_not_count_against_its_clock(make):
 def test_a_prepared_item_has_no_more_time_than_others(make):
     verdicts = make(workers=1, limits=COLD).verify_many([("sleep 60", ""), ("good", "good")])
     assert [verdict.status for verdict in verdicts] == ["timeout", "correct"]
-    assert verdicts[0].reason == "no result within 3 s"
+    assert verdicts[0].reason.startswith("no result within 0.")
 
 
 def test_of_items_that_never_get_ready_few_have_the_whole_time_for_that(make):
-    pool = make(limits=replace(QUICK, prepare_seconds=2.0))
+    pool = make(limits=Limits(item_seconds=0.5, batch_seconds=2.0, prepare_seconds=2.0))
     verdicts = pool.verify_many([(f"hang {number}", "") for number in range(64)])
     assert {verdict.status for verdict in verdicts} == {"timeout"}
     unready = [verdict.reason for verdict in verdicts if verdict.reason.startswith("not ready to be judged within")]
@@ -313,7 +308,7 @@ def test_an_item_that_kills_its_worker_before_its_clock_started_costs_no_other(m
 
 
 def test_a_full_time_out_is_remembered(make):
-    pool = make(workers=1, limits=QUICK)
+    pool = make(workers=1)
     assert ask(pool, "sleep 60") == ["timeout"]
     starts = pool.starts
     assert ask(pool, "sleep 60") == ["timeout"]
@@ -367,7 +362,7 @@ def test_threads_share_it(make):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "while a thread holds it"])
 def test_a_forked_child_starts_its_own_workers(make, busy):
-    pool = make(workers=1)
+    pool = make(workers=1, limits=Limits(item_seconds=10))
     ask(pool, "good")
     pids, got = pool.pids, []
     thread = threading.Thread(target=lambda: got.extend(ask(pool, "sleep 1.5") if busy else []))

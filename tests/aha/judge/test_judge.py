@@ -240,7 +240,7 @@ def test_a_reply_that_hangs_is_given_up(drip: float) -> None:
     finally:
         release.set()
     assert got == "no reply within 0.3 s"
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("content", [None, "", 7, [{"type": "text"}]])
@@ -461,7 +461,7 @@ def test_ctrl_c_does_not_wait_for_replies_under_way(tmp_path: Path) -> None:
         try:
             with pytest.raises(KeyboardInterrupt):
                 judged.ask(items, Interrupted(tmp_path), endpoint(played, timeout_seconds=60.0))
-            assert time.monotonic() - began < 30
+            assert time.monotonic() - began < 10
         finally:
             release.set()
 
