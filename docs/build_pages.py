@@ -15,11 +15,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+RECIPES = ROOT / "recipes"
 # Pages from outside docs/, and where they lie in the site. docs/README.md is the first page.
 PLACES = {
     "docs/README.md": "index.md",
     "slurm/README.md": "cluster.md",
     "recipes/README.md": "recipes.md",
+    "recipes/smollm2-135m/RESULTS.md": "results/smollm2-135m.md",
+    "recipes/gemma3-270m/RESULTS.md": "results/gemma3-270m.md",
     "BENCHMARKS.md": "benchmarks.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
@@ -37,6 +40,8 @@ def place(path: Path) -> str | None:
         return PLACES[name]
     inside = path.parent == DOCS and path.suffix == ".md"
     shown = path.suffix in _SHOWN and DOCS in path.parents
+    if path.suffix in _SHOWN and RECIPES in path.parents:
+        return f"results/{path.relative_to(RECIPES).as_posix()}"
     return path.relative_to(DOCS).as_posix() if inside or shown else None
 
 
@@ -83,7 +88,7 @@ def main(folder: Path) -> None:
         write(folder / str(place(source)), converted(source.read_text(encoding="utf-8"), source))
     for name, page in reference.PAGES.items():
         write(folder / name, page())
-    for file in DOCS.rglob("*"):
+    for file in [*DOCS.rglob("*"), *RECIPES.rglob("*")]:
         if file.suffix in _SHOWN:
             target = folder / str(place(file))
             target.parent.mkdir(parents=True, exist_ok=True)

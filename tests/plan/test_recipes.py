@@ -25,7 +25,7 @@ NO_GPUS = {
     "gemma3-270m/countdown-check.yaml",
     "smollm2-135m/addition.yaml",
     "smollm2-135m/countdown-check.yaml",
-    "smollm2-135m/countdown.yaml",
+    "smollm2-135m/mawps-calculation.yaml",
     "smollm2-135m/mawps.yaml",
 }
 ROW = re.compile(r"^\| \[.*?\]\((.*?)\) \|(.*)\|$", re.MULTILINE)
