@@ -25,6 +25,7 @@ NO_GPUS = {
     "gemma3-270m/countdown-check.yaml",
     "smollm2-135m/addition.yaml",
     "smollm2-135m/countdown-check.yaml",
+    "smollm2-135m/countdown-last-try.yaml",
     "smollm2-135m/mawps-calculation.yaml",
     "smollm2-135m/mawps.yaml",
 }
