@@ -52,8 +52,10 @@ def kind(row: dict[str, Any], numbers: Sequence[Fraction], operation: str) -> tu
     said = {"×": "*", "÷": "/"}.get(found[2], found[2]) if found else None
     if row["verdict"] == "correct":
         return "right", said
-    if answer is None or found is None:
-        return KINDS[answer is not None], None
+    if answer is None:
+        return "no answer in the tag", None
+    if found is None:
+        return "no calculation of two numbers", None
     if sorted((Fraction(found[1]), Fraction(found[3])), reverse=True) != numbers:
         return "other numbers", said
     return ("the right one, turned round" if said == operation else "other operation"), said
@@ -80,11 +82,12 @@ def shares(rows: list[dict[str, Any]]) -> dict[str, float]:
     for operation in OPERATIONS:
         found[f"questions of {operation}"] = counts[operation] / counts.total()
         found[f"  right among them, {operation}"] = right[operation] / (counts[operation] or 1)
-    for operation in OPERATIONS:
-        found[f"answers with {operation}"] = sum(said == operation for _, said in chosen) / (len(chosen) or 1)
+    total = len(chosen) or 1
     asked_for, answered = Counter(first for first, _ in chosen), Counter(said for _, said in chosen)
-    by_chance = sum(asked_for[each] * answered[each] for each in OPERATIONS) / (len(chosen) or 1) ** 2
-    found["operation right"] = sum(first == said for first, said in chosen) / (len(chosen) or 1)
+    for operation in OPERATIONS:
+        found[f"answers with {operation}"] = answered[operation] / total
+    found["operation right"] = sum(first == said for first, said in chosen) / total
+    by_chance = sum(asked_for[each] * answered[each] for each in OPERATIONS) / total**2
     found["  if they were dealt out at random"] = by_chance
     return found
 

@@ -38,11 +38,11 @@ def place(path: Path) -> str | None:
     name = path.relative_to(ROOT).as_posix()
     if name in PLACES:
         return PLACES[name]
-    inside = path.parent == DOCS and path.suffix == ".md"
-    shown = path.suffix in _SHOWN and DOCS in path.parents
-    if path.suffix in _SHOWN and RECIPES in path.parents:
+    shown = path.suffix in _SHOWN
+    if shown and RECIPES in path.parents:
         return f"results/{path.relative_to(RECIPES).as_posix()}"
-    return path.relative_to(DOCS).as_posix() if inside or shown else None
+    inside = DOCS in path.parents and (shown or (path.parent == DOCS and path.suffix == ".md"))
+    return path.relative_to(DOCS).as_posix() if inside else None
 
 
 def sources() -> list[Path]:
