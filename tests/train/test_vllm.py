@@ -16,6 +16,7 @@ from tiny_training import TINY, build, metric_lines, run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.generation import vllm_client, vllm_generation
 
+from r1rl.ground import machine
 from r1rl.recipe import load as recipe
 from r1rl.rollout.engine import Engine
 from r1rl.rollout.sampling import Sampling, row_key
@@ -220,14 +221,16 @@ def test_a_log_probability_that_vllm_could_not_compute_counts_as_no_difference(s
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("has_bf16", "words", "expected"),
     [
-        pytest.param(["--bf16", "false"], "float32", id="the weights' own"),
-        pytest.param(["--bf16", "true"], "bfloat16", id="what the update computes in"),
-        pytest.param(["--bf16", "true", "--sampling_dtype", "float32"], "float32", id="what the recipe says"),
+        pytest.param(True, ["--bf16", "false"], "float32", id="the weights' own"),
+        pytest.param(True, ["--bf16", "true"], "bfloat16", id="what the update computes in"),
+        pytest.param(True, ["--bf16", "true", "--sampling_dtype", "float32"], "float32", id="what the recipe says"),
+        pytest.param(False, ["--bf16", "true"], "float32", id="what a processor without bf16 trains in"),
     ],
 )
-def test_colocated_vllm_computes_in(small_run, server, words, expected):
+def test_colocated_vllm_computes_in(small_run, server, monkeypatch, has_bf16, words, expected):
+    monkeypatch.setattr(machine, "has_bf16_kernels", lambda: has_bf16)
     build(small_run, "--use_vllm", "true", "--vllm_mode", "colocate", *words)
     assert server.options["dtype"] == expected  # were upstream to name one, `LLM` would get two and raise
 
