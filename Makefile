@@ -11,7 +11,7 @@ PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 help:
 	@echo "make zero     train R1-Zero style on this CPU and print what happened (runs/zero)"
-	@echo "make zero-lm  the same with a pretrained language model, SmolLM2-135M, on sums (10 minutes, runs/zero-lm)"
+	@echo "make zero-lm  the same with a pretrained language model, SmolLM2-135M, on sums (5 to 15 minutes, runs/zero-lm)"
 	@echo "make check    lint, types, layers, and the tests that start no processes (3 minutes)"
 	@echo "make test     all of that and the rest of the tests (12 minutes)"
 	@echo "make test-long  also the repeats in more settings (half an hour)"
