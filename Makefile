@@ -13,7 +13,7 @@ help:
 	@echo "make zero     train R1-Zero style on this CPU and print what happened (runs/zero)"
 	@echo "make zero-lm  the same with a pretrained language model, SmolLM2-135M, on sums (5 to 15 minutes, runs/zero-lm)"
 	@echo "make check    lint, types, layers, and the tests that start no processes (3 minutes)"
-	@echo "make test     all of that and the rest of the tests (12 minutes)"
+	@echo "make test     all of that and the rest of the tests (14 to 24 minutes)"
 	@echo "make test-long  also the repeats in more settings (half an hour)"
 	@echo "make test-slurm  two-node runs on a real Slurm, started on this machine (root)"
 	@echo "make test-vllm   runs that sample through a real vLLM on this CPU, from .venv-vllm (4 GB)"
